@@ -1,0 +1,1 @@
+"""The one encoding of every wire value."""

@@ -1,0 +1,208 @@
+"""Every way in which input can be refused, by name.
+
+An error carries one sentence that says what is wrong; `code` is stable, travels in problem+json `type`, in exit
+reports and in tests. No error ever carries record content, key material or a label.
+"""
+
+from __future__ import annotations
+
+
+class ChartledgerError(Exception):
+    """Root of all named errors. `code` is the stable kebab-case name, derived from the class name."""
+
+    code: str = "chartledger-error"
+    advice: str = "See docs/operators.md."
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        if "code" not in cls.__dict__:
+            name = cls.__name__
+            cls.code = "".join("-" + c.lower() if c.isupper() else c for c in name).lstrip("-")
+
+    def __init__(self, sentence: str = "", *, advice: str | None = None) -> None:
+        super().__init__(sentence or (self.__doc__ or self.code).strip().splitlines()[0])
+        if advice is not None:
+            self.advice = advice
+
+
+# --- codec ---------------------------------------------------------------------------------------------------
+
+
+class DecodeError(ChartledgerError):
+    """The bytes are not a message of the expected type."""
+
+    advice = "Encode with MessagePack arrays as docs/spec/encoding.md says."
+
+
+class NonCanonical(DecodeError):
+    """The bytes decode, but are not the one encoding that this value has."""
+
+
+class Oversize(DecodeError):
+    """The message is larger than its limit."""
+
+    advice = "Split it: limits are in docs/spec/limits.md."
+
+
+# --- crypto --------------------------------------------------------------------------------------------------
+
+
+class CryptoError(ChartledgerError):
+    """A cryptographic check failed."""
+
+
+class BadSignature(CryptoError):
+    """The signature does not verify under the key that it names."""
+
+    advice = "Sign the canonical bytes with the key that stands on the ledger, for this chain."
+
+
+class SealBroken(CryptoError):
+    """A sealed thing does not open: wrong key, truncated or altered."""
+
+
+class CommitmentMismatch(CryptoError):
+    """What was opened is not what was committed."""
+
+
+class UnknownSuite(CryptoError):
+    """The suite number is not one that this version knows."""
+
+
+class BadWords(CryptoError):
+    """The backup words are not a valid BIP39 phrase of 24 English words."""
+
+    advice = "Check each word against the English BIP39 list and their order; the last word is a checksum."
+
+
+# --- transactions: why one is refused ------------------------------------------------------------------------
+
+
+class InvalidTransaction(ChartledgerError):
+    """The transaction is not valid on this state, and none of it applies."""
+
+    advice = "Correct the transaction, sign it anew and submit it again."
+
+
+class ForeignChain(InvalidTransaction):
+    """The transaction was signed for another chain."""
+
+    advice = "Check which network's genesis file the client was given."
+
+
+class Expired(InvalidTransaction):
+    """valid_until (ledger time) has passed."""
+
+    advice = "It can never become final: sign it anew with a later valid_until."
+
+
+class ValidTooLong(InvalidTransaction):
+    """valid_until lies further ahead than the parameters allow."""
+
+
+class Replayed(InvalidTransaction):
+    """This number was used before, or lies below the anti-replay window."""
+
+    advice = "Numbers are used once: take a number above the highest one used."
+
+
+class NumberTooFar(InvalidTransaction):
+    """The number lies further above the highest one used than the window allows."""
+
+
+class UnknownInstitution(InvalidTransaction):
+    """No institution has this number."""
+
+
+class NotAccredited(InvalidTransaction):
+    """The institution may not submit: it is not accredited, or suspended."""
+
+
+class UnknownKey(InvalidTransaction):
+    """The institution has no operations key at this index."""
+
+
+class Unauthorised(InvalidTransaction):
+    """The signer may not do this."""
+
+
+class MissingCosignature(Unauthorised):
+    """The operation needs a co-signature that it does not carry."""
+
+
+class CosignatureExpired(InvalidTransaction):
+    """A co-signature's expiry (ledger time) has passed."""
+
+    advice = "Ask the owner to sign again."
+
+
+class MixedTransaction(InvalidTransaction):
+    """Owners' operations ride in transactions of their own, not together with an institution's."""
+
+
+class UnknownChart(InvalidTransaction):
+    """No chart has this number."""
+
+
+class ChartExists(InvalidTransaction):
+    """This owner key already opened a chart."""
+
+
+class UnknownGrant(InvalidTransaction):
+    """The chart has no grant of this number."""
+
+
+class UnknownRecord(InvalidTransaction):
+    """The chart has no record at this event number."""
+
+
+class UnknownPurpose(InvalidTransaction):
+    """The purpose is not a code of HL7 v3 PurposeOfUse."""
+
+
+class BadTerms(InvalidTransaction):
+    """The grant's terms contradict themselves."""
+
+
+class TooManyGrants(InvalidTransaction):
+    """The chart holds as many grants as it may."""
+
+
+class DenialCapReached(InvalidTransaction):
+    """This institution was denied on this chart as often today as the parameters allow."""
+
+    advice = "Ask the patient for a grant; the cap is per asker, chart and day of ledger time."
+
+
+class UnknownOperation(InvalidTransaction):
+    """The operation is of a kind that this version does not know."""
+
+
+# --- blocks and consensus ------------------------------------------------------------------------------------
+
+
+class InvalidBlock(ChartledgerError):
+    """The block breaks a rule for good: no honest authority votes for it."""
+
+
+class BadCertificate(ChartledgerError):
+    """The certificate does not prove what it says."""
+
+
+class BadVote(ChartledgerError):
+    """The vote is malformed, or not signed by the authority that it names."""
+
+
+class JournalBroken(ChartledgerError):
+    """The journal cannot be trusted: this node must not vote."""
+
+
+# --- proofs --------------------------------------------------------------------------------------------------
+
+
+class BadProof(ChartledgerError):
+    """The proof does not show what it claims."""
+
+
+class GenesisMismatch(ChartledgerError):
+    """The genesis file is not the one that this chain started from."""

@@ -1,0 +1,29 @@
+"""Bounds that hold on every chain, whatever its parameters. Units stand last in a name.
+
+A decoder refuses what is larger before it allocates; docs/spec/limits.md lists each with its reason.
+"""
+
+from __future__ import annotations
+
+TRANSACTION_BYTES = 256 * 1024
+OPERATIONS_PER_TRANSACTION = 64
+ENTRIES_PER_OPERATION = 1_000
+COSIGNATURES_PER_OPERATION = 4
+BLOCK_BYTES = 4 * 1024 * 1024  # hard bound; `Params.block_bytes` is at most this
+TRANSACTIONS_PER_BLOCK = 20_000
+TAGS_PER_POSITION = 512
+PURPOSES_PER_GRANT = 64
+GRANTS_PER_CHART = 1_024
+REISSUES_PER_REVOKE = 256
+RECORDS_PER_DISCLOSURE = 10_000
+OPERATION_KEYS_PER_INSTITUTION = 8
+AUTHORITIES = 256
+INSTITUTIONS = 65_535
+NAME_BYTES = 80
+CERTIFICATE_DER_BYTES = 2_048
+WINDOW_BITS_INSTITUTION = 4_096
+WINDOW_BITS_OWNER = 64
+NUMBER_JUMP = 1 << 20  # how far above the highest number used a new one may lie
+UNFINALIZED_DEPTH = 16  # notarized but not final blocks in a row
+FRAME_BYTES = 8 * 1024 * 1024
+U53 = (1 << 53) - 1  # integers stay exact in every JSON reader

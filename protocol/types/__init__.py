@@ -1,0 +1,1 @@
+"""What travels and what is stored: plain immutable values, one canonical encoding each."""
