@@ -6,8 +6,9 @@ again and compares. That catches longer integer forms, floats, duplicate forms a
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -22,8 +23,8 @@ encode = _encoder.encode
 
 
 @cache
-def _decoder(kind: Any) -> msgspec.msgpack.Decoder[Any]:
-    return msgspec.msgpack.Decoder(kind)
+def _decoder(kind: Hashable) -> msgspec.msgpack.Decoder[Any]:
+    return msgspec.msgpack.Decoder(cast(Any, kind))
 
 
 def decode(kind: type[T], data: bytes, limit_bytes: int = limits.FRAME_BYTES) -> T:
@@ -35,7 +36,7 @@ def decode(kind: type[T], data: bytes, limit_bytes: int = limits.FRAME_BYTES) ->
     if len(data) > limit_bytes:
         raise Oversize(f"{len(data)} bytes are over the limit of {limit_bytes}")
     try:
-        value: T = _decoder(kind).decode(data)
+        value: T = _decoder(cast(Hashable, kind)).decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         name = getattr(kind, "__name__", "message")
         raise DecodeError(f"not a {name}: {_shape(error)}") from None
