@@ -206,3 +206,12 @@ class BadProof(ChartledgerError):
 
 class GenesisMismatch(ChartledgerError):
     """The genesis file is not the one that this chain started from."""
+
+
+# --- the daemon's face ---------------------------------------------------------------------------------------
+
+
+class Busy(ChartledgerError):
+    """The node holds as much waiting work as it may."""
+
+    advice = "Nothing was taken: wait a moment and send the same request again."

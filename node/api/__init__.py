@@ -1,0 +1,1 @@
+"""The daemon's face: HTTP over a Unix socket."""
