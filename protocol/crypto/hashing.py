@@ -1,0 +1,111 @@
+"""BLAKE2b-256 under labels, and the digests by which the ledger names things.
+
+A digest's label is BLAKE2b's 16-byte `person` parameter (RFC 7693, section 2.5), so no digest of one use can pass for
+one of another. `Domain` lists every label that exists. Relies on hashlib and on the canonical encoding.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Final
+
+from protocol.codec.canonical import encode
+from protocol.types.block import Header
+from protocol.types.institutions import Genesis
+from protocol.types.operations import Operation
+from protocol.types.transaction import TransactionBody
+
+DIGEST_BYTES = 32
+
+
+class Domain:
+    """All labels of keyed and unkeyed BLAKE2b: at most 16 ASCII bytes, zero-padded by BLAKE2b, never used twice."""
+
+    # what the ledger names
+    CHAIN: Final = b"cl/chain"
+    BLOCK: Final = b"cl/block"
+    TRANSACTION_ID: Final = b"cl/tx/id"
+    TRANSACTION_LEAF: Final = b"cl/tx/leaf"
+    OPERATION: Final = b"cl/operation"
+    ENCRYPTION_KEY: Final = b"cl/enckey"
+    BLOB: Final = b"cl/blob"
+
+    # trees
+    MERKLE_NODE: Final = b"cl/merkle/node"
+    MERKLE_ROOT: Final = b"cl/merkle/root"
+    EVENT_LEAF: Final = b"cl/event/leaf"
+    HISTORY_NODE: Final = b"cl/history/node"
+    HISTORY_ROOT: Final = b"cl/history/root"
+    STATE_LEAF: Final = b"cl/state/leaf"
+    STATE_NODE: Final = b"cl/state/node"
+    STATE_EMPTY: Final = b"cl/state/empty"
+    OWNER_INDEX: Final = b"cl/state/owner"
+
+    # a record's commitment
+    COMMITMENT: Final = b"cl/commit"
+    COMMITTED_BYTES: Final = b"cl/commit/bytes"
+    COMMITTED_FIELD: Final = b"cl/commit/field"
+    COMMITTED_DUMMY: Final = b"cl/commit/dummy"
+    LEAF_SALT: Final = b"cl/commit/salt"  # keyed by the record's secret
+    LEAF_ORDER: Final = b"cl/commit/order"  # keyed by the record's secret
+
+    # keyed by a chart's secret
+    TAG: Final = b"cl/tag"
+
+    # wallet derivation, keyed by the wallet's seed and then by a chart's own
+    WALLET_CHART: Final = b"cl/wallet/chart"
+    WALLET_SIGNING: Final = b"cl/wallet/sign"
+    WALLET_SECRET: Final = b"cl/wallet/tags"
+    WALLET_ENCRYPTION: Final = b"cl/wallet/enc"
+
+    # a node's own, never on the wire
+    IDEMPOTENCY: Final = b"cl/node/idem"
+
+
+def digest(domain: bytes, *parts: bytes) -> bytes:
+    """BLAKE2b-256 of the parts, concatenated, under a label of `Domain`.
+
+    Parts must have a fixed length or be canonical encodings, of which at most the last varies; otherwise two lists
+    of parts could be one input.
+    """
+    return blake2b(b"".join(parts), digest_size=DIGEST_BYTES, person=domain).digest()
+
+
+def keyed_digest(domain: bytes, key: bytes, *parts: bytes) -> bytes:
+    """BLAKE2b-256 keyed with up to 64 bytes: a PRF, under a label of `Domain`. Parts as in `digest`."""
+    return blake2b(b"".join(parts), digest_size=DIGEST_BYTES, key=key, person=domain).digest()
+
+
+def chain_id(genesis: Genesis) -> bytes:
+    """32 bytes: what every signature of this chain names."""
+    return digest(Domain.CHAIN, encode(genesis))
+
+
+def transaction_id(body: TransactionBody) -> bytes:
+    """32 bytes: the digest of the unsigned body, so that no signature malleability changes it."""
+    return digest(Domain.TRANSACTION_ID, encode(body))
+
+
+def transaction_digest(raw: bytes) -> bytes:
+    """32 bytes: the digest of a whole signed transaction in its canonical bytes, a leaf of `transactions_root`."""
+    return digest(Domain.TRANSACTION_LEAF, raw)
+
+
+def block_digest(header: Header) -> bytes:
+    """32 bytes: what votes name and what the next header's `parent` is."""
+    return digest(Domain.BLOCK, encode(header))
+
+
+def operation_digest(op: Operation) -> bytes:
+    """32 bytes: what a co-signature is over."""
+    return digest(Domain.OPERATION, encode(op))
+
+
+def encryption_key_digest(suite: int, public: bytes) -> bytes:
+    """32 bytes: what stands on the ledger for a public encryption key of this suite (u16)."""
+    return digest(Domain.ENCRYPTION_KEY, suite.to_bytes(2, "big"), public)
+
+
+def blob_id(*parts: bytes) -> bytes:
+    """32 bytes: the name of a blob, the digest of its sealed bytes, which may come in parts."""
+    return digest(Domain.BLOB, *parts)

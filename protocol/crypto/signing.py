@@ -1,0 +1,114 @@
+"""Ed25519 signatures, and the messages that are signed: one label per use.
+
+A message is its label, one zero byte and canonical bytes. Labels name the use, so a signature given for one thing says
+nothing about another; the chain stands inside the bytes. Which signatures count is what libsodium accepts: it refuses
+a non-canonical S, a non-canonical or small-order public key and a small-order R, and checks the equation without the
+cofactor (tests/vectors/crypto/ed25519.json). Relies on PyNaCl, whose calls release the interpreter lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
+from nacl.exceptions import BadSignatureError
+
+from protocol.codec.canonical import encode
+from protocol.crypto.hashing import operation_digest
+from protocol.types.base import U16, Digest, Number, TimeMs, Wire
+from protocol.types.operations import Cosignature, Operation
+from protocol.types.transaction import Transaction, TransactionBody
+from protocol.types.votes import Vote, VoteSubject
+
+SEED_BYTES = 32
+PUBLIC_BYTES = 32
+SIGNATURE_BYTES = 64
+
+TRANSACTION_LABEL = b"chartledger transaction v1\0"
+COSIGNATURE_LABEL = b"chartledger cosignature v1\0"
+VOTE_LABEL = b"chartledger vote v1\0"
+
+Verifier = Callable[[bytes, bytes, bytes], bool]
+"""(public key, message, signature) -> whether it verifies. `verify`, or a caller's cache in front of it."""
+
+
+class CosignatureSubject(Wire, frozen=True):
+    """What an owner (or another co-signer, by role) signs: one operation, once, until a ledger time."""
+
+    chain: Digest
+    operation: Digest
+    role: U16
+    number: Number
+    expires_at: TimeMs
+
+
+def verify(public: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether libsodium accepts this 64-byte signature of `message` under the 32-byte key. Wrong lengths: False."""
+    if len(public) != PUBLIC_BYTES or len(signature) != SIGNATURE_BYTES:
+        return False
+    try:
+        crypto_sign_open(signature + message, public)
+    except BadSignatureError:
+        return False
+    return True
+
+
+class SigningKey:
+    """An Ed25519 key from its 32-byte seed (RFC 8032). Never prints its secret; cannot be pickled or copied out."""
+
+    __slots__ = ("_secret", "public")
+
+    def __init__(self, seed: bytes) -> None:
+        if len(seed) != SEED_BYTES:
+            raise ValueError("an Ed25519 seed is 32 bytes")
+        self.public, self._secret = crypto_sign_seed_keypair(seed)
+
+    def sign(self, message: bytes) -> bytes:
+        """The 64-byte signature of `message`."""
+        return crypto_sign(message, self._secret)[:SIGNATURE_BYTES]
+
+    def __repr__(self) -> str:
+        return f"SigningKey(public={self.public.hex()})"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a signing key is not serialised")
+
+
+def transaction_message(body: TransactionBody) -> bytes:
+    """What the institution signs of a transaction."""
+    return TRANSACTION_LABEL + encode(body)
+
+
+def transaction_message_of(raw: bytes) -> bytes:
+    """The same from a transaction's canonical bytes, which the caller has decoded: spares encoding the body again.
+
+    A transaction is the array of its body and a 64-byte string, so the body lies between the first byte and the last
+    66 (docs/spec/encoding.md).
+    """
+    return TRANSACTION_LABEL + raw[1 : -(2 + SIGNATURE_BYTES)]
+
+
+def sign_transaction(key: SigningKey, body: TransactionBody) -> Transaction:
+    """The transaction of this body, signed."""
+    return Transaction(body, key.sign(transaction_message(body)))
+
+
+def cosignature_message(chain: bytes, op_digest: bytes, role: int, number: int, expires_at: int) -> bytes:
+    """What a co-signer signs of an operation: `number` is used up in its anti-replay window, `expires_at` is ms."""
+    return COSIGNATURE_LABEL + encode(CosignatureSubject(chain, op_digest, role, number, expires_at))
+
+
+def cosign(key: SigningKey, chain: bytes, operation: Operation, role: int, number: int, expires_at: int) -> Cosignature:
+    """A co-signature of `operation` on this chain."""
+    message = cosignature_message(chain, operation_digest(operation), role, number, expires_at)
+    return Cosignature(role, number, expires_at, key.sign(message))
+
+
+def vote_message(subject: VoteSubject) -> bytes:
+    """What an authority signs to vote."""
+    return VOTE_LABEL + encode(subject)
+
+
+def sign_vote(key: SigningKey, subject: VoteSubject, index: int) -> Vote:
+    """The vote of the authority with this index in the epoch's set."""
+    return Vote(subject, index, key.sign(vote_message(subject)))
