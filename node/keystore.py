@@ -1,0 +1,182 @@
+"""An institution's keys in one sealed file, and the passphrase that opens it.
+
+Relies on `protocol.crypto.keyfiles` (Argon2id and XChaCha20-Poly1305) and the file system. The file must be the
+user's own and closed to everybody else; a looser mode is refused, as ssh does. Secrets never appear in a repr.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
+
+from node.config import Config
+from protocol import limits
+from protocol.codec.canonical import decode, encode
+from protocol.crypto.keyfiles import Cost, WrongPassphrase, open_keyfile, seal_keyfile
+from protocol.errors import ChartledgerError, DecodeError
+from protocol.types.base import U16, Wire
+
+CREDENTIAL = "chartledger-passphrase"
+"""The name under which systemd hands over the passphrase (`LoadCredentialEncrypted=`)."""
+KEYFILE_BYTES = 64 * 1024
+
+Seed = Annotated[bytes, Meta(min_length=32, max_length=32)]
+
+
+class KeyfileRefused(ChartledgerError):
+    """A key file is missing, too open, or not a key file."""
+
+    advice = "Restore it from its backup, owned by the user who runs this, with mode 0600."
+
+
+class NoPassphrase(ChartledgerError):
+    """There is no passphrase to open the key file with."""
+
+    advice = (
+        "Name a file with --passphrase-file or `passphrase_file`, hand over a systemd credential named "
+        f"{CREDENTIAL}, or run on a terminal to be asked."
+    )
+
+
+class Keystore(Wire, frozen=True):
+    """An institution's secrets: seeds of its keys, and the key-encryption key of what it keeps at rest.
+
+    `operations` are the seeds of the operations keys by index; an empty seed is a key that another machine holds.
+    `vote_seed` is empty at an institution that is no authority.
+    """
+
+    operations: Annotated[
+        tuple[Annotated[bytes, Meta(max_length=32)], ...],
+        Meta(min_length=1, max_length=limits.OPERATION_KEYS_PER_INSTITUTION),
+    ]
+    vote_seed: Annotated[bytes, Meta(max_length=32)]
+    network_seed: Seed
+    encryption_seed: Seed
+    encryption_suite: U16
+    kek: Seed
+
+    def __repr__(self) -> str:
+        return f"Keystore(operations={len(self.operations)}, suite={self.encryption_suite})"
+
+
+def open_keystore(path: Path, passphrase: bytes) -> Keystore:
+    """The keystore at `path`. Raises `KeyfileRefused`, or `WrongPassphrase`, in one sentence."""
+    plain = open_file(path, passphrase)
+    try:
+        store = decode(Keystore, plain)
+    except DecodeError:
+        raise KeyfileRefused(f"{path} is a key file, but not a node's keystore") from None
+    if any(len(seed) not in (0, 32) for seed in (*store.operations, store.vote_seed)):
+        raise KeyfileRefused(f"{path} holds a key of the wrong length")
+    return store
+
+
+def write_keystore(path: Path, keystore: Keystore, passphrase: bytes, cost: Cost | None = None) -> None:
+    """Write `keystore` sealed under `passphrase` to a new file at `path`, mode 0600, synced to disk."""
+    write_file(path, encode(keystore), passphrase, cost)
+
+
+def open_file(path: Path, passphrase: bytes) -> bytes:
+    """What the key file at `path` holds. Raises `KeyfileRefused` or `WrongPassphrase`."""
+    data = read_private(path, KEYFILE_BYTES)
+    try:
+        return open_keyfile(data, passphrase)
+    except WrongPassphrase:
+        raise WrongPassphrase(f"the passphrase does not open {path}") from None
+    except DecodeError:
+        raise KeyfileRefused(f"{path} is not a key file") from None
+
+
+def write_file(path: Path, plain: bytes, passphrase: bytes, cost: Cost | None = None, *, replace: bool = False) -> None:
+    """Seal `plain` into a key file at `path`, mode 0600, whole or not at all, synced to disk.
+
+    Raises `KeyfileRefused` if `path` exists and `replace` is false.
+    """
+    if path.exists() and not replace:
+        raise KeyfileRefused(f"{path} exists already", advice="Choose another path, or move the old file away.")
+    arguments = () if cost is None else (cost,)
+    sealed = seal_keyfile(plain, passphrase, secrets.token_bytes(16), secrets.token_bytes(24), *arguments)
+    write_private(path, sealed)
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write `data` to `path` with mode 0600: a reader sees the old file or the whole new one."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def read_private(path: Path, limit_bytes: int) -> bytes:
+    """The bytes of a file that must be closed to group and others. Raises `KeyfileRefused`."""
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise KeyfileRefused(f"{path} is not a regular file")
+            if status.st_mode & 0o077:
+                mode = stat.S_IMODE(status.st_mode)
+                raise KeyfileRefused(
+                    f"{path} has mode {mode:04o}, so that others can open it", advice=f"Run `chmod 600 {path}`."
+                )
+            if status.st_uid not in (os.geteuid(), 0):
+                raise KeyfileRefused(f"{path} belongs to another user", advice="Give it to the user who runs this.")
+            data = file.read(limit_bytes + 1)
+    except OSError as error:
+        raise KeyfileRefused(f"cannot read {path}: {error.strerror}") from None
+    if len(data) > limit_bytes:
+        raise KeyfileRefused(f"{path} is larger than {limit_bytes} bytes")
+    return data
+
+
+def read_passphrase(path: Path) -> bytes:
+    """The first line of the passphrase file at `path`, which must be as closed as a key file."""
+    line = read_private(path, 4096).split(b"\n", 1)[0].removesuffix(b"\r")
+    if not line:
+        raise NoPassphrase(f"the passphrase file {path} is empty")
+    return line
+
+
+def find_passphrase(
+    config: Config | None = None,
+    passphrase_file: Path | None = None,
+    *,
+    prompt: str = "Passphrase: ",
+    ask: Callable[[str], str] = getpass.getpass,
+) -> bytes:
+    """The passphrase, from the first of: `passphrase_file`, the config's, the systemd credential, a terminal.
+
+    Raises `NoPassphrase` if there is none of them.
+    """
+    file = passphrase_file or (config.passphrase_file if config else None)
+    if file is not None:
+        return read_passphrase(file)
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    if credentials and (Path(credentials) / CREDENTIAL).exists():
+        return read_passphrase(Path(credentials) / CREDENTIAL)
+    if not sys.stdin.isatty():
+        raise NoPassphrase
+    answer = ask(prompt).encode()
+    if not answer:
+        raise NoPassphrase("an empty passphrase opens nothing")
+    return answer
