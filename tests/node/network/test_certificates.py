@@ -1,0 +1,50 @@
+"""A network certificate is the same for the same input, names its key, and nothing else passes for one."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
+
+from node.network.certificates import NO_EXPIRY_MS, BadNetworkCertificate, make_certificate, read_certificate
+from protocol import limits
+
+SEED = bytes(range(32))
+
+
+def test_the_same_input_gives_the_same_bytes() -> None:
+    assert make_certificate(SEED, "St. Mary") == make_certificate(SEED, "St. Mary")
+    assert make_certificate(SEED, "St. Mary") != make_certificate(SEED, "St. Mary", serial=2)
+
+
+def test_it_says_whose_key_it_is_and_until_when() -> None:
+    facts = read_certificate(make_certificate(SEED, "St. Mary", not_before_ms=1_000, not_after_ms=9_000))
+    assert facts.name == "St. Mary"
+    assert facts.public_key == Ed25519PrivateKey.from_private_bytes(SEED).public_key().public_bytes_raw()
+    assert (facts.not_before_ms, facts.not_after_ms) == (1_000, 9_000)
+    assert read_certificate(make_certificate(SEED, "a")).not_after_ms == NO_EXPIRY_MS
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=limits.NAME_BYTES))
+def test_every_institution_name_fits(name: str) -> None:
+    der = make_certificate(SEED, name)
+    assert len(der) <= limits.CERTIFICATE_DER_BYTES
+    assert name.startswith(read_certificate(der).name)
+
+
+def test_institutions_of_one_name_have_subjects_of_their_own_and_key_identifiers() -> None:
+    one, two = (x509.load_der_x509_certificate(make_certificate(bytes([n]) * 32, "Clinic")) for n in (1, 2))
+    assert one.subject != two.subject
+    identifier = one.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    authority = one.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    assert identifier.digest == authority.key_identifier
+
+
+def test_what_is_no_self_signed_certificate_is_refused() -> None:
+    der = make_certificate(SEED, "Clinic")
+    forged = der[:-1] + bytes([der[-1] ^ 1])
+    for wrong in (b"", b"\x30\x00", der[:-1], forged, der + bytes(limits.CERTIFICATE_DER_BYTES)):
+        with pytest.raises(BadNetworkCertificate):
+            read_certificate(wrong)
