@@ -130,6 +130,12 @@ class MissingCosignature(Unauthorised):
     """The operation needs a co-signature that it does not carry."""
 
 
+class BadCosignature(InvalidTransaction):
+    """A co-signature does not verify under the key that stands on the ledger."""
+
+    advice = "Sign the operation's digest with the key that stands on the ledger, for this chain, role and number."
+
+
 class CosignatureExpired(InvalidTransaction):
     """A co-signature's expiry (ledger time) has passed."""
 
@@ -162,6 +168,10 @@ class UnknownPurpose(InvalidTransaction):
 
 class BadTerms(InvalidTransaction):
     """The grant's terms contradict themselves."""
+
+
+class NotAscending(InvalidTransaction):
+    """A list that stands for a set is not strictly ascending."""
 
 
 class TooManyGrants(InvalidTransaction):
@@ -202,6 +212,10 @@ class JournalBroken(ChartledgerError):
 
 class BadProof(ChartledgerError):
     """The proof does not show what it claims."""
+
+
+class GenesisInvalid(ChartledgerError):
+    """The genesis contradicts itself: no chain can start from it."""
 
 
 class GenesisMismatch(ChartledgerError):

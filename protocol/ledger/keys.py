@@ -1,0 +1,77 @@
+"""The keys of the state: a kind byte and big-endian positions, of one length per kind.
+
+Positions are assigned by the ledger (institution, chart and grant numbers), so neighbours in time are neighbours in
+storage and nobody can grind a bucket. The one exception, `owner`, is the index by which a wallet finds its chart.
+Functions raise `OverflowError` for a position that has no key; callers compare with the `*_MAX` bounds first.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from protocol.crypto.hashing import Domain, digest
+
+KIND_PARAMS: Final = 1
+KIND_COUNTERS: Final = 2
+KIND_AUTHORITIES: Final = 3
+KIND_INSTITUTION: Final = 4
+KIND_WINDOW: Final = 5
+KIND_CHART: Final = 6
+KIND_GRANT: Final = 7
+KIND_OWNER: Final = 8
+KIND_DENIALS: Final = 9
+
+INSTITUTION_MAX: Final = (1 << 24) - 1
+CHART_MAX: Final = (1 << 40) - 1
+GRANT_MAX: Final = (1 << 16) - 1
+
+PARAMS: Final = bytes([KIND_PARAMS])
+COUNTERS: Final = bytes([KIND_COUNTERS])
+
+KEY_BYTES: Final = {
+    KIND_PARAMS: 1,
+    KIND_COUNTERS: 1,
+    KIND_AUTHORITIES: 9,
+    KIND_INSTITUTION: 4,
+    KIND_WINDOW: 5,
+    KIND_CHART: 6,
+    KIND_GRANT: 8,
+    KIND_OWNER: 17,
+    KIND_DENIALS: 9,
+}
+"""Length of a whole key by kind. No key is a prefix of another, which the state tree relies on."""
+
+
+def authorities(epoch: int) -> bytes:
+    """Key of the `AuthoritySet` of an epoch."""
+    return b"\x03" + epoch.to_bytes(8, "big")
+
+
+def institution(number: int) -> bytes:
+    """Key of an `Institution`."""
+    return b"\x04" + number.to_bytes(3, "big")
+
+
+def window(institution_number: int, key_index: int) -> bytes:
+    """Key of the anti-replay `Window` of one operations key of an institution."""
+    return b"\x05" + institution_number.to_bytes(3, "big") + key_index.to_bytes(1, "big")
+
+
+def chart(number: int) -> bytes:
+    """Key of a `Chart`."""
+    return b"\x06" + number.to_bytes(5, "big")
+
+
+def grant(chart_number: int, number: int) -> bytes:
+    """Key of a `GrantLeaf`."""
+    return b"\x07" + chart_number.to_bytes(5, "big") + number.to_bytes(2, "big")
+
+
+def owner(owner_key: bytes) -> bytes:
+    """Key of the `OwnerIndex` leaf: which chart this Ed25519 owner key opened."""
+    return b"\x08" + digest(Domain.OWNER_INDEX, owner_key)[:16]
+
+
+def denials(chart_number: int, institution_number: int) -> bytes:
+    """Key of the `Denials` counter of one asker at one chart."""
+    return b"\x09" + chart_number.to_bytes(5, "big") + institution_number.to_bytes(3, "big")

@@ -1,0 +1,99 @@
+"""What stands under the state root, by kind of key.
+
+`Params`, `Institution` and `AuthoritySet` are leaves as they are; the rest is here. A leaf's bytes are the canonical
+encoding of its type, and `KINDS` says which type a key's leaf has.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from protocol import limits
+from protocol.ledger import history, keys
+from protocol.ledger.windows import Window
+from protocol.params import Params
+from protocol.types.base import U16, Digest, Number, PublicKey, Wire
+from protocol.types.institutions import AuthoritySet, Institution
+from protocol.types.operations import GrantTerms
+
+
+class Counters(Wire, frozen=True):
+    """How many numbers the ledger has assigned; the next chart gets number `charts`."""
+
+    institutions: Number
+    charts: Number
+
+
+class Chart(Wire, frozen=True):
+    """One chart. `events` counts everything that ever happened to it and `peaks` commit to all of it, in order.
+
+    `generation` counts revocations, `grants` counts grants ever made, `window` is the owner key's, `opened_at` the
+    height of the block that opened it.
+    """
+
+    custodian: Number
+    owner_key: PublicKey
+    encryption_suite: U16
+    encryption_key: Digest
+    opened_at: Number
+    generation: Number
+    grants: Number
+    window: Window
+    events: Number
+    peaks: Annotated[tuple[Digest, ...], Meta(max_length=53)]
+
+    @property
+    def history_root(self) -> bytes:
+        """32 bytes over the count of events and all of them."""
+        return history.root(self.events, self.peaks)
+
+
+class GrantLeaf(Wire, frozen=True):
+    """A grant as it stands now: reissues replace `terms.tags`. Heights are those of the deciding blocks."""
+
+    terms: GrantTerms
+    granted_at: Number
+    granted_generation: Number
+    revoked_at: Number | None = None
+
+
+class OwnerIndex(Wire, frozen=True):
+    """Which chart an owner key opened."""
+
+    chart: Number
+
+
+class Denials(Wire, frozen=True):
+    """How often one institution was denied on one chart on `day` (days of ledger time since 1970)."""
+
+    day: Number
+    count: Annotated[int, Meta(ge=1, le=limits.U53)]
+
+
+Leaf = Params | Counters | AuthoritySet | Institution | Window | Chart | GrantLeaf | OwnerIndex | Denials
+
+KINDS: Final[dict[int, type[Leaf]]] = {
+    keys.KIND_PARAMS: Params,
+    keys.KIND_COUNTERS: Counters,
+    keys.KIND_AUTHORITIES: AuthoritySet,
+    keys.KIND_INSTITUTION: Institution,
+    keys.KIND_WINDOW: Window,
+    keys.KIND_CHART: Chart,
+    keys.KIND_GRANT: GrantLeaf,
+    keys.KIND_OWNER: OwnerIndex,
+    keys.KIND_DENIALS: Denials,
+}
+
+_DECODERS: Final = {kind: msgspec.msgpack.Decoder(leaf) for kind, leaf in KINDS.items()}
+
+
+def decode_leaf(key: bytes, raw: bytes) -> Leaf:
+    """The leaf that stands at `key`, from bytes that this node itself wrote under a checked state root.
+
+    Skips the check for canonical form, which `protocol.codec` does for bytes from strangers.
+    """
+    leaf: Leaf = _DECODERS[key[0]].decode(raw)
+    return leaf

@@ -1,0 +1,69 @@
+"""What a handler of an operation is: the form that `transition` dispatches on.
+
+One family of operations a file, each with a table `RULES` from operation type to `Rule`; `registry` joins the tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from protocol.errors import NotAscending
+from protocol.ledger.events import Outcome, Reason
+from protocol.ledger.view import ReadSet
+from protocol.ledger.working import Working
+from protocol.types.base import Number, Wire
+from protocol.types.operations import Cosignature
+
+
+class Family(Enum):
+    """Whose operations a transaction carries. In a block, owners' transactions come before institutions'."""
+
+    OWNERS = "owners"
+    INSTITUTION = "institution"
+
+
+class OperationReceipt(Wire, frozen=True):
+    """What one operation did: `events` new events of `chart` from number `first_event` on.
+
+    `grant` is the number assigned or revoked, `outcome` and `reason` those of a disclosure.
+    """
+
+    chart: Number
+    first_event: Number
+    events: Number
+    grant: Number | None = None
+    outcome: Outcome | None = None
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a handler knows besides the operation: who carries it, and the co-signatures beside it."""
+
+    institution: int
+    cosignatures: tuple[Cosignature, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`reads(operation, institution, read_set)` names what `apply(working, operation, call)` may look at.
+
+    Both take the operation type that the rule stands for. `apply` raises `InvalidTransaction` to refuse.
+    """
+
+    family: Family
+    reads: Callable[[Any, int, ReadSet], None]
+    apply: Callable[[Working, Any, Call], OperationReceipt]
+
+
+def check_ascending(items: Iterable[Any], what: str) -> None:
+    """Raise `NotAscending` unless each item is greater than the one before: a set has one form on the wire."""
+    iterator = iter(items)
+    last = next(iterator, None)
+    for item in iterator:
+        if item <= last:
+            raise NotAscending(f"{what} must be strictly ascending")
+        last = item

@@ -1,0 +1,145 @@
+"""The state while a block is applied: decoded leaves, with a scope for the transaction under way.
+
+A transaction writes into its own scope; `commit` moves that into the block's, and the next `begin` forgets whatever
+an invalid one left, so a transaction applies whole or not at all. Leaves are decoded once a block and encoded once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from msgspec import UNSET, UnsetType
+
+from protocol.codec.canonical import encode
+from protocol.crypto.signing import Verifier
+from protocol.errors import UnknownChart
+from protocol.ledger import history, keys
+from protocol.ledger.events import Event, decode_event, event_digest
+from protocol.ledger.leaves import Chart, Leaf, decode_leaf
+from protocol.ledger.view import Changes, StateView
+from protocol.params import Params
+
+L = TypeVar("L", bound=Leaf)
+
+
+class Working:
+    """One block's working state. `height` and `timestamp` (ms) are the block's, `chain` its chain id."""
+
+    __slots__ = (
+        "_block_events",
+        "_block_leaves",
+        "_params",
+        "_read",
+        "_tx_events",
+        "_tx_leaves",
+        "_view",
+        "chain",
+        "check_cosignature",
+        "height",
+        "timestamp",
+    )
+
+    def __init__(self, view: StateView, chain: bytes, height: int, timestamp: int, check_cosignature: Verifier) -> None:
+        self.chain = chain
+        self.height = height
+        self.timestamp = timestamp
+        self.check_cosignature = check_cosignature
+        self._view = view
+        self._params: Params | None = None
+        self._read: dict[bytes, Leaf | None] = {}
+        self._block_leaves: dict[bytes, Leaf] = {}
+        self._block_events: dict[tuple[int, int], bytes] = {}
+        self._tx_leaves: dict[bytes, Leaf] = {}
+        self._tx_events: dict[tuple[int, int], bytes] = {}
+
+    @property
+    def params(self) -> Params:
+        """The chain's parameters before this block; no operation changes them within one."""
+        if self._params is None:
+            self._params = self.require(keys.PARAMS, Params)
+        return self._params
+
+    def get(self, key: bytes, kind: type[L]) -> L | None:
+        """The leaf of type `kind` at `key` as it stands at this point of the transaction, or None."""
+        leaf: Leaf | UnsetType | None = self._tx_leaves.get(key)
+        if leaf is None:
+            leaf = self._block_leaves.get(key)
+        if leaf is None:
+            leaf = self._read.get(key, UNSET)
+            if leaf is UNSET:
+                raw = self._view.leaf(key)
+                leaf = self._read[key] = None if raw is None else decode_leaf(key, raw)
+        if leaf is None:
+            return None
+        assert isinstance(leaf, kind)
+        return leaf
+
+    def require(self, key: bytes, kind: type[L]) -> L:
+        """The leaf at a key that every state has; its absence means that the state is not a ledger's."""
+        leaf = self.get(key, kind)
+        if leaf is None:
+            raise AssertionError(f"the state has no {kind.__name__} leaf")
+        return leaf
+
+    def chart(self, number: int) -> Chart:
+        """The chart of this number. Raises `UnknownChart`."""
+        chart = self.get(keys.chart(number), Chart) if number <= keys.CHART_MAX else None
+        if chart is None:
+            raise UnknownChart(f"there is no chart {number}")
+        return chart
+
+    def put(self, key: bytes, leaf: Leaf) -> None:
+        """Write a leaf in the transaction's scope."""
+        self._tx_leaves[key] = leaf
+
+    def event(self, chart: int, number: int) -> Event | None:
+        """An event of a chart that has more than `number` events, from this block or before."""
+        place = (chart, number)
+        raw = self._tx_events.get(place) or self._block_events.get(place) or self._view.event(chart, number)
+        return None if raw is None else decode_event(raw)
+
+    def append(self, number: int, chart: Chart, events: Iterable[Event]) -> Chart:
+        """`chart` with these events at the end of its history, which the transaction now holds; the caller puts it.
+
+        `number` is the chart's. Events get the numbers from `chart.events` on, in order.
+        """
+        first = at = chart.events
+        leaves = []
+        for event in events:
+            raw = encode(event)
+            self._tx_events[(number, at)] = raw
+            leaves.append(event_digest(number, at, raw))
+            at += 1
+        return Chart(
+            chart.custodian,
+            chart.owner_key,
+            chart.encryption_suite,
+            chart.encryption_key,
+            chart.opened_at,
+            chart.generation,
+            chart.grants,
+            chart.window,
+            at,
+            history.append_all(chart.peaks, first, leaves),
+        )
+
+    def begin(self) -> None:
+        """Start a transaction, forgetting what one that failed has left."""
+        if self._tx_leaves or self._tx_events:
+            self._tx_leaves = {}
+            self._tx_events = {}
+
+    def commit(self) -> None:
+        """The transaction is valid: what it wrote is the block's."""
+        self._block_leaves.update(self._tx_leaves)
+        self._block_events.update(self._tx_events)
+        self._tx_leaves = {}
+        self._tx_events = {}
+
+    def changes(self) -> Changes:
+        """All that committed transactions wrote, encoded. Uncommitted writes are not in it."""
+        return Changes(
+            leaves={key: encode(leaf) for key, leaf in self._block_leaves.items()},
+            events=[(chart, number, raw) for (chart, number), raw in self._block_events.items()],
+        )
