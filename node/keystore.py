@@ -20,8 +20,8 @@ from msgspec import Meta
 from node.config import Config
 from protocol import limits
 from protocol.codec.canonical import decode, encode
-from protocol.crypto.keyfiles import Cost, WrongPassphrase, open_keyfile, seal_keyfile
-from protocol.errors import ChartledgerError, DecodeError
+from protocol.crypto.keyfiles import NONCE_BYTES, SALT_BYTES, Cost, open_keyfile, seal_keyfile
+from protocol.errors import ChartledgerError, DecodeError, SealBroken, WrongPassphrase
 from protocol.types.base import U16, Wire
 
 CREDENTIAL = "chartledger-passphrase"
@@ -49,14 +49,12 @@ class NoPassphrase(ChartledgerError):
 class Keystore(Wire, frozen=True):
     """An institution's secrets: seeds of its keys, and the key-encryption key of what it keeps at rest.
 
-    `operations` are the seeds of the operations keys by index; an empty seed is a key that another machine holds.
-    `vote_seed` is empty at an institution that is no authority.
+    `operations` are the seeds of the operations keys by index, as far as this node holds them: keys that another
+    machine signs with come last on the ledger and are not here. `vote_seed` is empty at an institution that is no
+    authority.
     """
 
-    operations: Annotated[
-        tuple[Annotated[bytes, Meta(max_length=32)], ...],
-        Meta(min_length=1, max_length=limits.OPERATION_KEYS_PER_INSTITUTION),
-    ]
+    operations: Annotated[tuple[Seed, ...], Meta(min_length=1, max_length=limits.OPERATION_KEYS_PER_INSTITUTION)]
     vote_seed: Annotated[bytes, Meta(max_length=32)]
     network_seed: Seed
     encryption_seed: Seed
@@ -74,8 +72,8 @@ def open_keystore(path: Path, passphrase: bytes) -> Keystore:
         store = decode(Keystore, plain)
     except DecodeError:
         raise KeyfileRefused(f"{path} is a key file, but not a node's keystore") from None
-    if any(len(seed) not in (0, 32) for seed in (*store.operations, store.vote_seed)):
-        raise KeyfileRefused(f"{path} holds a key of the wrong length")
+    if len(store.vote_seed) not in (0, 32):
+        raise KeyfileRefused(f"{path} holds a vote key of the wrong length")
     return store
 
 
@@ -91,8 +89,8 @@ def open_file(path: Path, passphrase: bytes) -> bytes:
         return open_keyfile(data, passphrase)
     except WrongPassphrase:
         raise WrongPassphrase(f"the passphrase does not open {path}") from None
-    except DecodeError:
-        raise KeyfileRefused(f"{path} is not a key file") from None
+    except SealBroken as error:
+        raise KeyfileRefused(f"{path}: {error}") from None
 
 
 def write_file(path: Path, plain: bytes, passphrase: bytes, cost: Cost | None = None, *, replace: bool = False) -> None:
@@ -102,9 +100,8 @@ def write_file(path: Path, plain: bytes, passphrase: bytes, cost: Cost | None = 
     """
     if path.exists() and not replace:
         raise KeyfileRefused(f"{path} exists already", advice="Choose another path, or move the old file away.")
-    arguments = () if cost is None else (cost,)
-    sealed = seal_keyfile(plain, passphrase, secrets.token_bytes(16), secrets.token_bytes(24), *arguments)
-    write_private(path, sealed)
+    salt, nonce = secrets.token_bytes(SALT_BYTES), secrets.token_bytes(NONCE_BYTES)
+    write_private(path, seal_keyfile(plain, passphrase, salt, nonce, cost or Cost()))
 
 
 def write_private(path: Path, data: bytes) -> None:

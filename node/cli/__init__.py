@@ -1,0 +1,1 @@
+"""The `chartledger` command: one module per noun."""
