@@ -33,7 +33,8 @@ class Received(Struct, frozen=True):
 
 
 class Built(Struct, frozen=True):
-    """Answer to `Build`. None: nothing could be built (and then the leader nullifies)."""
+    """Answer to `Build`. None: nothing to put in (or, where an empty block was allowed, none can be built, and then
+    the leader nullifies). The block counts as validated: the driver keeps its state as it does for `Validated`."""
 
     view: int
     parent_view: int
@@ -55,7 +56,10 @@ class TimerFired(Struct, frozen=True):
 
 
 class WorkChanged(Struct, frozen=True):
-    """Whether a pooled transaction valid on the head waits, or a heartbeat is due (rule 9)."""
+    """Whether a pooled transaction waits that no unfinalized block holds yet, or a heartbeat is due (rule 9).
+
+    To be told on every change; telling True again makes a leader that had nothing to build try again.
+    """
 
     has_work: bool
 
@@ -67,7 +71,11 @@ class PeerUp(Struct, frozen=True):
 
 
 class CaughtUp(Struct, frozen=True):
-    """The node's sync applied final blocks by range; `certificate` finalizes `block`, the new final head."""
+    """The node's sync applied final blocks by range; `certificate` finalizes `block`, the new final head.
+
+    Sync and `Finalized` both move the final head, so the driver carries out one after the other, and drops from
+    `Finalized` the blocks at or below its head.
+    """
 
     block: Block
     certificate: Certificate

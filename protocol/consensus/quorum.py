@@ -9,6 +9,7 @@ certificate and an authority set and nothing else.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from protocol.crypto.signing import Verifier, vote_message
 from protocol.errors import BadCertificate, BadVote
@@ -54,14 +55,13 @@ def subject_fault(subject: VoteSubject, chain: bytes, epoch: int) -> str | None:
         return f"is of epoch {subject.epoch}, not {epoch}"
     if subject.view < 1:
         return "is of view 0, which is final by definition"
-    if subject.kind == NOTARIZE:
-        return None if subject.parent_view < subject.view else "has a parent view that is not below its view"
-    if subject.kind == FINALIZE:
-        return None if subject.parent_view == 0 else "is a finalize with a parent view"
-    if subject.kind == NULLIFY:
-        plain = subject.parent_view == 0 and subject.block == ZERO_DIGEST
-        return None if plain else "is a nullify that names a block"
-    return f"is of the unknown kind {subject.kind}"
+    forms = {
+        NOTARIZE: ("has a parent view that is not below its view", subject.parent_view < subject.view),
+        FINALIZE: ("is a finalize with a parent view", subject.parent_view == 0),
+        NULLIFY: ("is a nullify that names a block", subject.parent_view == 0 and subject.block == ZERO_DIGEST),
+    }
+    fault, sound = forms.get(subject.kind, (f"is of the unknown kind {subject.kind}", False))
+    return None if sound else fault
 
 
 def check_vote(vote: Vote, chain: bytes, epoch: int, vote_keys: Sequence[bytes], verifier: Verifier) -> None:
@@ -84,6 +84,7 @@ def check_certificate(
     epoch: int,
     vote_keys: Sequence[bytes],
     verifier: Verifier,
+    *,
     known: frozenset[tuple[int, bytes]] = frozenset(),
 ) -> None:
     """Raise `BadCertificate` unless a quorum of distinct authorities signed the subject.
@@ -97,7 +98,7 @@ def check_certificate(
         raise BadCertificate(f"the certificate {fault}")
     n = len(vote_keys)
     indexes = [index for index, _ in certificate.signatures]
-    if any(a >= b for a, b in zip(indexes, indexes[1:], strict=False)):
+    if any(a >= b for a, b in pairwise(indexes)):
         raise BadCertificate("the certificate's indexes do not ascend")
     if len(indexes) < quorum(n):
         raise BadCertificate(f"{len(indexes)} signatures are no quorum of {n}: {quorum(n)} are needed")

@@ -1,0 +1,81 @@
+"""The votes of one view: who voted for what, when that is a quorum, and who contradicts himself.
+
+A tally holds at most one vote of each kind and index, so its size is bounded by the number of authorities. It relies on
+its caller for signatures: what is `add`ed was verified. A vote that can no longer matter, because the certificate that
+it would go into is already held, is `note`d without that, and verified only if it turns out to contradict another.
+"""
+
+from __future__ import annotations
+
+from protocol.types.votes import FINALIZE, NOTARIZE, NULLIFY, Certificate, Vote, VoteSubject
+
+_CONTRADICTS = {NOTARIZE: (NOTARIZE,), NULLIFY: (FINALIZE,), FINALIZE: (FINALIZE, NULLIFY)}
+"""By kind: which other votes of the same index and view an honest authority cannot have signed as well. Of its own
+kind, only one over another subject."""
+
+
+class Tally:
+    """Votes of one view, by kind and index."""
+
+    __slots__ = ("_noted", "_signatures", "_votes", "accused")
+
+    def __init__(self) -> None:
+        self._votes: dict[tuple[int, int], Vote] = {}
+        self._noted: dict[tuple[int, int], Vote] = {}
+        self._signatures: dict[VoteSubject, dict[int, bytes]] = {}
+        self.accused: set[int] = set()
+        """Indexes whose contradiction was reported, so that each is reported once a view."""
+
+    def holds(self, vote: Vote) -> bool:
+        """Whether a vote of this index over this very subject is here, verified or noted."""
+        key = (vote.subject.kind, vote.index)
+        held = self._votes.get(key) or self._noted.get(key)
+        return held is not None and held.subject == vote.subject
+
+    def get(self, kind: int, index: int) -> Vote | None:
+        """The verified vote of this kind and index."""
+        return self._votes.get((kind, index))
+
+    def add(self, vote: Vote) -> None:
+        """Count a verified vote. A second one of its kind and index does not count."""
+        key = (vote.subject.kind, vote.index)
+        if key not in self._votes:
+            self._votes[key] = vote
+            self._signatures.setdefault(vote.subject, {})[vote.index] = vote.signature
+
+    def note(self, vote: Vote) -> None:
+        """Keep an unverified vote that no certificate needs, in case it contradicts another."""
+        self._noted.setdefault((vote.subject.kind, vote.index), vote)
+
+    def forget(self, vote: Vote) -> None:
+        """Drop a noted vote that turned out to be forged."""
+        self._noted.pop((vote.subject.kind, vote.index), None)
+
+    def rivals(self, vote: Vote) -> list[tuple[Vote, bool]]:
+        """Votes of the same index that contradict this one, each with whether it was verified."""
+        found = []
+        for kind in _CONTRADICTS[vote.subject.kind]:
+            for held, verified in ((self._votes, True), (self._noted, False)):
+                rival = held.get((kind, vote.index))
+                if rival is not None and rival.subject != vote.subject:
+                    found.append((rival, verified))
+        return found
+
+    def signatures(self, subject: VoteSubject) -> dict[int, bytes]:
+        """Verified signatures over this subject, by index."""
+        return self._signatures.get(subject, {})
+
+    def certificate(self, subject: VoteSubject, quorum: int) -> Certificate | None:
+        """The certificate over this subject if `quorum` votes for it are here: the lowest indexes, ascending."""
+        signatures = self.signatures(subject)
+        if len(signatures) < quorum:
+            return None
+        return Certificate(subject, tuple(sorted(signatures.items())[:quorum]))
+
+    def voters(self, kind: int) -> list[int]:
+        """Indexes with a verified vote of this kind, ascending."""
+        return sorted(index for held, index in self._votes if held == kind)
+
+    def stirred(self, me: int | None) -> bool:
+        """Whether another authority's verified vote is here."""
+        return any(index != me for _, index in self._votes)
