@@ -69,6 +69,12 @@ class UnknownSuite(CryptoError):
     """The suite number is not one that this version knows."""
 
 
+class WrongPassphrase(CryptoError):
+    """The key file does not open: the passphrase is wrong, or the file was altered."""
+
+    advice = "Try the passphrase again; if it is right, restore the file from a backup."
+
+
 class BadWords(CryptoError):
     """The backup words are not a valid BIP39 phrase of 24 English words."""
 

@@ -19,7 +19,7 @@ DIGEST_BYTES = 32
 
 
 class Domain:
-    """All labels of keyed and unkeyed BLAKE2b: at most 16 ASCII bytes, zero-padded by BLAKE2b, never used twice."""
+    """Every label of a hash: at most 16 ASCII bytes, zero-padded to 16 by BLAKE2b, none used for two things."""
 
     # what the ledger names
     CHAIN: Final = b"cl/chain"
@@ -46,8 +46,7 @@ class Domain:
     COMMITTED_BYTES: Final = b"cl/commit/bytes"
     COMMITTED_FIELD: Final = b"cl/commit/field"
     COMMITTED_DUMMY: Final = b"cl/commit/dummy"
-    LEAF_SALT: Final = b"cl/commit/salt"  # keyed by the record's secret
-    LEAF_ORDER: Final = b"cl/commit/order"  # keyed by the record's secret
+    COMMITTED_STREAM: Final = b"cl/commit/stream"  # before the record's secret in SHAKE-256, not in BLAKE2b
 
     # keyed by a chart's secret
     TAG: Final = b"cl/tag"
@@ -57,6 +56,7 @@ class Domain:
     WALLET_SIGNING: Final = b"cl/wallet/sign"
     WALLET_SECRET: Final = b"cl/wallet/tags"
     WALLET_ENCRYPTION: Final = b"cl/wallet/enc"
+    X25519_SEED: Final = b"cl/suite2/seed"
 
     # a node's own, never on the wire
     IDEMPOTENCY: Final = b"cl/node/idem"

@@ -37,6 +37,12 @@ def merkle_path(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
 
 def merkle_check(root: bytes, leaf: bytes, index: int, count: int, path: Sequence[bytes]) -> None:
     """Raise `BadProof` unless the list of `count` leaves with this root holds `leaf` at `index`."""
+    if merkle_climb(leaf, index, count, path) != root:
+        raise BadProof("the path does not lead to the root")
+
+
+def merkle_climb(leaf: bytes, index: int, count: int, path: Sequence[bytes]) -> bytes:
+    """The root that this path leads to from `leaf` at `index` of `count`. Raises `BadProof` if its shape is wrong."""
     if not 0 <= index < count <= COUNT_MAX:
         raise BadProof("the leaf's position lies outside its tree")
     if len(leaf) != DIGEST_BYTES or any(len(step) != DIGEST_BYTES for step in path):
@@ -53,8 +59,7 @@ def merkle_check(root: bytes, leaf: bytes, index: int, count: int, path: Sequenc
         width = (width + 1) >> 1
     if next(steps, None) is not None:
         raise BadProof("the path is too long for its tree")
-    if _root(count, node) != root:
-        raise BadProof("the path does not lead to the root")
+    return _root(count, node)
 
 
 def _levels(leaves: Sequence[bytes]) -> list[list[bytes]]:

@@ -1,0 +1,67 @@
+"""The fields of a JSON record: which of its parts a commitment can open one by one.
+
+A field is a scalar leaf, named by its JSON pointer (RFC 6901) and valued by the exact bytes that stand in the source.
+What has no fields is committed to as a whole only: docs/spec/cryptography.md states the rule so that any
+implementation finds the same ones. Relies on `msgspec.Raw`, which slices the source and accepts RFC 8259 strictly.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Raw
+
+from protocol import limits
+
+_object = msgspec.json.Decoder(dict[str, Raw])
+_array = msgspec.json.Decoder(list[Raw])
+_OPEN_OBJECT, _OPEN_ARRAY = b"{"[0], b"["[0]
+
+
+def json_fields(data: bytes) -> list[tuple[str, bytes]]:
+    """(JSON pointer, source bytes) of each string, number, true, false or null, ascending by the pointer's UTF-8 bytes.
+
+    Of equal names in one object the last counts, as in most parsers. Empty for what is not one UTF-8 JSON object (no
+    byte order mark, no lone surrogate), nests deeper than `FIELD_DEPTH` objects and arrays, has more than
+    `FIELDS_PER_RECORD` such leaves or is larger than `FIELDS_BYTES`.
+    """
+    if len(data) > limits.FIELDS_BYTES or not data.lstrip(b" \t\r\n").startswith(b"{"):
+        return []
+    try:
+        data.decode()  # slices are not checked for it
+        fields = _walk(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return []
+    return sorted(fields, key=_by_pointer)
+
+
+def _walk(data: bytes) -> list[tuple[str, bytes]]:
+    """The leaves in no particular order; level by level, since the input's depth is not ours to trust."""
+    fields: list[tuple[str, bytes]] = []
+    level: list[tuple[str, Raw]] = [("", Raw(data.strip(b" \t\r\n")))]
+    for _ in range(limits.FIELD_DEPTH):
+        below: list[tuple[str, Raw]] = []
+        for prefix, raw in level:
+            for pointer, child in _children(prefix, raw):
+                first = memoryview(child)[0]
+                if first in (_OPEN_OBJECT, _OPEN_ARRAY):
+                    below.append((pointer, child))
+                else:
+                    fields.append((pointer, bytes(child)))
+        if len(fields) > limits.FIELDS_PER_RECORD:
+            return []
+        if not below:
+            return fields
+        level = below
+    return []
+
+
+def _children(prefix: str, raw: Raw) -> list[tuple[str, Raw]]:
+    if memoryview(raw)[0] == _OPEN_ARRAY:
+        return [(f"{prefix}/{index}", child) for index, child in enumerate(_array.decode(raw))]
+    return [
+        (f"{prefix}/{name.replace('~', '~0').replace('/', '~1')}", child) for name, child in _object.decode(raw).items()
+    ]
+
+
+def _by_pointer(field: tuple[str, bytes]) -> bytes:
+    return field[0].encode()
