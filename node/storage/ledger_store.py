@@ -1,0 +1,240 @@
+"""The ledger on this node's disk: final blocks, the state after the last of them, and every chart's events.
+
+One SQLite file, `ledger.db`. A finalization is stored in one transaction with everything that follows from it:
+blocks, events, state leaves, tree nodes, what leaves the outbox, receipts, staged records, and how far the journal of
+votes must reach. So a crash finds all of it or none. Nothing here knows the ledger's rules; it keeps bytes and finds
+them again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from node.storage import outbox as outbox_tables
+from node.storage import records_store as record_tables
+from node.storage.database import Database
+from node.storage.errors import OutOfOrder
+from node.storage.lookup import rows_in
+from node.storage.outbox import Idempotency, Outbox
+from node.storage.records_store import RecordsStore
+from node.storage.schema import LEDGER, place, unplace
+from node.storage.types import CommittedBlock, Head, StoredBlock
+from protocol.codec.canonical import decode, encode
+from protocol.ledger.events import decode_event
+from protocol.types.block import Header
+from protocol.types.institutions import Genesis
+from protocol.types.votes import Certificate
+
+_GENESIS: Final = "genesis"
+_JOURNAL_MARK: Final = "journal mark"
+
+
+class LedgerStore:
+    """The open ledger database. `outbox`, `idempotency` and `records` are its other tables, in the same file."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.outbox = Outbox(database)
+        self.idempotency = Idempotency(database)
+        self.records = RecordsStore(database)
+
+    @classmethod
+    async def open(cls, path: Path, *, read_only: bool = False) -> LedgerStore:
+        """Open or create. Raises as `Database.open` does."""
+        return cls(await Database.open(path, LEDGER, read_only=read_only))
+
+    async def close(self) -> None:
+        """Finish writing and close the file."""
+        await self.database.close()
+
+    # --- where the chain stands ------------------------------------------------------------------------------
+
+    async def init_genesis(self, genesis_raw: bytes, genesis: CommittedBlock) -> None:
+        """Start a chain in an empty database: the canonical `Genesis` and the block of height 0 with its state."""
+        decode(Genesis, genesis_raw)
+        await self.database.write(partial(_init_genesis, genesis_raw=genesis_raw, genesis=genesis))
+
+    async def genesis(self) -> bytes | None:
+        """The canonical `Genesis` that this database began with; None for an empty one."""
+        return await self.database.read(partial(_meta, name=_GENESIS))
+
+    async def head(self) -> Head | None:
+        """The last final block; None before `init_genesis`."""
+        row = await self.database.read(_head)
+        if row is None:
+            return None
+        return Head(decode(Header, row[0]), None if row[1] is None else decode(Certificate, row[1]))
+
+    async def journal_mark(self) -> bytes | None:
+        """What `commit` was last given: how far the journal of votes must reach. None if it never was."""
+        return await self.database.read(partial(_meta, name=_JOURNAL_MARK))
+
+    async def set_journal_mark(self, mark: bytes) -> None:
+        """Store a mark by itself, as when a new journal begins."""
+        await self.database.write(partial(_set_meta, name=_JOURNAL_MARK, value=mark))
+
+    # --- the state -------------------------------------------------------------------------------------------
+
+    async def read_leaves(self, keys: Collection[bytes]) -> dict[bytes, bytes]:
+        """State leaves by key; absent ones are left out."""
+        return await self.database.read(partial(_leaves, keys=keys))
+
+    async def read_events(self, refs: Collection[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+        """Canonical events by (chart, number); absent ones are left out."""
+        return await self.database.read(partial(_events, refs=refs))
+
+    async def read_nodes(self, paths: Collection[bytes]) -> dict[bytes, bytes]:
+        """State tree nodes by path; absent ones are left out."""
+        return await self.database.read(partial(_nodes, paths=paths))
+
+    async def read_set(
+        self, keys: Collection[bytes], refs: Collection[tuple[int, int]]
+    ) -> tuple[dict[bytes, bytes], dict[tuple[int, int], bytes]]:
+        """`read_leaves` and `read_events` of one snapshot, in one hop."""
+        return await self.database.read(lambda connection: (_leaves(connection, keys), _events(connection, refs)))
+
+    # --- storing what is final -------------------------------------------------------------------------------
+
+    async def commit(self, blocks: Sequence[CommittedBlock], journal_mark: bytes | None = None) -> None:
+        """Store final blocks, oldest first, that follow the head, in one transaction; durable when this returns.
+
+        `journal_mark` is `Journal.mark()` as of a sync that is done. Raises `OutOfOrder` or `StorageFailed`, and then
+        nothing was stored.
+        """
+        await self.database.write(partial(_commit, blocks=blocks, journal_mark=journal_mark))
+
+    # --- looking things up -----------------------------------------------------------------------------------
+
+    async def blocks(self, first: int, count: int, max_bytes: int) -> list[StoredBlock]:
+        """Up to `count` blocks from height `first` on, ascending; stops before `max_bytes` but gives at least one."""
+        return await self.database.read(partial(_blocks, first=first, count=count, max_bytes=max_bytes))
+
+    async def headers(self, first: int, count: int) -> list[Header]:
+        """Up to `count` headers from height `first` on, ascending."""
+        query = "SELECT header FROM block WHERE height >= ? ORDER BY height LIMIT ?"
+        rows = await self.database.read(lambda connection: connection.execute(query, (first, count)).fetchall())
+        return [decode(Header, raw) for (raw,) in rows]
+
+    async def chart_events(self, chart: int, first: int, count: int) -> list[tuple[int, bytes]]:
+        """Up to `count` (number, canonical event) of a chart from number `first` on, ascending."""
+        rows = await self.database.read(partial(_chart_events, chart=chart, first=first, count=count))
+        return [(unplace(at)[1], raw) for at, raw in rows]
+
+    async def charts_of(self, custodian: int, first: int, count: int) -> list[int]:
+        """Up to `count` numbers of the charts that this institution keeps, from `first` on, ascending."""
+        query = "SELECT chart FROM custody WHERE custodian = ? AND chart >= ? ORDER BY chart LIMIT ?"
+        arguments = (custodian, first, count)
+        rows = await self.database.read(lambda connection: connection.execute(query, arguments).fetchall())
+        return [chart for (chart,) in rows]
+
+
+# --- jobs: each runs whole in a database thread -----------------------------------------------------------------
+
+
+def _meta(connection: sqlite3.Connection, name: str) -> bytes | None:
+    rows = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchall()
+    return rows[0][0] if rows else None
+
+
+def _set_meta(connection: sqlite3.Connection, name: str, value: bytes) -> None:
+    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+
+def _head(connection: sqlite3.Connection) -> tuple[bytes, bytes | None] | None:
+    rows = connection.execute("SELECT header, certificate FROM block ORDER BY height DESC LIMIT 1").fetchall()
+    return rows[0] if rows else None
+
+
+def _init_genesis(connection: sqlite3.Connection, genesis_raw: bytes, genesis: CommittedBlock) -> None:
+    if _meta(connection, _GENESIS) is not None:
+        raise OutOfOrder("this database holds a chain already")
+    if genesis.header.height != 0:
+        raise OutOfOrder(f"a chain starts at height 0, not {genesis.header.height}")
+    _set_meta(connection, _GENESIS, genesis_raw)
+    _store(connection, [genesis])
+
+
+def _commit(connection: sqlite3.Connection, blocks: Sequence[CommittedBlock], journal_mark: bytes | None) -> None:
+    rows = connection.execute("SELECT max(height) FROM block").fetchall()
+    head = rows[0][0]
+    if head is None:
+        raise OutOfOrder("this database has no genesis yet")
+    for offset, block in enumerate(blocks, start=1):
+        if block.header.height != head + offset:
+            raise OutOfOrder(f"height {block.header.height} does not follow height {head + offset - 1}")
+    _store(connection, blocks)
+    if journal_mark is not None:
+        _set_meta(connection, _JOURNAL_MARK, journal_mark)
+
+
+def _store(connection: sqlite3.Connection, blocks: Sequence[CommittedBlock]) -> None:
+    """Keys are written in ascending order, so that neighbours share the work on a page."""
+    connection.executemany("INSERT INTO block VALUES (?, ?, ?, ?, ?)", [_block_row(block) for block in blocks])
+    events = sorted((place(chart, number), raw) for block in blocks for chart, number, raw in block.events)
+    connection.executemany("INSERT INTO event VALUES (?, ?)", events)
+    opened = [(at, raw) for at, raw in events if unplace(at)[1] == 0]
+    connection.executemany(
+        "INSERT INTO custody VALUES (?, ?)",
+        [(decode_event(raw).institution, unplace(at)[0]) for at, raw in opened],
+    )
+    leaves: dict[bytes, bytes] = {}
+    nodes: dict[bytes, bytes] = {}
+    for block in blocks:
+        leaves.update(block.leaves)
+        nodes.update(block.nodes)
+    connection.executemany(
+        "INSERT INTO leaf VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", sorted(leaves.items())
+    )
+    connection.executemany(
+        "INSERT INTO node VALUES (?, ?) ON CONFLICT (path) DO UPDATE SET value = excluded.value", sorted(nodes.items())
+    )
+    for block in blocks:
+        if block.settled:
+            outbox_tables.settle(connection, block.header.height, block.header.timestamp, block.settled)
+            record_tables.promote(connection, block.settled)
+
+
+def _block_row(block: CommittedBlock) -> tuple[int, bytes, bytes | None, bytes | None, bytes]:
+    return (
+        block.header.height,
+        encode(block.header),
+        None if block.certificate is None else encode(block.certificate),
+        encode(block.nullifications) if block.nullifications else None,
+        encode(block.transactions),
+    )
+
+
+def _leaves(connection: sqlite3.Connection, keys: Collection[bytes]) -> dict[bytes, bytes]:
+    return dict(rows_in(connection, "SELECT key, value FROM leaf WHERE key IN", keys))
+
+
+def _nodes(connection: sqlite3.Connection, paths: Collection[bytes]) -> dict[bytes, bytes]:
+    return dict(rows_in(connection, "SELECT path, value FROM node WHERE path IN", paths))
+
+
+def _events(connection: sqlite3.Connection, refs: Collection[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+    places = [place(chart, number) for chart, number in refs]
+    rows = rows_in(connection, "SELECT place, raw FROM event WHERE place IN", places)
+    return {unplace(at): raw for at, raw in rows}
+
+
+def _blocks(connection: sqlite3.Connection, first: int, count: int, max_bytes: int) -> list[StoredBlock]:
+    query = "SELECT height, header, transactions, certificate, nullifications FROM block WHERE height >= ? LIMIT ?"
+    found: list[StoredBlock] = []
+    size = 0
+    for row in connection.execute(query, (first, count)):
+        block = StoredBlock(*row)
+        size += sum(len(part) for part in row[1:] if part is not None)
+        if found and size > max_bytes:
+            break
+        found.append(block)
+    return found
+
+
+def _chart_events(connection: sqlite3.Connection, chart: int, first: int, count: int) -> Iterable[tuple[int, bytes]]:
+    query = "SELECT place, raw FROM event WHERE place >= ? AND place < ? ORDER BY place LIMIT ?"
+    return connection.execute(query, (place(chart, first), place(chart + 1, 0), count)).fetchall()

@@ -1,0 +1,143 @@
+"""All tables and how they came to be: numbered migrations, each a list of statements applied in one transaction.
+
+A migration is never edited after a release; a change is a new one at the end. `PRAGMA user_version` counts those that
+were applied, `PRAGMA application_id` tells which of our files this is. Relies on sqlite3 alone.
+
+How the tables are laid out, and why:
+
+- Keys are positions that the ledger assigns. An event or record is found by one integer, its `place`: chart number
+  times 2**24 plus event number, so that rows of a chart lie together and the tree above them stays shallow.
+- What is looked up by a digest (a transaction's id, a blob's) is indexed by the first 8 bytes of that digest as an
+  integer, its `prefix`; the row holds the whole digest, which is compared. Such an index grows with the own
+  transactions of the last day and the own blobs, never with the ledger.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from msgspec import Struct
+
+from node.storage.errors import DatabaseTooNew, DatabaseTooOld, WrongDatabase
+from protocol import limits
+
+Migration = tuple[str, ...]
+
+EVENT_BITS: Final = 24
+CHARTS: Final = 1 << (63 - EVENT_BITS)
+
+_LEDGER_1: Migration = (
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
+    # transactions stand last: a header is read without touching the pages of a long block
+    """CREATE TABLE block (
+        height INTEGER PRIMARY KEY, header BLOB NOT NULL, certificate BLOB, nullifications BLOB,
+        transactions BLOB NOT NULL)""",
+    "CREATE TABLE event (place INTEGER PRIMARY KEY, raw BLOB NOT NULL)",
+    "CREATE TABLE leaf (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE node (path BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
+    # projection of the events numbered 0: which charts an institution keeps
+    "CREATE TABLE custody (custodian INTEGER, chart INTEGER, PRIMARY KEY (custodian, chart)) WITHOUT ROWID",
+    # own transactions until final, and what became of them
+    """CREATE TABLE outbox (
+        position INTEGER PRIMARY KEY, prefix INTEGER NOT NULL, id BLOB NOT NULL, institution INTEGER NOT NULL,
+        key INTEGER NOT NULL, number INTEGER NOT NULL, valid_until INTEGER NOT NULL, raw BLOB NOT NULL,
+        UNIQUE (institution, key, number))""",
+    "CREATE INDEX outbox_prefix ON outbox (prefix)",
+    """CREATE TABLE receipt (
+        position INTEGER PRIMARY KEY, prefix INTEGER NOT NULL, id BLOB NOT NULL, height INTEGER NOT NULL,
+        timestamp INTEGER NOT NULL, valid_until INTEGER NOT NULL, receipt BLOB NOT NULL)""",
+    "CREATE INDEX receipt_prefix ON receipt (prefix)",
+    """CREATE TABLE number_mark (
+        institution INTEGER, key INTEGER, next INTEGER NOT NULL, PRIMARY KEY (institution, key)) WITHOUT ROWID""",
+    """CREATE TABLE idempotency (
+        key BLOB PRIMARY KEY, request BLOB NOT NULL, expires_at INTEGER NOT NULL, status INTEGER, body BLOB NOT NULL)
+        WITHOUT ROWID""",
+    # the custodian's side; `mark` is a checksum, since no digest on the ledger covers these bytes
+    """CREATE TABLE staged (
+        position INTEGER PRIMARY KEY, prefix INTEGER NOT NULL, id BLOB NOT NULL, operation INTEGER NOT NULL,
+        entry INTEGER NOT NULL, blob_id BLOB, blob_bytes INTEGER NOT NULL, sealed BLOB NOT NULL,
+        owner_envelope BLOB NOT NULL)""",
+    "CREATE INDEX staged_prefix ON staged (prefix)",
+    """CREATE TABLE record (
+        place INTEGER PRIMARY KEY, mark BLOB NOT NULL, blob_id BLOB NOT NULL, blob_bytes INTEGER NOT NULL,
+        sealed BLOB NOT NULL, owner_envelope BLOB NOT NULL)""",
+    "CREATE TABLE chart_secret (chart INTEGER PRIMARY KEY, mark BLOB NOT NULL, sealed BLOB NOT NULL)",
+)
+
+_BLOBS_1: Migration = (
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+    # data is NULL for a blob that lies in the object store
+    """CREATE TABLE blob (
+        position INTEGER PRIMARY KEY, prefix INTEGER NOT NULL, id BLOB NOT NULL, bytes INTEGER NOT NULL, data BLOB)""",
+    "CREATE INDEX blob_prefix ON blob (prefix)",
+)
+
+
+class Schema(Struct, frozen=True):
+    """One of our database files: its `PRAGMA application_id` and its migrations in order."""
+
+    name: str
+    application_id: int
+    migrations: tuple[Migration, ...]
+
+
+LEDGER: Final = Schema("ledger", 0x434C4C31, (_LEDGER_1,))
+BLOBS: Final = Schema("blobs", 0x434C4231, (_BLOBS_1,))
+
+
+def check_version(connection: sqlite3.Connection, schema: Schema, path: str) -> int:
+    """How many migrations the file has. Raises `WrongDatabase` or `DatabaseTooNew`."""
+    application: int = connection.execute("PRAGMA application_id").fetchall()[0][0]
+    version: int = connection.execute("PRAGMA user_version").fetchall()[0][0]
+    tables: int = connection.execute("SELECT count(*) FROM sqlite_master").fetchall()[0][0]
+    if application != schema.application_id and (application or version or tables):
+        raise WrongDatabase(f"{path} is not a chartledger {schema.name} database")
+    if version > len(schema.migrations):
+        raise DatabaseTooNew(
+            f"{path} has schema version {version}, and this version of chartledger knows {len(schema.migrations)}"
+        )
+    return version
+
+
+def require_current(connection: sqlite3.Connection, schema: Schema, path: str) -> None:
+    """Raise `DatabaseTooOld` for a file that lacks migrations and may not be written, besides `check_version`."""
+    version = check_version(connection, schema, path)
+    if version < len(schema.migrations):
+        raise DatabaseTooOld(f"{path} has schema version {version}, and {len(schema.migrations)} is needed")
+
+
+def migrate(connection: sqlite3.Connection, schema: Schema, path: str) -> None:
+    """Apply what the file lacks, each migration in one transaction; nothing if it is up to date.
+
+    `connection` is in autocommit mode (`isolation_level=None`). A crash in between leaves whole migrations only.
+    """
+    for number in range(check_version(connection, schema, path), len(schema.migrations)):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in schema.migrations[number]:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {schema.application_id}")
+            connection.execute(f"PRAGMA user_version = {number + 1}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+def place(chart: int, number: int) -> int:
+    """The integer by which event `number` of `chart` is found. `number` is below `limits.EVENTS_PER_CHART`."""
+    if not (0 <= chart < CHARTS and 0 <= number < limits.EVENTS_PER_CHART):
+        raise OverflowError(f"chart {chart} has no place for event {number}")
+    return chart << EVENT_BITS | number
+
+
+def unplace(value: int) -> tuple[int, int]:
+    """(chart, event number) of a place."""
+    return value >> EVENT_BITS, value & ((1 << EVENT_BITS) - 1)
+
+
+def prefix(digest: bytes) -> int:
+    """The first 8 bytes of a digest as SQLite's signed integer."""
+    return int.from_bytes(digest[:8], "big", signed=True)
