@@ -60,7 +60,7 @@ class GenesisFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             name=genesis.name,
             created_at=genesis.created_at,
             params={name: getattr(genesis.params, name) for name in genesis.params.__struct_fields__},
-            institutions=[_entry(number, one) for number, one in enumerate(genesis.institutions)],
+            institutions=[entry_of(number, one) for number, one in enumerate(genesis.institutions)],
             authorities=list(genesis.authorities),
         )
 
@@ -75,7 +75,7 @@ class GenesisFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 name=self.name,
                 created_at=self.created_at,
                 params=Params(**self.params),
-                institutions=tuple(_institution(entry) for entry in self.institutions),
+                institutions=tuple(institution_of(entry) for entry in self.institutions),
                 authorities=tuple(self.authorities),
             )
             genesis = decode(Genesis, encode(genesis))
@@ -112,7 +112,8 @@ def write_genesis(path: Path, genesis: Genesis) -> None:
     path.write_bytes(msgspec.json.format(msgspec.json.encode(GenesisFile.of(genesis)), indent=2) + b"\n")
 
 
-def _entry(number: int, one: Institution) -> InstitutionEntry:
+def entry_of(number: int, one: Institution) -> InstitutionEntry:
+    """How `one` stands in a file."""
     return InstitutionEntry(
         number=number,
         name=one.name,
@@ -125,7 +126,8 @@ def _entry(number: int, one: Institution) -> InstitutionEntry:
     )
 
 
-def _institution(entry: InstitutionEntry) -> Institution:
+def institution_of(entry: InstitutionEntry) -> Institution:
+    """What `entry` says, bounds not checked yet. Raises ValueError for what is not hex."""
     return Institution(
         name=entry.name,
         status=entry.status,

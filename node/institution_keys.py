@@ -1,0 +1,72 @@
+"""Fresh keys for an institution, and the public card by which it enters a genesis.
+
+Relies on `protocol.crypto` and `node.network.certificates`. Used by `chartledger node init` and by devnets.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from node.genesis_file import GenesisUnreadable, InstitutionEntry, entry_of, institution_of
+from node.keystore import Keystore
+from node.network.certificates import make_certificate
+from protocol.codec.canonical import decode, encode
+from protocol.crypto.envelopes import MLKEM768_X25519, keypair_from_seed
+from protocol.crypto.hashing import encryption_key_digest
+from protocol.crypto.signing import SigningKey
+from protocol.errors import ChartledgerError
+from protocol.types.institutions import STATUS_ACCREDITED, Institution
+
+CARD_BYTES = 64 * 1024
+
+
+class NewInstitution(NamedTuple):
+    """`outside` are the seeds of operations keys that stay off the node, in the order of their indexes on the ledger,
+    which follow the node's own."""
+
+    public: Institution
+    keystore: Keystore
+    outside: tuple[bytes, ...]
+
+
+def new_institution(
+    name: str, outside_keys: int = 0, draw: Callable[[int], bytes] = secrets.token_bytes
+) -> NewInstitution:
+    """Draw an institution's keys: one operations key for the node and `outside_keys` for other machines."""
+    keystore = Keystore((draw(32),), draw(32), draw(32), draw(32), MLKEM768_X25519, draw(32))
+    outside = tuple(draw(32) for _ in range(outside_keys))
+    _, encryption_public = keypair_from_seed(keystore.encryption_suite, keystore.encryption_seed)
+    public = Institution(
+        name=name,
+        status=STATUS_ACCREDITED,
+        operation_keys=tuple(SigningKey(seed).public for seed in (*keystore.operations, *outside)),
+        vote_key=SigningKey(keystore.vote_seed).public,
+        network_certificate=make_certificate(keystore.network_seed, name),
+        encryption_suite=keystore.encryption_suite,
+        encryption_key=encryption_key_digest(keystore.encryption_suite, encryption_public),
+    )
+    return NewInstitution(public, keystore, outside)
+
+
+def write_card(path: Path, institution: Institution) -> None:
+    """Write the public card (JSON), which whoever makes the genesis collects."""
+    card = entry_of(0, institution)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n")
+
+
+def read_card(path: Path) -> Institution:
+    """The institution on the card at `path`. Raises `GenesisUnreadable`."""
+    advice = "Ask that institution for its institution.json again; `chartledger node init` made it."
+    try:
+        entry = msgspec.json.decode(path.read_bytes()[:CARD_BYTES], type=InstitutionEntry)
+        institution = institution_of(entry)
+        return decode(Institution, encode(institution))
+    except OSError as error:
+        raise GenesisUnreadable(f"cannot read {path}: {error.strerror}", advice=advice) from None
+    except (msgspec.DecodeError, ValueError, RecursionError, ChartledgerError) as error:
+        raise GenesisUnreadable(f"{path} is not an institution's card: {error}", advice=advice) from None
