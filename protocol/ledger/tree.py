@@ -239,8 +239,8 @@ def _descend(path: bytes, slots: Slots, targets: list[bytes]) -> list[tuple[byte
 
 def _shared(one: bytes, other: bytes, start: int) -> int:
     """How many digits two paths share, known to share the first `start`."""
-    at = start
-    while one[at] == other[at]:
+    at, end = start, min(len(one), len(other))
+    while at < end and one[at] == other[at]:
         at += 1
     return at
 

@@ -1,0 +1,1 @@
+"""What can be shown offline to somebody who has the genesis and nothing else."""
