@@ -1,0 +1,328 @@
+"""Executes blocks: builds them from the pool, validates those of others, and keeps what they would change.
+
+A block is executed once, as an overlay above the last final state; what an overlay does not hold comes from storage
+through bounded caches, one query for a block's read set and one for each level of the state tree. One lock orders
+everything that reads the state, so caches never take in what a later commit replaced. Relies on `protocol.ledger` for
+every rule; the clock rule alone, which is for voting only (design, section 4), stands here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from node.caches import Lru, VerifiedSignatures
+from node.clock import Clock
+from node.intake import Intake, Standing
+from node.mempool import Entry, Mempool, Slot
+from protocol.consensus.effects import Build, Validate
+from protocol.crypto.hashing import block_digest
+from protocol.crypto.signing import Verifier, verify
+from protocol.errors import ChartledgerError, InvalidBlock, InvalidTransaction
+from protocol.ledger.blocks import (
+    BLOCK_OVERHEAD_BYTES,
+    TRANSACTION_OVERHEAD_BYTES,
+    apply_block,
+    build_block,
+    check_state_root,
+    next_timestamp,
+)
+from protocol.ledger.overlay import LayeredView, Overlay, to_fetch
+from protocol.ledger.state import read_set
+from protocol.ledger.transition import Execution, Receipt
+from protocol.ledger.tree import TreeChanges, Walk
+from protocol.ledger.view import Changes
+from protocol.types.block import Block, Header
+from protocol.types.transaction import TransactionBody
+
+HEADER_BYTES = 256
+"""At least what a header takes; the rest of a block's size limit is for transactions."""
+LEAVES_CACHED = 16_384
+NODES_CACHED = 16_384
+SIGNATURES_CACHED = 8_192
+TURN = 128
+"""Transactions applied before others on the event loop get their turn."""
+
+
+class Refused(ChartledgerError):
+    """The block's time is not acceptable to this voter's clock; it may become final all the same."""
+
+
+class Obsolete(ChartledgerError):
+    """The state that was asked about is not here: another block became final meanwhile."""
+
+
+class StateStore(Protocol):
+    """The final state on disk."""
+
+    async def read_set(
+        self, keys: Collection[bytes], refs: Collection[tuple[int, int]]
+    ) -> tuple[dict[bytes, bytes], dict[tuple[int, int], bytes]]: ...
+
+    async def read_nodes(self, paths: Collection[bytes]) -> dict[bytes, bytes]: ...
+
+
+class Executed(Struct, frozen=True, eq=False):
+    """An executed block: `receipts`, `ids` and `slots` go with its transactions, in order."""
+
+    digest: bytes
+    block: Block
+    overlay: Overlay
+    receipts: tuple[Receipt, ...]
+    ids: tuple[bytes, ...]
+    slots: dict[Slot, bytes]
+
+    @property
+    def header(self) -> Header:
+        return self.block.header
+
+
+class Executor:
+    """The states above the final one. `head` is the final head, whether or not its block is stored yet."""
+
+    def __init__(
+        self,
+        *,
+        store: StateStore,
+        pool: Mempool,
+        intake: Intake,
+        standing: Standing,
+        head: Header,
+        institution: int,
+        clock: Clock,
+        verifier: Verifier = verify,
+    ) -> None:
+        self.head = head
+        self._store = store
+        self._pool = pool
+        self._intake = intake
+        self._standing = standing
+        self._institution = institution
+        self._clock = clock
+        self._verify = VerifiedSignatures(verifier, SIGNATURES_CACHED)
+        self._head_digest = block_digest(head)
+        self._executed: dict[bytes, Executed] = {}
+        self._clock_waits: dict[bytes, asyncio.Event] = {}
+        self._leaves: Lru[bytes, bytes] = Lru(LEAVES_CACHED)
+        self._nodes: Lru[bytes, bytes] = Lru(NODES_CACHED)
+        self._lock = asyncio.Lock()
+
+    def known(self, digest: bytes) -> Executed | None:
+        """The executed block of this digest, unless it is final and stored."""
+        return self._executed.get(digest)
+
+    # --- what consensus asks -------------------------------------------------------------------------------------
+
+    async def build(self, wanted: Build) -> tuple[Block | None, list[tuple[Entry, InvalidTransaction]]]:
+        """A block on the parent as `wanted` says, and what was found to be invalid there.
+
+        No block if nothing goes in and none is wanted empty. Raises `Obsolete`.
+        """
+        async with self._lock:
+            parent, overlay = self._state_after(wanted.parent)
+            skip = self._carried_by(wanted.parent)
+            room = wanted.size_limit - BLOCK_OVERHEAD_BYTES - HEADER_BYTES
+            entries = self._pool.select(max(0, room), self._standing.params.block_transactions, skip)
+            assert TRANSACTION_OVERHEAD_BYTES == 5  # what the pool counts for each
+            timestamp = next_timestamp(parent, self._clock.wall_ms())
+            view = await self._view(overlay, [entry.body for entry in entries])
+            execution = Execution(view, parent.chain, parent.height + 1, timestamp, self._verify)
+            good: list[Entry] = []
+            receipts: list[Receipt] = []
+            bad: list[tuple[Entry, InvalidTransaction]] = []
+            for number, entry in enumerate(entries, 1):
+                try:
+                    receipts.append(execution.apply(entry.body))
+                    good.append(entry)
+                except InvalidTransaction as error:
+                    bad.append((entry, error))
+                if number % TURN == 0:
+                    await asyncio.sleep(0)
+            if not good and not wanted.allow_empty:
+                return None, bad
+            changes = execution.changes()
+            tree = await self._update_tree(overlay, parent, changes)
+            raws = [entry.raw for entry in good]
+            block = build_block(parent, self._institution, timestamp, raws, tree.root)
+            self._keep(block, Overlay(overlay, block.header, changes, tree), receipts, good)
+            return block, bad
+
+    async def validate(self, wanted: Validate) -> None:
+        """Execute the block, and hold it against this node's clock unless a quorum voted for it.
+
+        Raises `InvalidBlock` for what is wrong for good, `Refused` for what the clock does not allow, `Obsolete`.
+        """
+        header = wanted.block.header
+        digest = block_digest(header)
+        if wanted.certified:
+            if digest in self._clock_waits:
+                self._clock_waits[digest].set()
+            await self.execute(wanted.block)
+            return
+        params = self._standing.params
+        ahead = header.timestamp - self._clock.wall_ms()
+        if -ahead > params.drift_ms:
+            raise Refused(f"its time lies {-ahead} ms behind this node's clock; {params.drift_ms} are allowed")
+        if ahead > params.timeout_cap_ms:
+            raise Refused(f"its time lies {ahead} ms ahead of this node's clock: no view lasts that long")
+        await self.execute(wanted.block)
+        await self._await_clock(header.timestamp, digest)
+
+    async def _await_clock(self, timestamp: int, digest: bytes) -> None:
+        certified = self._clock_waits.setdefault(digest, asyncio.Event())
+        try:
+            while (ahead := timestamp - self._clock.wall_ms()) > 0:
+                async with asyncio.timeout(ahead / 1_000):
+                    await certified.wait()
+                    return
+        except TimeoutError:
+            return
+        finally:
+            self._clock_waits.pop(digest, None)
+
+    async def execute(self, block: Block) -> Executed:
+        """Execute the block on its parent's state, unless that was done. Raises `InvalidBlock` or `Obsolete`."""
+        digest = block_digest(block.header)
+        async with self._lock:
+            found = self._executed.get(digest)
+            if found is not None:
+                return found
+            parent, overlay = self._state_after(block.header.parent)
+            entries = await self._entries(block.transactions)
+            bodies = [entry.body for entry in entries]
+            view = await self._view(overlay, bodies)
+            done = apply_block(view, parent, block, bodies, self._verify)
+            tree = await self._update_tree(overlay, parent, done.changes)
+            check_state_root(block.header, tree.root)
+            above = Overlay(overlay, block.header, done.changes, tree)
+            return self._keep(block, above, done.receipts, entries)
+
+    async def try_all(self, entries: Sequence[Entry]) -> list[Receipt | InvalidTransaction]:
+        """What each, one after the other, would do in a block on the final head; changes nothing."""
+        async with self._lock:
+            found = self._executed.get(self._head_digest)
+            overlay = None if found is None else found.overlay
+            view = await self._view(overlay, [entry.body for entry in entries])
+            timestamp = next_timestamp(self.head, self._clock.wall_ms())
+            execution = Execution(view, self.head.chain, self.head.height + 1, timestamp, self._verify)
+            results: list[Receipt | InvalidTransaction] = []
+            for number, entry in enumerate(entries, 1):
+                try:
+                    results.append(execution.apply(entry.body))
+                except InvalidTransaction as error:
+                    results.append(error)
+                if number % TURN == 0:
+                    await asyncio.sleep(0)
+            return results
+
+    # --- what finality says --------------------------------------------------------------------------------------
+
+    def finalized(self, executed: Executed) -> None:
+        """The block is final: transactions are tried on its state from now on. It is not stored yet."""
+        assert executed.header.parent == self._head_digest
+        self.head, self._head_digest = executed.header, executed.digest
+
+    async def stored(self, blocks: Sequence[Executed]) -> None:
+        """These final blocks are on disk: storage answers for them now. Lost branches are let go."""
+        async with self._lock:
+            for executed in blocks:
+                self._leaves.update(executed.overlay.changes.leaves)
+                self._nodes.update(executed.overlay.tree.nodes)
+                del self._executed[executed.digest]
+            gone = {id(executed.overlay) for executed in blocks}
+            height = blocks[-1].header.height
+            for digest, other in list(self._executed.items()):
+                if other.header.height <= height:
+                    del self._executed[digest]
+                elif id(other.overlay.parent) in gone:
+                    other.overlay.rebase()
+
+    # --- inside, under the lock ----------------------------------------------------------------------------------
+
+    def _state_after(self, digest: bytes) -> tuple[Header, Overlay | None]:
+        found = self._executed.get(digest)
+        if found is not None:
+            return found.header, found.overlay
+        if digest != self._head_digest:
+            raise Obsolete
+        return self.head, None
+
+    def _carried_by(self, digest: bytes) -> set[bytes]:
+        """Ids in the block of this digest and the unfinalized ones below it."""
+        ids: set[bytes] = set()
+        while digest != self._head_digest and (found := self._executed.get(digest)) is not None:
+            ids.update(found.ids)
+            digest = found.header.parent
+        return ids
+
+    async def _entries(self, raws: Sequence[bytes]) -> list[Entry]:
+        """The block's transactions, decoded and their signatures checked; what the pool knows was checked before."""
+        entries: list[Entry | None] = [self._pool.known(raw) for raw in raws]
+        missing = [index for index, entry in enumerate(entries) if entry is None]
+        for index, result in zip(missing, await self._intake.check([raws[i] for i in missing]), strict=True):
+            if isinstance(result, ChartledgerError):
+                raise InvalidBlock(f"transaction {index} is not valid ({result.code}): {result}")
+            entries[index] = result
+        return [entry for entry in entries if entry is not None]
+
+    async def _view(self, overlay: Overlay | None, bodies: Sequence[TransactionBody]) -> LayeredView:
+        read = read_set(bodies)
+        lacking = to_fetch(overlay, read)
+        leaves: dict[bytes, bytes] = {}
+        missing: list[bytes] = []
+        for key in lacking.keys:
+            cached = self._leaves.get(key)
+            if cached is None:
+                missing.append(key)
+            else:
+                leaves[key] = cached
+        events: dict[tuple[int, int], bytes] = {}
+        if missing or lacking.events:
+            stored, events = await self._store.read_set(missing, lacking.events)
+            self._leaves.update(stored)
+            leaves.update(stored)
+        return LayeredView(overlay, read, leaves, events)
+
+    async def _update_tree(self, overlay: Overlay | None, parent: Header, changes: Changes) -> TreeChanges:
+        if not changes.leaves:
+            return TreeChanges(parent.state_root, {})
+        walk = Walk(changes.leaves)
+        while wanted := walk.wanted():
+            found = overlay.nodes(wanted) if overlay is not None else {}
+            missing = []
+            for path in wanted:
+                if path not in found:
+                    cached = self._nodes.get(path)
+                    if cached is None:
+                        missing.append(path)
+                    else:
+                        found[path] = cached
+            if missing:
+                stored = await self._store.read_nodes(missing)
+                self._nodes.update(stored)
+                found.update(stored)
+                if len(stored) < len(missing):
+                    raise AssertionError("the state tree on disk lacks nodes: run `chartledger doctor`")
+            walk.supply(found)
+        return walk.update(changes.leaves)
+
+    def _keep(
+        self,
+        block: Block,
+        overlay: Overlay,
+        receipts: Iterable[Receipt],
+        entries: Sequence[Entry],
+    ) -> Executed:
+        executed = Executed(
+            digest=block_digest(block.header),
+            block=block,
+            overlay=overlay,
+            receipts=tuple(receipts),
+            ids=tuple(entry.id for entry in entries),
+            slots={entry.slot: entry.id for entry in entries},
+        )
+        self._executed[executed.digest] = executed
+        return executed

@@ -1,0 +1,131 @@
+"""The way into the node for transactions: bytes become pool entries, their encoding and signatures checked once.
+
+Work goes to threads in chunks, since signature checks release the interpreter lock; what the pool knows is neither
+decoded nor verified again. Relies on `Standing`, the institutions' keys and windows at the final head.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor as Threads
+
+from node.mempool import Entry
+from protocol import limits
+from protocol.codec.canonical import decode
+from protocol.crypto.hashing import Domain, digest, transaction_digest
+from protocol.crypto.signing import SIGNATURE_BYTES, transaction_message_of, verify
+from protocol.errors import (
+    BadSignature,
+    ChartledgerError,
+    Expired,
+    ForeignChain,
+    Replayed,
+    UnknownInstitution,
+    UnknownKey,
+)
+from protocol.ledger import keys
+from protocol.ledger.leaves import decode_leaf
+from protocol.ledger.transition import Family, classify
+from protocol.ledger.windows import FRESH, Window, used
+from protocol.params import Params
+from protocol.types.institutions import Institution
+from protocol.types.transaction import Transaction
+
+CHUNK = 64
+"""Transactions a thread takes at once: long enough to be worth the hop, short enough to share the cores."""
+
+
+class Standing:
+    """Parameters, institutions and their anti-replay windows at the final head, in memory."""
+
+    def __init__(self, leaves: Mapping[bytes, bytes] | None = None) -> None:
+        self._institutions: dict[int, Institution] = {}
+        self._windows: dict[bytes, Window] = {}
+        self.params = Params()
+        self.update(leaves or {})
+
+    def update(self, leaves: Mapping[bytes, bytes]) -> None:
+        """Take over what changed with a final block (state leaves by key)."""
+        for key, raw in leaves.items():
+            kind = key[0]
+            if kind == keys.KIND_WINDOW:
+                window = decode_leaf(key, raw)
+                assert isinstance(window, Window)
+                self._windows[key] = window
+            elif kind == keys.KIND_INSTITUTION:
+                institution = decode_leaf(key, raw)
+                assert isinstance(institution, Institution)
+                self._institutions[int.from_bytes(key[1:], "big")] = institution
+            elif kind == keys.KIND_PARAMS:
+                params = decode_leaf(key, raw)
+                assert isinstance(params, Params)
+                self.params = params
+
+    def institution(self, number: int) -> Institution | None:
+        """The institution as it stands at the head."""
+        return self._institutions.get(number)
+
+    def window(self, institution: int, key: int) -> Window:
+        """The window of one operations key."""
+        return self._windows.get(keys.window(institution, key), FRESH)
+
+    def operation_key(self, institution: int, key: int) -> bytes:
+        """The public key that a transaction must be signed with. Raises `UnknownInstitution` or `UnknownKey`."""
+        leaf = self._institutions.get(institution)
+        if leaf is None:
+            raise UnknownInstitution(f"no institution has number {institution}")
+        if key >= len(leaf.operation_keys):
+            raise UnknownKey(f"institution {institution} has no operations key {key}")
+        return leaf.operation_keys[key]
+
+    def check_fresh(self, entry: Entry, ledger_ms: int) -> None:
+        """Raise `Expired` or `Replayed` for what can never become final after ledger time `ledger_ms`."""
+        body = entry.body
+        if body.valid_until <= ledger_ms:
+            raise Expired
+        if used(self.window(body.institution, body.key), body.number, limits.WINDOW_BITS_INSTITUTION):
+            raise Replayed
+
+
+class Intake:
+    """Checks transactions in `threads`."""
+
+    def __init__(self, chain: bytes, standing: Standing, threads: Threads) -> None:
+        self._chain = chain
+        self._standing = standing
+        self._threads = threads
+
+    async def check(self, raws: Sequence[bytes]) -> list[Entry | ChartledgerError]:
+        """For each of `raws`, in order: its entry, or the named error that refuses it for good."""
+        loop = asyncio.get_running_loop()
+        chunks = [raws[i : i + CHUNK] for i in range(0, len(raws), CHUNK)]
+        done = await asyncio.gather(*(loop.run_in_executor(self._threads, self._check_chunk, c) for c in chunks))
+        return [result for chunk in done for result in chunk]
+
+    def _check_chunk(self, raws: Iterable[bytes]) -> list[Entry | ChartledgerError]:
+        results: list[Entry | ChartledgerError] = []
+        for raw in raws:
+            try:
+                results.append(self.check_one(raw))
+            except ChartledgerError as error:
+                results.append(error)
+        return results
+
+    def check_one(self, raw: bytes) -> Entry:
+        """The entry of one transaction. Raises the named error that refuses it."""
+        transaction = decode(Transaction, raw, limits.TRANSACTION_BYTES)
+        body = transaction.body
+        if body.chain != self._chain:
+            raise ForeignChain
+        public = self._standing.operation_key(body.institution, body.key)
+        if not verify(public, transaction_message_of(raw), transaction.signature):
+            raise BadSignature("the institution's signature of the transaction does not verify")
+        return Entry(
+            raw=raw,
+            # The body's canonical bytes, as in `transaction_message_of`: spares encoding it again.
+            id=digest(Domain.TRANSACTION_ID, raw[1 : -(2 + SIGNATURE_BYTES)]),
+            digest=transaction_digest(raw),
+            transaction=transaction,
+            owners=classify(body) is Family.OWNERS,
+        )

@@ -1,0 +1,236 @@
+"""The pool of transactions that are not final yet: bounded, fair between institutions, owners' operations first.
+
+Sans-I/O: no clock, no sockets, no state. Signatures are verified before anything is added; whether a transaction is
+valid on a state is for `node.execution` to say. Relies on the ledger's window numbers: an institution uses each
+number of a key once, so the pool holds one transaction for each (institution, key, number) and a second is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import islice
+
+from msgspec import Struct
+
+from protocol.errors import Busy, Replayed
+from protocol.types.transaction import Transaction, TransactionBody
+
+ENTRY_OVERHEAD_BYTES = 1_200
+"""What a pooled transaction costs in memory beside its bytes: decoded objects, digests and index entries."""
+
+Slot = tuple[int, int, int]
+
+
+class Entry(Struct, eq=False, gc=False):
+    """A transaction whose encoding and signature were checked. `digest` is its leaf of `transactions_root`."""
+
+    raw: bytes
+    id: bytes
+    digest: bytes
+    transaction: Transaction
+    owners: bool
+    added_ms: int = 0
+    survived: int = 0  # final blocks that passed without it
+    carried: bool = False  # stands in a notarized block that is not final yet
+    holders: int = 0  # bit per institution: who is known to have it
+    told_ms: int = 0  # when a leader was last reminded of it
+
+    @property
+    def body(self) -> TransactionBody:
+        return self.transaction.body
+
+    @property
+    def slot(self) -> Slot:
+        body = self.transaction.body
+        return body.institution, body.key, body.number
+
+    @property
+    def cost_bytes(self) -> int:
+        return len(self.raw) + ENTRY_OVERHEAD_BYTES
+
+
+class Mempool:
+    """At most `capacity_bytes`, of which one institution takes at most `share` (0 to 1)."""
+
+    def __init__(self, capacity_bytes: int, share: float = 0.5) -> None:
+        self._capacity_bytes = capacity_bytes
+        self._share_bytes = int(capacity_bytes * share)
+        self._by_raw: dict[bytes, Entry] = {}
+        self._by_id: dict[bytes, Entry] = {}
+        self._slots: dict[Slot, Entry] = {}
+        self._owners: dict[bytes, Entry] = {}  # by id, in order of arrival
+        self._queues: dict[int, dict[bytes, Entry]] = {}  # institution -> by id, in order of arrival
+        self._used_bytes: dict[int, int] = {}
+        self._total_bytes = 0
+        self._carried = 0
+        self.refused = 0  # for want of room, since the start
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._by_id.values())
+
+    @property
+    def bytes_used(self) -> int:
+        return self._total_bytes
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a transaction waits that no notarized block carries (design, section 5, rule 9)."""
+        return len(self._by_id) > self._carried
+
+    def known(self, raw: bytes) -> Entry | None:
+        """The pooled transaction with exactly these bytes: decoded and verified already."""
+        return self._by_raw.get(raw)
+
+    def get(self, transaction: bytes) -> Entry | None:
+        """The pooled transaction of this id."""
+        return self._by_id.get(transaction)
+
+    def room(self, entries: Iterable[Entry]) -> bool:
+        """Whether all of `entries` fit together."""
+        wanted: dict[int, int] = {}
+        for entry in entries:
+            institution = entry.body.institution
+            wanted[institution] = wanted.get(institution, 0) + entry.cost_bytes
+        return self._total_bytes + sum(wanted.values()) <= self._capacity_bytes and all(
+            self._used_bytes.get(institution, 0) + size <= self._share_bytes for institution, size in wanted.items()
+        )
+
+    def add(self, entry: Entry) -> bool:
+        """Take `entry` in; False if it is here already.
+
+        Raises `Busy` when the pool or the institution's share is full, `Replayed` when another transaction waits
+        under the same number.
+        """
+        if entry.id in self._by_id:
+            return False
+        slot = entry.slot
+        if slot in self._slots:
+            raise Replayed("another transaction with this number is pending")
+        institution, cost = slot[0], entry.cost_bytes
+        used = self._used_bytes.get(institution, 0)
+        if self._total_bytes + cost > self._capacity_bytes or used + cost > self._share_bytes:
+            self.refused += 1
+            raise Busy("the pool of pending transactions is full")
+        self._by_raw[entry.raw] = self._by_id[entry.id] = self._slots[slot] = entry
+        if entry.owners:
+            self._owners[entry.id] = entry
+        else:
+            self._queues.setdefault(institution, {})[entry.id] = entry
+        self._used_bytes[institution] = used + cost
+        self._total_bytes += cost
+        return True
+
+    def select(self, size_limit: int, count: int, skip: Collection[bytes]) -> list[Entry]:
+        """What a block should hold: owners' first, then institutions in turn, each in order of arrival.
+
+        At most `count` transactions of together `size_limit` bytes; ids in `skip` (in blocks below) are left out.
+        """
+        chosen: list[Entry] = []
+        # MessagePack spends up to five bytes on the length of each transaction.
+        left = size_limit
+        for entry in self._fair(skip):
+            size = len(entry.raw) + 5
+            if size > left:
+                # One that does not fit must not keep smaller ones out, but a full block need not try them all.
+                if left < size_limit // 16:
+                    break
+                continue
+            chosen.append(entry)
+            left -= size
+            if len(chosen) >= count:
+                break
+        return chosen
+
+    def _fair(self, skip: Collection[bytes]) -> Iterator[Entry]:
+        for id_, entry in self._owners.items():
+            if id_ not in skip:
+                yield entry
+        waiting = [iter(queue.items()) for queue in self._queues.values()]
+        while waiting:
+            still = []
+            for queue in waiting:
+                # In turns of 16: fair, without a generator's switch for each transaction.
+                turn = list(islice(queue, 16))
+                for id_, entry in turn:
+                    if id_ not in skip:
+                        yield entry
+                if len(turn) == 16:
+                    still.append(queue)
+            waiting = still
+
+    def set_carried(self, ids: Iterable[bytes]) -> None:
+        """These stand in a notarized block: they are no work of their own while it may become final."""
+        for id_ in ids:
+            entry = self._by_id.get(id_)
+            if entry is not None and not entry.carried:
+                entry.carried = True
+                self._carried += 1
+
+    def remove(self, ids: Iterable[bytes]) -> list[Entry]:
+        """Forget these; returns those that were here."""
+        return [entry for id_ in ids if (entry := self._drop(id_)) is not None]
+
+    def finalize(self, slots: Mapping[Slot, bytes], still_carried: Collection[bytes]) -> list[Entry]:
+        """A block became final with transactions `slots` (number used -> id): forget these and whatever wanted the
+        same number. The rest has survived one more block, and only `still_carried` stand in notarized blocks above.
+
+        Returns the entries that lost their number to another transaction.
+        """
+        lost: list[Entry] = []
+        for slot, id_ in slots.items():
+            entry = self._slots.get(slot)
+            if entry is not None:
+                self._drop(entry.id)
+                if entry.id != id_:
+                    lost.append(entry)
+        self._carried = 0
+        for entry in self._by_id.values():
+            entry.survived += 1
+            entry.carried = entry.id in still_carried
+            self._carried += entry.carried
+        return lost
+
+    def expired(self, ledger_ms: int) -> list[Entry]:
+        """Those that no block after ledger time `ledger_ms` may hold."""
+        return [entry for entry in self._by_id.values() if entry.body.valid_until <= ledger_ms]
+
+    def stale(self, everything: bool) -> list[Entry]:
+        """Those due for another look: `everything`, or those that 2, 4, 8, ... final blocks have passed by."""
+        return [
+            entry
+            for entry in self._by_id.values()
+            if not entry.carried and (everything or (entry.survived > 1 and entry.survived & (entry.survived - 1) == 0))
+        ]
+
+    def counts(self) -> dict[int, int]:
+        """Pending transactions by institution."""
+        counts: dict[int, int] = {}
+        for institution, _, _ in self._slots:
+            counts[institution] = counts.get(institution, 0) + 1
+        return counts
+
+    def _drop(self, id_: bytes) -> Entry | None:
+        entry = self._by_id.pop(id_, None)
+        if entry is None:
+            return None
+        del self._by_raw[entry.raw]
+        del self._slots[entry.slot]
+        institution = entry.body.institution
+        if entry.owners:
+            del self._owners[id_]
+        else:
+            queue = self._queues[institution]
+            del queue[id_]
+            if not queue:
+                del self._queues[institution]
+        self._total_bytes -= entry.cost_bytes
+        left = self._used_bytes[institution] - entry.cost_bytes
+        if left:
+            self._used_bytes[institution] = left
+        else:
+            del self._used_bytes[institution]
+        self._carried -= entry.carried
+        return entry
