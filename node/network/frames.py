@@ -17,7 +17,6 @@ from protocol import limits
 from protocol.errors import DecodeError
 
 SLICE_BYTES = 64 * 1024
-HELLO_BYTES = 1024  # longest frame before the peer has said who it is
 HEADER_BYTES = 5
 
 _HEADER = Layout(">IB")
@@ -75,13 +74,8 @@ class Unframer:
     """Bytes in, whole messages out. Holds at most one message of each channel and one slice."""
 
     def __init__(self) -> None:
-        self.limit_bytes = HELLO_BYTES
         self._rest = b""
         self._parts: dict[Channel, tuple[Kind, list[bytes], int]] = {}
-
-    def admit(self) -> None:
-        """The peer is known: frames may now be as long as a slice."""
-        self.limit_bytes = SLICE_BYTES
 
     def feed(self, data: bytes) -> list[tuple[Kind, Channel, bytes]]:
         """The messages that `data` completes. Raises `BadFrame`: then nothing more can be read from this peer."""
@@ -91,8 +85,8 @@ class Unframer:
         offset, end = 0, len(data)
         while end - offset >= HEADER_BYTES:
             length, code = _HEADER.unpack_from(data, offset)
-            if length > self.limit_bytes:
-                raise BadFrame(f"a frame of {length} bytes is over the limit of {self.limit_bytes}")
+            if length > SLICE_BYTES:
+                raise BadFrame(f"a frame of {length} bytes is over the limit of {SLICE_BYTES}")
             if end - offset - HEADER_BYTES < length:
                 break
             offset += HEADER_BYTES

@@ -121,7 +121,7 @@ class Network(Protocol):
         """Who gets what comes in; before `start`."""
 
     async def start(self) -> None:
-        """Listen and dial. Raises `ListenFailed`."""
+        """Listen and dial. Raises `ListenFailed` and `BadAddress`."""
 
     async def stop(self) -> None:
         """Close every connection and wait until nothing of the network runs."""
@@ -149,6 +149,12 @@ class Network(Protocol):
 
     def peers(self) -> list[PeerStatus]:
         """Every other member, by number."""
+
+
+class BadAddress(ChartledgerError):
+    """The address is not host:port."""
+
+    advice = 'Write it as "10.0.0.1:7400", "node.example.org:7400" or "[fd00::1]:7400".'
 
 
 class ListenFailed(ChartledgerError):
