@@ -14,10 +14,11 @@ SLACK_VIEWS = 2  # a view that is being finalized and one lost to a dead leader 
 class Timeouts:
     """The waits of one view, from its growth: how many views passed without finality, beyond the slack."""
 
-    __slots__ = ("ask", "certificate", "delta", "growth", "lazy", "leader", "resend")
+    __slots__ = ("ask", "cap", "certificate", "delta", "growth", "lazy", "leader", "resend")
 
     def __init__(self, delta_ms: int, cap_ms: int, unfinal_views: int) -> None:
         self.growth = min(max(0, unfinal_views - SLACK_VIEWS), GROWTH_MAX)
+        self.cap = max(delta_ms, cap_ms)
         self.delta = max(delta_ms, min(delta_ms << self.growth, cap_ms // 3))
         self.ask = max(1, self.delta // 4)
         """What is lacking may be on its way: so long until it is asked for."""

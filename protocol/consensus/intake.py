@@ -1,0 +1,205 @@
+"""Messages from others: what is admitted, verified once, counted, or answered.
+
+Nothing is believed before its signature verifies, and no signature is verified twice: a certificate's are skipped where
+the same votes were, a vote that no certificate needs any more is kept unverified (`votes`). What is not needed, not
+due or not well formed is dropped without a word; the driver throttles whoever sends too much of it.
+"""
+
+from __future__ import annotations
+
+from protocol.consensus import quorum
+from protocol.consensus.core import Core
+from protocol.consensus.effects import Behind, Equivocation
+from protocol.consensus.repair import answers, entrance
+from protocol.consensus.round import Round
+from protocol.crypto.hashing import block_digest, transaction_digest
+from protocol.crypto.merkle import merkle_root
+from protocol.errors import BadCertificate
+from protocol.types.block import Block
+from protocol.types.votes import (
+    FINALIZE,
+    NOTARIZE,
+    NULLIFY,
+    Body,
+    Certificate,
+    ConsensusMessage,
+    Fetch,
+    Proposal,
+    Vote,
+)
+
+
+class Intake(Core):
+    """The receiving side of the machine."""
+
+    def _receive(self, sender: int | None, message: ConsensusMessage) -> None:
+        if self.me is None:  # a follower needs to know what is final, and nothing else
+            if isinstance(message, Certificate) and message.subject.kind == FINALIZE:
+                self._on_certificate(message, sender)
+            return
+        if isinstance(message, Vote):
+            self._sign_of(sender, message)
+            self._on_vote(message, sender)
+        elif isinstance(message, Certificate):
+            self._on_certificate(message, sender)
+        elif isinstance(message, Proposal):
+            self._sign_of(sender, message.vote)
+            self._on_proposal(message, sender)
+        elif isinstance(message, Body):
+            self._on_body(message.block)
+        elif isinstance(message, Fetch):
+            self._on_fetch(message, sender)
+
+    def _sign_of(self, sender: int | None, vote: Vote) -> None:
+        if sender is not None and sender == vote.index and sender < self.n:
+            self.presence.sign(sender, self.view, self.now_ms)
+
+    # --- votes ---------------------------------------------------------------------------------------------------
+
+    def _on_vote(self, vote: Vote, sender: int | None) -> bool:
+        """Returns whether the vote is now, or was before, counted as verified."""
+        subject = vote.subject
+        if vote.index >= self.n or quorum.subject_fault(subject, self.config.chain, self.config.epoch) is not None:
+            return False
+        if subject.view < self.view:
+            self._help(vote, sender)
+        elif subject.view > self.view + 1:
+            self._catch_up(subject.view, sender)
+            return False
+        return subject.view > self.chain.final_view and self._count(vote, self.round(subject.view))
+
+    def _count(self, vote: Vote, held: Round) -> bool:
+        """Verify and count a vote of a view that is not final, once."""
+        subject = vote.subject
+        if held.votes.holds(vote):
+            return held.votes.get(subject.kind, vote.index) is not None
+        certificate = self.chain.held(subject.kind, subject.view)
+        if certificate is not None and certificate.subject == subject and not held.votes.rivals(vote):
+            held.votes.note(vote)
+            return False
+        if not self._verify(vote):
+            return False
+        self._changes += 1
+        if vote.index == self.me:
+            self._halt("another instance signs with this authority's vote key")
+            return False
+        self._accuse(vote, held)
+        held.votes.add(vote)
+        self._certify(subject)
+        return True
+
+    def _accuse(self, vote: Vote, held: Round) -> None:
+        """Report a verified vote that contradicts another of the same authority, once a view and authority."""
+        for rival, verified in held.votes.rivals(vote):
+            if not verified and not self._verify(rival):
+                held.votes.forget(rival)
+                continue
+            if vote.subject.kind == NOTARIZE and vote.index == self.leader(held.view):
+                held.bar()
+            if vote.index not in held.votes.accused:
+                held.votes.accused.add(vote.index)
+                self._emit(Equivocation(vote.index, rival, vote))
+
+    def _help(self, vote: Vote, sender: int | None) -> None:
+        """A vote for a view that this node has left: its sender may lag. Votes that are merely late are let pass: a
+        quorum does not wait for all."""
+        if sender is None or sender == self.me:
+            return
+        delta = self.config.delta_ms
+        late = vote.subject.kind != NULLIFY and self.now_ms - self._entered_ms < delta // 2
+        if not late and self.repair.may_help(sender, self.now_ms, delta):
+            for certificate in entrance(self.chain, self.view):
+                self._send(certificate, sender)
+
+    def _catch_up(self, view: int, sender: int | None) -> None:
+        """A vote from beyond what is admitted: its sender may hold certificates that this node lacks."""
+        if sender is not None and self.repair.may_help(sender, self.now_ms, self.config.delta_ms):
+            self._send(Fetch(self.config.epoch, self.view, view - 1), sender)
+
+    # --- certificates --------------------------------------------------------------------------------------------
+
+    def _on_certificate(self, certificate: Certificate, sender: int | None) -> None:
+        subject = certificate.subject
+        held = self.chain.held(subject.kind, subject.view)
+        if subject.view <= self.chain.final_view or (held is not None and held.subject == subject):
+            return
+        tally = self.rounds.get(subject.view)
+        known = frozenset(tally.votes.signatures(subject).items()) if tally is not None else frozenset()
+        try:
+            quorum.check_certificate(
+                certificate,
+                self.config.chain,
+                self.config.epoch,
+                self.config.vote_keys,
+                self._verifier,
+                known=known,
+            )
+        except BadCertificate:
+            return
+        self._informant = sender
+        self._hold(certificate)
+
+    # --- bodies --------------------------------------------------------------------------------------------------
+
+    def _on_proposal(self, proposal: Proposal, sender: int | None) -> None:
+        vote, subject = proposal.vote, proposal.vote.subject
+        if subject.kind != NOTARIZE or vote.index != self.leader(subject.view):
+            return
+        digest = block_digest(proposal.block.header)
+        if digest != subject.block:
+            return
+        held = self.rounds.get(subject.view)
+        first = held is None or held.proposal is None
+        admitted = self.chain.final_view < subject.view <= self.view + 1
+        fresh = digest not in self.chain.blocks and (subject.view >= self.view or digest in self.chain.certified)
+        if admitted and (fresh or first) and not transactions_match(proposal.block):
+            return
+        verified = self._on_vote(vote, sender)  # counts it, and answers or asks its sender where views differ
+        if self.halted is not None or subject.view <= self.chain.final_view or subject.view > self.view + 1:
+            return
+        held = self.round(subject.view)
+        leads = held.votes.get(NOTARIZE, vote.index)
+        leading = verified and leads is not None and leads.subject == subject
+        if fresh and (leading or digest in self.chain.certified):
+            self.chain.hold(proposal.block, digest, subject.view)
+            self._changes += 1
+        if leading and held.proposal is None:
+            held.proposal = proposal
+            self._changes += 1
+
+    def _on_body(self, block: Block) -> None:
+        """A body is taken only if it lacks: a certified block's, or that of a proposal of which the vote is here."""
+        digest = block_digest(block.header)
+        held = self.round(self.view)
+        lead = held.votes.get(NOTARIZE, self.leader(self.view))
+        proposed = lead is not None and held.proposal is None and lead.subject.block == digest
+        if digest in self.chain.blocks and not proposed:
+            return
+        if not (proposed or digest in self.chain.certified) or not transactions_match(block):
+            return
+        self.chain.hold(block, digest, self.view)
+        if proposed and lead is not None:
+            held.proposal = Proposal(block, lead)
+        self._changes += 1
+
+    def _on_fetch(self, fetch: Fetch, sender: int | None) -> None:
+        if sender is None or sender == self.me or fetch.epoch != self.config.epoch:
+            return
+        if self.repair.may_serve(sender, self.now_ms, self.config.delta_ms):
+            for message in answers(fetch, self.chain):
+                self._send(message, sender)
+
+    def _report_behind(self) -> None:
+        if self.chain.finalization is not None:
+            subject = self.chain.finalization.subject
+            self._emit(Behind(subject.view, subject.block, self._informant))
+
+    _informant: int | None = None
+    """Who sent the last certificate that was news: the first to ask."""
+
+
+def transactions_match(block: Block) -> bool:
+    """Whether the body's transactions are those of its header: a digest names the header only, and whoever relays
+    a body could put other transactions behind it."""
+    leaves = [transaction_digest(raw) for raw in block.transactions]
+    return merkle_root(leaves) == block.header.transactions_root
