@@ -30,6 +30,8 @@ _FRAME: Final = Layout(">IIQQ")
 _LENGTH_AND_CRC: Final = 8
 _MARK: Final = Layout(">32sQ")
 RECORD_BYTES: Final = 16 * 1024 * 1024
+MARK_BYTES: Final = _MARK.size
+"""Of a mark: the chain's id, then a sequence."""
 
 
 class Journal:

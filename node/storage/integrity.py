@@ -1,0 +1,234 @@
+"""Whether what is on disk is what became final: for `doctor`. Names the place of whatever is not.
+
+Everything hangs on signatures: the last block's certificate vouches for its header, headers chain to genesis and vouch
+for transactions and state root, the root for every tree node and leaf, a chart's leaf for every event. What the ledger
+does not cover (own records) has checksums. Reads one SQLite snapshot from beginning to end in bounded memory, so it may
+run beside a running node, from a process of its own. Relies on protocol for every rule.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from node.storage.database import Database
+from node.storage.integrity_charts import Fault, Problem, Progress, check_charts, check_outbox, check_records
+from node.storage.journal import MARK_BYTES
+from node.storage.lookup import rows_in
+from node.storage.schema import LEDGER
+from node.storage.types import StoredBlock
+from protocol.codec.canonical import decode
+from protocol.consensus.quorum import check_certificate
+from protocol.crypto.hashing import DIGEST_BYTES, Domain, block_digest, chain_id, digest
+from protocol.crypto.signing import Verifier, verify
+from protocol.errors import ChartledgerError
+from protocol.ledger import keys, tree
+from protocol.ledger.blocks import transactions_root
+from protocol.ledger.genesis import authority_set, genesis_header
+from protocol.types.base import ZERO_DIGEST
+from protocol.types.block import Header
+from protocol.types.institutions import Genesis
+from protocol.types.votes import FINALIZE, NULLIFY, Certificate
+
+__all__ = ["Problem", "Progress", "check_ledger", "describe"]
+
+_BATCH: Final = 256
+_LEAF_KIND: Final = 1  # a child's kind byte in protocol/ledger/tree.py
+_FILE_FAULTS: Final = 20
+
+
+def _quiet(_what: str, _done: int) -> None:
+    pass
+
+
+async def check_ledger(path: Path, *, progress: Progress = _quiet, verifier: Verifier = verify) -> list[Problem]:
+    """All problems of the ledger database at `path`. Raises `DatabaseTooNew`, `WrongDatabase`, `StorageFailed` if it
+    cannot even be opened."""
+    database = await Database.open(path, LEDGER, readers=1, read_only=True)
+    try:
+        return await database.read(partial(_all, progress=progress, verifier=verifier))
+    finally:
+        await database.close()
+
+
+def _all(connection: sqlite3.Connection, progress: Progress, verifier: Verifier) -> list[Problem]:
+    problems = list(_guarded("file", _file(connection)))
+    problems += _guarded("blocks", _blocks(connection, progress, verifier))
+    problems += _guarded("state", _state(connection, progress))
+    problems += _guarded("events", check_charts(connection, progress))
+    problems += _guarded("records", check_records(connection, progress))
+    problems += _guarded("outbox", check_outbox(connection))
+    return problems
+
+
+def _guarded(what: str, problems: Iterator[Problem]) -> Iterator[Problem]:
+    """A check that SQLite itself cannot carry through has found a problem; the other checks go on."""
+    try:
+        yield from problems
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        yield Problem(f"ledger.db, {what}", f"SQLite cannot read on: {error}")
+
+
+def _file(connection: sqlite3.Connection) -> Iterator[Problem]:
+    for (text,) in connection.execute(f"PRAGMA integrity_check({_FILE_FAULTS})"):
+        if text != "ok":
+            yield Problem("ledger.db, file", text)
+
+
+# --- blocks -------------------------------------------------------------------------------------------------
+
+
+def _blocks(connection: sqlite3.Connection, progress: Progress, verifier: Verifier) -> Iterator[Problem]:
+    rows = connection.execute("SELECT value FROM meta WHERE name = 'genesis'").fetchall()
+    if not rows:
+        yield Problem("ledger.db, meta", "there is no genesis")
+        return
+    try:
+        genesis = decode(Genesis, rows[0][0])
+        parent = genesis_header(genesis)
+    except ChartledgerError as error:
+        yield Problem("ledger.db, meta genesis", str(error))
+        return
+    check = _BlockCheck(genesis, verifier)
+    expected, certified = 0, True
+    query = "SELECT height, header, transactions, certificate, nullifications FROM block ORDER BY height"
+    for stored in (StoredBlock(*row) for row in connection.execute(query)):
+        height = stored.height
+        at = f"ledger.db, block {height}"
+        if height != expected:
+            yield Problem(at, f"blocks {expected} to {height - 1} are missing")
+        try:
+            header = check.block(parent, stored)
+        except ChartledgerError as error:
+            yield Problem(at, str(error))
+        else:
+            parent = header
+        expected, certified = height + 1, stored.certificate_raw is not None or height == 0
+        progress("blocks", expected)
+    if expected == 0:
+        yield Problem("ledger.db, block 0", "there is no block")
+    if not certified:
+        yield Problem(f"ledger.db, block {expected - 1}", "the last block has no certificate")
+    for (mark,) in connection.execute("SELECT value FROM meta WHERE name = 'journal mark'"):
+        if len(mark) != MARK_BYTES or not mark.startswith(check.chain):
+            yield Problem("ledger.db, meta journal mark", "it is not one of this chain")
+
+
+class _BlockCheck:
+    """The rules by which one stored block follows from its parent."""
+
+    def __init__(self, genesis: Genesis, verifier: Verifier) -> None:
+        self.chain = chain_id(genesis)
+        self._first = genesis_header(genesis)
+        self._vote_keys = [member.vote_key for member in authority_set(genesis).members]
+        self._verifier = verifier
+
+    def block(self, parent: Header, stored: StoredBlock) -> Header:
+        """The header, if all is well. Raises a `ChartledgerError` that says what is not."""
+        header, block = stored.header, stored.block
+        certificate, nullifications = stored.certificate, stored.nullifications
+        if stored.height == 0:
+            if header != self._first or block.transactions or certificate is not None or nullifications:
+                raise Fault("it is not the block that the genesis makes")
+            return header
+        if header.height != stored.height or header.chain != self.chain:
+            raise Fault("its header is of another height or chain")
+        if header.parent != block_digest(parent):
+            raise Fault("its parent is not the block stored before it: one of the two headers was changed")
+        if transactions_root(block.transactions) != header.transactions_root:
+            raise Fault("its transactions are not those that its header commits to")
+        if certificate is not None:
+            self._certificate(certificate, FINALIZE, block_digest(header), header.epoch)
+        for one in nullifications:
+            self._certificate(one, NULLIFY, ZERO_DIGEST, header.epoch)
+        return header
+
+    def _certificate(self, certificate: Certificate, kind: int, block: bytes, epoch: int) -> None:
+        if certificate.subject.kind != kind or certificate.subject.block != block:
+            raise Fault("a certificate stored with it is for something else")
+        check_certificate(certificate, self.chain, epoch, self._vote_keys, self._verifier)
+
+
+# --- the state: root, tree, leaves ----------------------------------------------------------------------------
+
+
+def _state(connection: sqlite3.Connection, progress: Progress) -> Iterator[Problem]:
+    rows = connection.execute("SELECT header FROM block ORDER BY height DESC LIMIT 1").fetchall()
+    if not rows:
+        return
+    try:
+        expected = {tree.ROOT_PATH: decode(Header, rows[0][0]).state_root}
+    except ChartledgerError:
+        return  # told with the blocks
+    nodes, leaves = 0, 0
+    for batch in _batches(connection, "SELECT path, value FROM node ORDER BY path"):
+        wanted: dict[bytes, bytes] = {}
+        for path, raw in batch:
+            try:
+                _open_node(path, raw, expected, wanted)
+            except ChartledgerError as error:
+                yield Problem(f"ledger.db, state tree node '{path.decode(errors='replace')}'", str(error))
+        found = dict(rows_in(connection, "SELECT key, value FROM leaf WHERE key IN", wanted))
+        for key, leaf in wanted.items():
+            if key not in found:
+                yield Problem(f"ledger.db, state leaf {describe(key)}", "it is missing")
+            elif tree.leaf_digest(key, found[key]) != leaf:
+                yield Problem(f"ledger.db, state leaf {describe(key)}", "its value is not the one under the state root")
+        nodes += len(batch)
+        leaves += len(found)
+        progress("state", nodes)
+    for path in expected:
+        yield Problem(f"ledger.db, state tree node '{path.decode(errors='replace')}'", "it is missing")
+    stored: int = connection.execute("SELECT count(*) FROM leaf").fetchall()[0][0]
+    if stored != leaves:
+        yield Problem("ledger.db, state leaves", f"{stored} are stored, and {leaves} stand under the state root")
+
+
+def _open_node(path: bytes, raw: bytes, expected: dict[bytes, bytes], wanted: dict[bytes, bytes]) -> None:
+    """Check a node and note what it expects below: nodes by path, leaves by key. Parents come before children."""
+    want = expected.pop(path, None)
+    if want is None:
+        raise Fault("no node above leads to it")
+    if digest(Domain.STATE_NODE, raw) != want:
+        raise Fault("its bytes are not those under the state root")
+    for slot, child in enumerate(decode(list[bytes | None], raw)):
+        if child is None:
+            continue
+        stands = path + b"%x" % slot + child[DIGEST_BYTES + 1 :]
+        if child[DIGEST_BYTES] == _LEAF_KIND:
+            wanted[bytes.fromhex(stands.decode())] = child[:DIGEST_BYTES]
+        else:
+            expected[stands] = child[:DIGEST_BYTES]
+
+
+_LEAF_NAMES: Final = {
+    keys.KIND_PARAMS: "parameters",
+    keys.KIND_COUNTERS: "counters",
+    keys.KIND_AUTHORITIES: "authorities of epoch",
+    keys.KIND_INSTITUTION: "institution",
+    keys.KIND_WINDOW: "replay window",
+    keys.KIND_CHART: "chart",
+    keys.KIND_GRANT: "grant",
+    keys.KIND_OWNER: "owner index",
+    keys.KIND_DENIALS: "denials",
+}
+
+
+def describe(key: bytes) -> str:
+    """A state key in words, as far as it has any."""
+    name = _LEAF_NAMES.get(key[0], "of unknown kind") if key else "without key"
+    rest = key[1:]
+    if key and key[0] in (keys.KIND_AUTHORITIES, keys.KIND_INSTITUTION, keys.KIND_CHART):
+        return f"{name} {int.from_bytes(rest, 'big')}"
+    if key and key[0] in (keys.KIND_GRANT, keys.KIND_DENIALS):
+        return f"{name} {int.from_bytes(rest[:5], 'big')}/{int.from_bytes(rest[5:], 'big')}"
+    return f"{name} {rest.hex()}".strip()
+
+
+def _batches(connection: sqlite3.Connection, query: str) -> Iterator[list[tuple[bytes, bytes]]]:
+    cursor = connection.execute(query)
+    while rows := cursor.fetchmany(_BATCH):
+        yield rows
