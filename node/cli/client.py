@@ -1,0 +1,143 @@
+"""What commands and the demo ask of a node, in words of the ledger rather than of HTTP.
+
+Relies on `node.client` for the socket; nothing here knows how a request travels.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from node.client import Client
+from protocol.errors import UnknownChart, UnknownRecord
+from protocol.types.operations import GrantTags
+
+Document = dict[str, Any]
+PAGE = 1_000
+
+
+class Session:
+    """A node, asked through its socket. Problems come as the named error that the node gives."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self._status: Document | None = None
+
+    def status(self) -> Document:
+        """The status document, fresh."""
+        self._status = self.client.get("/v1/status")
+        return self._status
+
+    def chain(self) -> bytes:
+        """The chain's id."""
+        return bytes.fromhex((self._status or self.status())["chain"])
+
+    def institution(self) -> int:
+        """The number of the institution whose node this is."""
+        number: int = (self._status or self.status())["institution"]["number"]
+        return number
+
+    def institutions(self) -> dict[int, str]:
+        """Numbers and names of all institutions."""
+        return {one["number"]: one["name"] for one in self.client.get("/v1/institutions")}
+
+    def ledger_now(self) -> int:
+        """Now, in ms of ledger time: this machine's clock, but never behind the last block."""
+        head = (self._status or self.status())["head_time_ms"]
+        return max(int(head), time.time_ns() // 1_000_000)
+
+    def chart(self, number: int) -> Document:
+        """A chart at the final head."""
+        return self.client.get(f"/v1/charts/{number}")
+
+    def chart_of_owner(self, key: bytes) -> int | None:
+        """The number of the chart that this owner key opened."""
+        try:
+            found: int = self.client.get("/v1/charts", owner_key=key.hex())[0]["chart"]
+        except UnknownChart:
+            return None
+        return found
+
+    def events(self, chart: int, kind: Literal["events", "records", "disclosures"] = "events") -> Iterator[Document]:
+        """A chart's history, or only its records or disclosures, page by page."""
+        first: int | None = 0
+        while first is not None:
+            page = self.client.get(f"/v1/charts/{chart}/{kind}", first=first, count=PAGE)
+            yield from page["events"]
+            first = page["next"]
+
+    def event(self, chart: int, number: int) -> bytes:
+        """One event's canonical bytes."""
+        page = self.client.get(f"/v1/charts/{chart}/events", first=number, count=1)["events"]
+        if not page:
+            raise UnknownRecord(f"chart {chart} has no event {number}")
+        return base64.b64decode(page[0]["raw"])
+
+    def grants(self, chart: Document) -> Iterator[Document]:
+        """All grants of a chart, as they stand."""
+        for number in range(chart["grants"]):
+            yield self.client.get(f"/v1/charts/{chart['chart']}/grants/{number}")
+
+    def open_chart(self, opening: Document) -> Document:
+        """Open a chart with what a wallet made, and wait until it is final."""
+        return self.client.post("/v1/charts", opening, key=_key(), wait=True)
+
+    def submit_operation(self, chart: int, operation: bytes) -> Document:
+        """Carry what an owner signed, and wait until it is final."""
+        document = {"chart": chart, "operation": base64.b64encode(operation).decode()}
+        return self.client.post("/v1/operations", document, key=_key(), wait=True)
+
+    def submit_record(self, chart: int, data: bytes, media_type: str, **labels: str | None) -> Document:
+        """Submit one record's exact bytes, and wait until it is final. `labels` are headers by name."""
+        headers = {"content-type": media_type} | {name: value for name, value in labels.items() if value is not None}
+        return self.client.send(f"/v1/charts/{chart}/records", data, headers, key=_key(), wait=True)
+
+    def submit_bundle(self, chart: int, bundle: bytes) -> Document:
+        """Submit a FHIR Bundle, each resource of which becomes a record."""
+        headers = {"content-type": "application/fhir+json"}
+        return self.client.send(f"/v1/charts/{chart}/records", bundle, headers, key=_key(), wait=True, split="true")
+
+    def disclose(self, chart: int, grant: int | None, purpose: str, records: Sequence[int] | None = None) -> Document:
+        """Ask to read records, or all that the grant covers; the answer says disclosed or denied."""
+        asked: object = "covered" if records is None else list(records)
+        document = {"chart": chart, "grant": grant, "purpose": purpose, "records": asked}
+        return self.client.post("/v1/disclosures", document, key=_key(), wait=True)
+
+    def read(self, chart: int, disclosure: int, record: int) -> bytes:
+        """The exact bytes of one disclosed record, from its custodian."""
+        return self.client.read(f"/v1/disclosures/{chart}/{disclosure}/records/{record}")
+
+    def read_own(self, chart: int, record: int) -> bytes:
+        """The exact bytes of a record that this institution wrote."""
+        return self.client.read(f"/v1/charts/{chart}/records/{record}/content")
+
+    def proof(self, chart: int, event: int) -> bytes:
+        """An inclusion proof, canonical bytes."""
+        return self.client.read(f"/v1/proofs/charts/{chart}/events/{event}")
+
+
+@contextmanager
+def connect(socket: Path) -> Iterator[Session]:
+    """A session on a node's socket. Raises `Unreachable` when none answers."""
+    with Client(socket) as client:
+        yield Session(client)
+
+
+def tags_of_grant(grant: Document) -> GrantTags:
+    """A grant's tags from its JSON."""
+    first, second, third, fourth = (
+        None if listed is None else tuple(bytes.fromhex(one) for one in listed) for listed in grant["tags"]
+    )
+    assert third is not None, "sensitivities are always listed"
+    assert fourth is not None, "sensitivities are always listed"
+    return first, second, third, fourth
+
+
+def _key() -> str:
+    """An idempotency key: a retry inside the client repeats it, so nothing is written twice."""
+    return uuid.uuid4().hex

@@ -1,0 +1,96 @@
+"""`chartledger devnet`: a network of real nodes on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from node.cli.client import connect
+from node.cli.exits import Unreachable
+from node.cli.options import JsonOption
+from node.cli.output import emit, say, table
+from node.devnet import Devnet, DevnetFailed
+
+app = typer.Typer(no_args_is_help=True)
+FolderArgument = Annotated[Path, typer.Argument(help="The devnet's folder.")]
+DEFAULT = Path("devnet")
+
+
+@app.command()
+def up(
+    folder: FolderArgument = DEFAULT,
+    nodes: Annotated[int, typer.Option("--nodes", min=1, max=32, help="How many, for a new devnet.")] = 4,
+    as_json: JsonOption = False,
+) -> None:
+    """Start the devnet in a folder, and make it first if it is not there."""
+    devnet = Devnet.load(folder) if (folder / "devnet.json").exists() else Devnet.create(folder, nodes)
+    try:
+        devnet.start()
+    except DevnetFailed:
+        devnet.stop()
+        raise
+    document = _document(devnet)
+
+    def render() -> None:
+        _show(document)
+        say(f"look around: export CHARTLEDGER_SOCKET={devnet.socket(0)}; chartledger status")
+        say(f"stop it:     chartledger devnet down {folder}")
+
+    emit(document, as_json, render)
+
+
+@app.command()
+def down(
+    folder: FolderArgument = DEFAULT,
+    as_json: JsonOption = False,
+) -> None:
+    """Stop the devnet. Its data stays."""
+    devnet = Devnet.load(folder)
+    devnet.stop()
+    emit(_document(devnet), as_json, lambda: say(f"stopped; the data stays in {folder}"))
+
+
+@app.command()
+def status(folder: FolderArgument = DEFAULT, as_json: JsonOption = False) -> None:
+    """The devnet's nodes."""
+    document = _document(Devnet.load(folder))
+    emit(document, as_json, lambda: _show(document))
+
+
+def _document(devnet: Devnet) -> dict[str, Any]:
+    return {
+        "folder": str(devnet.folder),
+        "chain": devnet.plan.chain,
+        "genesis": str(devnet.genesis),
+        "nodes": [_node(devnet, number) for number in devnet.numbers],
+    }
+
+
+def _node(devnet: Devnet, number: int) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "number": number,
+        "name": devnet.plan.nodes[number].name,
+        "pid": devnet.pid(number),
+        "socket": str(devnet.socket(number)),
+        "port": devnet.plan.nodes[number].port,
+        "config": str(devnet.config(number)),
+    }
+    if document["pid"] is not None:
+        try:
+            with connect(devnet.socket(number)) as session:
+                found = session.status()
+            document |= {"height": found["height"], "healthy": found["healthy"], "summary": found["summary"]}
+        except Unreachable as error:
+            document |= {"healthy": False, "summary": str(error)}
+    return document
+
+
+def _show(document: dict[str, Any]) -> None:
+    columns = ["number", "institution", "pid", "height", "state", "socket"]
+    rows = (
+        [n["number"], n["name"], n["pid"], n.get("height"), n.get("summary", "stopped"), n["socket"]]
+        for n in document["nodes"]
+    )
+    table(columns, rows)

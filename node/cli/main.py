@@ -1,0 +1,109 @@
+"""`chartledger`: finds the command that was asked for and loads only that.
+
+Loading every command would cost half a second at each start, most of it for libraries that `node run` never needs. So
+the table below knows names and one line of help; a command's module is imported when its name is on the command line.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from importlib.metadata import version
+from typing import Annotated, Final, NamedTuple
+
+import typer
+
+from node.cli.exits import report
+
+
+class Entry(NamedTuple):
+    """Where a command lives: `attribute` of `module` is a function, or a Typer with commands of its own."""
+
+    module: str
+    attribute: str
+    panel: str
+    help: str
+
+
+PATIENT: Final = "For patients"
+RECORDS: Final = "For institutions"
+OPERATOR: Final = "For operators"
+ANYONE: Final = "To try and to check"
+
+COMMANDS: Final[dict[str, Entry]] = {
+    "wallet": Entry("wallet", "app", PATIENT, "Make, restore and show a wallet."),
+    "chart": Entry("chart", "app", PATIENT, "Open a chart, show it and its history."),
+    "grant": Entry("consent", "grant", PATIENT, "Let an institution read some records, until a date."),
+    "revoke": Entry("consent", "revoke", PATIENT, "End a grant."),
+    "disclosures": Entry("consent", "disclosures", PATIENT, "Who asked to read, when, why, and what was refused."),
+    "record": Entry("record", "app", RECORDS, "Submit, list, read and amend records."),
+    "node": Entry("node", "app", OPERATOR, "Make a node's keys and settings, and run it."),
+    "genesis": Entry("genesis", "app", OPERATOR, "Make and show the file that a chain starts from."),
+    "status": Entry("status", "status", OPERATOR, "How this node and the chain are doing."),
+    "peers": Entry("status", "peers", OPERATOR, "The connections to the other institutions."),
+    "doctor": Entry("doctor", "doctor", OPERATOR, "Check this node's files, keys, chain and records."),
+    "demo": Entry("demo", "demo", ANYONE, "Play the whole story with four real nodes."),
+    "devnet": Entry("devnet", "app", ANYONE, "Four nodes on this machine, to try things out."),
+    "bench": Entry("bench", "bench", ANYONE, "Measure throughput, latency and cost."),
+    "proof": Entry("proof", "proof", ANYONE, "Write a proof that an event stands on the ledger."),
+    "verify": Entry("proof", "verify", ANYONE, "Check a proof, offline."),
+}
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        build(sys.argv[1:])()
+    except (Exception, KeyboardInterrupt) as error:  # the last resort: every error ends as one sentence
+        sys.exit(report(error))
+
+
+def build(arguments: list[str]) -> typer.Typer:
+    """The application, with the command that `arguments` name loaded and the others as names."""
+    app = typer.Typer(
+        name="chartledger",
+        help="One tamper-proof ledger of medical records, kept by hospitals together; patients decide who reads.",
+        no_args_is_help=True,
+        add_completion=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    wanted = next((word for word in arguments if not word.startswith("-")), None)
+    everything = any(name.endswith("_CHARTLEDGER_COMPLETE") for name in os.environ)
+    for name, entry in COMMANDS.items():
+        target = _load(entry) if everything or name == wanted else _not_loaded
+        if isinstance(target, typer.Typer):
+            app.add_typer(target, name=name, help=entry.help, rich_help_panel=entry.panel)
+        elif target is _not_loaded:
+            app.command(name, help=entry.help, rich_help_panel=entry.panel)(target)
+        else:
+            app.command(name, rich_help_panel=entry.panel)(target)
+    return app
+
+
+def _load(entry: Entry) -> object:
+    return getattr(import_module(f"node.cli.{entry.module}"), entry.attribute)
+
+
+def _not_loaded() -> None:
+    """Never called: `build` loads what the command line names."""
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"chartledger {version('chartledger')}")
+        raise typer.Exit
+
+
+def _options(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """Options of the command itself; --version does its work in its callback."""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""`chartledger node`: make a node's keys and settings, and run it.
+
+Loads no terminal library: a running node carries nothing that it does not need.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from node.cli.exits import BadArgument
+from node.cli.options import ConfigOption, JsonOption, PassphraseOption, new_passphrase
+from node.config import load_config, parse_address
+from node.genesis_file import read_genesis
+from node.keystore import KeyfileRefused, find_passphrase, open_keystore, write_keystore
+from node.logs import configure_logs
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="The node's folder; made if it is not there.")],
+    *,
+    name: Annotated[str | None, typer.Option("--name", help="The institution's name (first step).")] = None,
+    genesis: Annotated[Path | None, typer.Option("--genesis", help="The chain's genesis file (second step).")] = None,
+    listen: Annotated[str, typer.Option("--listen", help="host:port for the other nodes.")] = "127.0.0.1:7650",
+    peer: Annotated[
+        list[str] | None, typer.Option("--peer", help="NUMBER=host:port of another institution's node; repeatable.")
+    ] = None,
+    passphrase_file: PassphraseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a node, in two steps.
+
+    First, with --name: draws the keys and writes institution.json, the public card. Whoever makes the genesis
+    collects the cards. Then, with --genesis: writes node.toml, ready to run.
+    """
+    keystore, card = folder / "keystore", folder / "institution.json"
+    if genesis is None:
+        if name is None:
+            raise BadArgument("a new node needs a name", advice='Give it with --name "St. Anna Hospital".')
+        _make_keys(folder, keystore, card, name, passphrase_file)
+        _tell({"keystore": str(keystore), "card": str(card)}, as_json)
+        return
+    number = _own_number(keystore, card, genesis)
+    config = folder / "node.toml"
+    if config.exists():
+        raise KeyfileRefused(f"{config} exists already", advice="Edit it, or move it away first.")
+    _write_config(config, number, genesis, listen, _peers(peer or []))
+    load_config(config)
+    _tell({"institution": number, "config": str(config)}, as_json)
+
+
+@app.command()
+def run(config: ConfigOption, passphrase_file: PassphraseOption = None) -> None:
+    """Run the node until it is told to stop (SIGTERM, or Ctrl-C)."""
+    settings = load_config(config)
+    keystore = open_keystore(settings.keystore, find_passphrase(settings, passphrase_file))
+    configure_logs(settings.log_level, settings.log_format, settings.log_file)
+    from node.app import Node  # noqa: PLC0415 - `node init` needs none of it
+
+    asyncio.run(_run(Node(settings, keystore)))
+
+
+async def _run(node: object) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await node.start()
+    await stop.wait()
+    await node.stop()
+
+
+def _make_keys(folder: Path, keystore: Path, card: Path, name: str, passphrase_file: Path | None) -> None:
+    from node.institution_keys import new_institution, write_card  # noqa: PLC0415 - `node run` needs none of it
+
+    if keystore.exists():
+        raise KeyfileRefused(f"{keystore} exists already", advice="Choose another folder; keys are never overwritten.")
+    made = new_institution(name)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_keystore(keystore, made.keystore, new_passphrase(passphrase_file))
+    write_card(card, made.public)
+
+
+def _own_number(keystore: Path, card: Path, genesis: Path) -> int:
+    from node.institution_keys import read_card  # noqa: PLC0415 - `node run` needs none of it
+
+    if not keystore.exists():
+        raise KeyfileRefused(f"there is no keystore in {keystore.parent}", advice="Run this with --name first.")
+    mine = read_card(card)
+    for number, one in enumerate(read_genesis(genesis).institutions):
+        if one == mine:
+            return number
+    raise BadArgument(f"{genesis} does not hold this institution", advice=f"Send {card} to whoever makes the genesis.")
+
+
+def _peers(given: list[str]) -> dict[int, str]:
+    found = {}
+    for text in given:
+        number, _, address = text.partition("=")
+        if not number.isdecimal():
+            raise BadArgument(f"{text!r} is not NUMBER=host:port")
+        parse_address(address)
+        found[int(number)] = address
+    return found
+
+
+def _write_config(config: Path, number: int, genesis: Path, listen: str, peers: dict[int, str]) -> None:
+    parse_address(listen)
+    others = "".join(f'{n} = "{address}"\n' for n, address in sorted(peers.items()))
+    path = str(genesis.resolve()).replace("\\", "\\\\").replace('"', '\\"')
+    config.write_text(
+        "# Every setting is explained in configs/node.toml; what is not named here has its default.\n"
+        f'institution = {number}\ngenesis = "{path}"\nlisten = "{listen}"\n\n'
+        f"# host:port of each other institution's node\n[peers]\n{others}"
+    )
+
+
+def _tell(document: dict[str, object], as_json: bool) -> None:
+    from msgspec import json  # noqa: PLC0415 - small, but only here
+
+    if as_json:
+        typer.echo(json.format(json.encode(document), indent=2).decode())
+    else:
+        for name, value in document.items():
+            typer.echo(f"{name}: {value}")

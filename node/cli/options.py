@@ -1,0 +1,59 @@
+"""The options that many commands share, and how a date or a wallet is read from them."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from node.cli.exits import BadArgument
+from node.keystore import NoPassphrase, find_passphrase
+
+SOCKET = Path("/run/chartledger/chartledger.sock")
+
+SocketOption = Annotated[
+    Path, typer.Option("--socket", envvar="CHARTLEDGER_SOCKET", help="The node's local socket.", show_default=True)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+WalletOption = Annotated[Path, typer.Option("--wallet", envvar="CHARTLEDGER_WALLET", help="The wallet file.")]
+PassphraseOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--passphrase-file",
+        envvar="CHARTLEDGER_PASSPHRASE_FILE",
+        help="A file, mode 0600, whose first line is the passphrase. Without it you are asked.",
+    ),
+]
+ConfigOption = Annotated[Path, typer.Option("--config", envvar="CHARTLEDGER_CONFIG", help="The node's settings.")]
+
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def parse_time(text: str, now_ms: int) -> int:
+    """Milliseconds of ledger time for a date (its first instant), a date and time, or "30d" from `now_ms`.
+
+    Times without an offset are UTC, as all times on the ledger. Raises `BadArgument`.
+    """
+    if text[:-1].isdecimal() and text[-1:] in _UNITS and len(text) < 8:
+        return now_ms + int(timedelta(**{_UNITS[text[-1]]: int(text[:-1])}).total_seconds() * 1000)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadArgument(
+            f"{text!r} is not a time", advice='Write "2027-01-31", "2027-01-31T12:00", or "30d" for 30 days from now.'
+        ) from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return int(moment.timestamp() * 1000)
+
+
+def new_passphrase(file: Path | None, ask: Callable[[str], str] = getpass.getpass) -> bytes:
+    """A passphrase to seal something new with: from the file, or asked for twice."""
+    first = find_passphrase(None, file, prompt="New passphrase: ", ask=ask)
+    if file is None and ask("Repeat it: ").encode() != first:
+        raise NoPassphrase("the two passphrases differ", advice="Run the command again.")
+    return first

@@ -1,0 +1,112 @@
+"""What commands print: JSON for programs, tables and sentences for people, progress on standard error.
+
+Text that came from the ledger is never interpreted: markup is off and control characters are shown as escapes, since
+an institution's name or a label could otherwise repaint the terminal.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+_console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
+_errors = Console(stderr=True, markup=False, highlight=False, emoji=False)
+
+
+def emit(document: Any, as_json: bool, render: Callable[[], None]) -> None:
+    """Print `document` as JSON, or let `render` print it for people."""
+    if as_json:
+        print_json(document)
+    else:
+        render()
+
+
+def print_json(document: Any) -> None:
+    """Print JSON, indented."""
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+    sys.stdout.flush()
+
+
+def say(text: str, style: str = "") -> None:
+    """Print one line for people."""
+    _console.print(Text(plain(text), style=style))
+
+
+def warn(text: str) -> None:
+    """Print one line on standard error."""
+    _errors.print(Text(plain(text), style="yellow"), soft_wrap=True)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str = "none") -> None:
+    """Print a table, or `empty` if there are no rows."""
+    listed = [[plain(_cell(value)) for value in row] for row in rows]
+    if not listed:
+        say(empty, "dim")
+        return
+    grid = Table(box=None, header_style="bold", pad_edge=False)
+    for name in columns:
+        grid.add_column(name, overflow="fold")
+    for row in listed:
+        grid.add_row(*(Text(value) for value in row))
+    _console.print(grid, soft_wrap=False)
+
+
+def facts(pairs: Iterable[tuple[str, object]]) -> None:
+    """Print names and values under one another."""
+    listed = [(name, plain(_cell(value))) for name, value in pairs]
+    width = max((len(name) for name, _ in listed), default=0)
+    for name, value in listed:
+        _console.print(Text(f"{name:<{width}}  ", style="dim") + Text(value))
+
+
+@contextmanager
+def progress(label: str, total: int, quiet: bool = False) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error; yields what to call with each step's size. Silent without a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=_errors, disable=quiet or not _errors.is_terminal) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda step: bar.advance(task, step)
+
+
+def plain(text: str) -> str:
+    """`text` with what would move the cursor or change colours made visible."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def when(time_ms: int | None) -> str:
+    """A time for people, in UTC."""
+    if time_ms is None:
+        return "-"
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def size(count: float) -> str:
+    """A number of bytes for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    if isinstance(value, list | tuple):
+        return ", ".join(_cell(one) for one in value)
+    return str(value)

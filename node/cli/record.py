@@ -1,0 +1,235 @@
+"""`chartledger record`: submit, list, read and amend records."""
+
+from __future__ import annotations
+
+import base64
+import mimetypes
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from node.cli.client import Session, connect
+from node.cli.exits import BadArgument, ExitCode
+from node.cli.options import SOCKET, JsonOption, PassphraseOption, SocketOption
+from node.cli.output import emit, print_json, progress, say, table, warn, when
+from node.keystore import find_passphrase
+from node.owner_reading import OwnRecord, open_own
+from node.records.errors import BadBundle, NotFhir
+from node.records.fhir import FHIR_JSON, bundle_slices, labels_of
+from node.wallet import Wallet
+from protocol.errors import ChartledgerError
+
+app = typer.Typer(no_args_is_help=True)
+ChartArgument = Annotated[int, typer.Argument(help="The chart's number.", min=0)]
+RecordArgument = Annotated[int, typer.Argument(help="The record's event number.", min=0)]
+MediaTypeOption = Annotated[
+    str | None, typer.Option("--media-type", help="How the file is to be read. Default: told from its name.")
+]
+
+
+@app.command()
+def submit(
+    chart: ChartArgument,
+    paths: Annotated[list[Path], typer.Argument(help="Files, or folders of files.")],
+    *,
+    whole: Annotated[bool, typer.Option("--whole", help="Keep a FHIR Bundle as one record.")] = False,
+    media_type: MediaTypeOption = None,
+    category: Annotated[str | None, typer.Option("--category", help="Label, where FHIR does not tell it.")] = None,
+    year: Annotated[str | None, typer.Option("--year", help="Label, where FHIR does not tell it.")] = None,
+    sensitivity: Annotated[list[str] | None, typer.Option("--sensitivity", help="Label; repeatable.")] = None,
+    socket: SocketOption = SOCKET,
+    as_json: JsonOption = False,
+) -> None:
+    """Submit files to a chart that this institution keeps. A FHIR Bundle becomes one record per resource.
+
+    A file that is empty or broken is named and skipped, and the exit code is then 3.
+    """
+    files = list(_files(paths))
+    labels = {"category": category, "year": year, "sensitivities": ",".join(sensitivity) if sensitivity else None}
+    done: list[dict[str, Any]] = []
+    skipped: list[dict[str, str]] = []
+    with connect(socket) as session, progress("submitting", len(files), quiet=as_json) as step:
+        for path in files:
+            try:
+                kind = media_type or guess_type(path)
+                answer = _submit(session, chart, path, media_type=kind, whole=whole, labels=labels)
+                done.append({"file": str(path), "records": answer["records"], "height": answer["height"]})
+            except (BadArgument, BadBundle, NotFhir) as error:
+                skipped.append({"file": str(path), "why": str(error)})
+            step(1)
+
+    def render() -> None:
+        for one in done:
+            say(f"{one['file']}: {len(one['records'])} records, final in block {one['height']}")
+        for one in skipped:
+            warn(f"skipped {one['file']}: {one['why']}")
+
+    emit({"chart": chart, "files": done, "skipped": skipped}, as_json, render)
+    if skipped:
+        raise typer.Exit(ExitCode.PARTLY)
+
+
+def _submit(
+    session: Session, chart: int, path: Path, *, media_type: str, whole: bool, labels: dict[str, str | None]
+) -> dict[str, Any]:
+    data = path.read_bytes()
+    if not data:
+        raise BadArgument("the file is empty")
+    if media_type == FHIR_JSON:
+        if not whole and is_bundle(data):
+            # Broken bundles are told here, before anything is sent; the node checks again.
+            bundle_slices(data)
+            return session.submit_bundle(chart, data)
+        labels_of(data)
+    return session.submit_record(chart, data, media_type, **labels)
+
+
+@app.command("list")
+def list_records(
+    chart: ChartArgument,
+    socket: SocketOption = SOCKET,
+    held: Annotated[bool, typer.Option("--held", help="Add what is stored here of each (custodian only).")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """The records of a chart."""
+    with connect(socket) as session:
+        records = list(session.events(chart, "records"))
+        if held:
+            records = [session.client.get(f"/v1/charts/{chart}/records/{one['number']}") for one in records]
+    if not held:
+        columns = ["record", "time (UTC)", "height", "amends", "commitment"]
+        rows = (
+            [one["number"], when(one["time_ms"]), one["height"], one.get("supersedes"), one["commitment"][:16]]
+            for one in records
+        )
+    else:
+        columns = ["record", "time (UTC)", "category", "year", "sensitivities", "media type", "bytes", "blob"]
+        rows = (
+            [
+                one["record"],
+                when(one["time_ms"]),
+                one["category"],
+                one["year"],
+                one["sensitivities"],
+                one["media_type"],
+                one["bytes"],
+                one["blob_state"],
+            ]
+            for one in records
+        )
+    emit(records, as_json, lambda: table(columns, rows, "no records"))
+
+
+@app.command()
+def read(
+    chart: ChartArgument,
+    record: RecordArgument,
+    *,
+    grant: Annotated[int | None, typer.Option("--grant", help="Ask under this grant, as another institution.")] = None,
+    purpose: Annotated[str, typer.Option("--purpose", help="The purpose of use to ask for.")] = "TREAT",
+    disclosure: Annotated[
+        int | None, typer.Option("--disclosure", help="Read under this disclosure, which was made before.")
+    ] = None,
+    wallet: Annotated[Path | None, typer.Option("--wallet", help="Read as the owner, with this wallet.")] = None,
+    passphrase_file: PassphraseOption = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file (mode 0600).")] = None,
+    socket: SocketOption = SOCKET,
+    as_json: JsonOption = False,
+) -> None:
+    """Read one record's exact bytes: as its custodian, under a grant, or as its owner.
+
+    Under a grant this asks for a disclosure first, which the patient sees, also when it is denied.
+    """
+    document: dict[str, Any] = {"chart": chart, "record": record}
+    with connect(socket) as session:
+        if wallet is not None:
+            opened = Wallet.open(wallet, find_passphrase(None, passphrase_file))
+            data = read_as_owner(session, opened, chart, record).data
+        elif grant is None and disclosure is None:
+            data = session.read_own(chart, record)
+        else:
+            if disclosure is None:
+                answer = session.disclose(chart, grant, purpose, [record])
+                document["disclosure"] = disclosure = answer["disclosure"]
+                if answer["outcome"] != "disclosed":
+                    raise Denied(f"denied, and recorded as event {disclosure}: {answer['sentence']}")
+            data = session.read(chart, disclosure, record)
+    _give_out(data, document, output, as_json)
+
+
+class Denied(ChartledgerError):
+    """The rules denied the disclosure."""
+
+    advice = "Ask the patient for a grant that covers it."
+
+
+def _give_out(data: bytes, document: dict[str, Any], output: Path | None, as_json: bool) -> None:
+    if output is not None:
+        output.touch(mode=0o600)
+        output.write_bytes(data)
+    if as_json:
+        content = {} if output is not None else {"data": base64.b64encode(data).decode()}
+        print_json(document | {"bytes": len(data), "file": str(output) if output else None} | content)
+    elif output is not None:
+        say(f"{len(data)} bytes written to {output}")
+    else:
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+
+
+def read_as_owner(session: Session, wallet: Wallet, chart: int, record: int) -> OwnRecord:
+    """A record opened with the wallet, and checked against the ledger."""
+    keys = wallet.keys(wallet.chart(session.chain(), chart))
+    suite = session.chart(chart)["encryption_suite"]
+    event = session.event(chart, record)
+    place = f"/v1/charts/{chart}/records/{record}"
+    envelope = session.client.read(f"{place}/owner-envelope")
+    sealed = session.client.read(f"{place}/sealed")
+    return open_own(keys, suite, session.chain(), chart, event, envelope=envelope, sealed=sealed)
+
+
+@app.command()
+def amend(
+    chart: ChartArgument,
+    record: RecordArgument,
+    file: Annotated[Path, typer.Argument(help="The new version.")],
+    *,
+    media_type: MediaTypeOption = None,
+    socket: SocketOption = SOCKET,
+    as_json: JsonOption = False,
+) -> None:
+    """Submit a new version of a record. The old one stays, and says so."""
+    with connect(socket) as session:
+        data = file.read_bytes()
+        kind = media_type or guess_type(file)
+        answer = session.submit_record(chart, data, kind, supersedes=str(record))
+    emit(
+        answer,
+        as_json,
+        lambda: say(f"record {answer['records'][0]} amends {record}, final in block {answer['height']}"),
+    )
+
+
+def guess_type(path: Path) -> str:
+    """The media type by a file's name; JSON is taken for FHIR."""
+    if path.suffix == ".json":
+        return FHIR_JSON
+    return mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+
+
+def is_bundle(data: bytes) -> bool:
+    """Whether FHIR JSON is a Bundle. Raises `NotFhir` for what is not FHIR JSON."""
+    return labels_of(data).category == "Bundle"
+
+
+def _files(paths: list[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir():
+            yield from sorted(p for p in path.iterdir() if p.is_file())
+        elif path.is_file():
+            yield path
+        else:
+            raise BadArgument(f"there is no file {path}")

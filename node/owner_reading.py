@@ -1,0 +1,47 @@
+"""The owner reads: a chart's record opened with the wallet's own keys, checked against the ledger.
+
+The custodian hands over sealed bytes and the envelope that was sealed to the owner; it learns nothing that it did not
+have, and what comes out is believed only if it matches the commitment on the ledger.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from node.records.opening import Key, open_whole
+from node.records.seal import Secret
+from protocol.codec.canonical import decode
+from protocol.crypto.commitments import LeafProof, bytes_proof
+from protocol.crypto.envelopes import envelope_info, keypair_from_seed, open_envelope
+from protocol.crypto.fields import json_fields
+from protocol.crypto.hashing import encryption_key_digest
+from protocol.crypto.wallet import ChartKeys
+from protocol.errors import UnknownRecord
+from protocol.ledger.events import Event, RecordAppended
+
+
+class OwnRecord(Struct, frozen=True):
+    """A record as its owner reads it, and the proof that these bytes are the committed ones."""
+
+    data: bytes
+    media_type: str
+    proof: LeafProof
+
+
+def open_own(  # the parts come from three requests
+    keys: ChartKeys, suite: int, chain: bytes, chart: int, event: bytes, *, envelope: bytes, sealed: bytes
+) -> OwnRecord:
+    """Open one record. `event` is its canonical event, `sealed` the blob. CPU work.
+
+    Raises `UnknownRecord` if the event is no record, `SealBroken` or `CommitmentMismatch` if what was handed over is
+    not what the ledger has.
+    """
+    appended = decode(Event, event)  # type: ignore[arg-type]  # a union is no type to mypy
+    if not isinstance(appended, RecordAppended):
+        raise UnknownRecord("the event is not a record")
+    private, public = keypair_from_seed(suite, keys.encryption_seed)
+    commitment = appended.entry.commitment
+    info = envelope_info(chain, chart, commitment, encryption_key_digest(suite, public))
+    secret = decode(Secret, open_envelope(suite, private, info, envelope))
+    data = open_whole(Key(secret.key, secret.opening, secret.length, commitment), sealed)
+    return OwnRecord(data, secret.media_type, bytes_proof(data, json_fields(data), secret.opening))
