@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from protocol.consensus import quorum
 from protocol.consensus.chain import Chain, FinalHead, Standing
-from protocol.consensus.effects import Effect, Halted, Persist, Record, Send, SetTimer
+from protocol.consensus.effects import Effect, Halted, Persist, Record, Send
 from protocol.consensus.journal import Restored, snapshot
 from protocol.consensus.presence import Presence
 from protocol.consensus.repair import Repair
@@ -227,6 +227,3 @@ def _must(condition: bool, rule: str) -> None:
     """A broken rule ends the machine rather than the ledger; not an `assert`, so that no flag turns it off."""
     if not condition:
         raise AssertionError(rule)
-
-
-__all__ = ["Config", "Core", "FinalHead", "SetTimer", "Signer"]

@@ -35,6 +35,7 @@ from __future__ import annotations
 
 from protocol.consensus import quorum
 from protocol.consensus.chain import Candidate, FinalHead, Standing
+from protocol.consensus.core import Config, Signer
 from protocol.consensus.effects import Build, Effect, Finalized, Rejected, SetTimer, Validate
 from protocol.consensus.events import (
     Built,
@@ -52,6 +53,8 @@ from protocol.consensus.repair import entrance
 from protocol.consensus.round import Round, Status
 from protocol.crypto.hashing import block_digest
 from protocol.types.votes import FINALIZE, NOTARIZE, NULLIFY, Body, Fetch, Proposal, Vote
+
+__all__ = ["Config", "FinalHead", "Machine", "Signer"]
 
 FINALIZES_RESENT = 4  # of the newest views that are not final: older ones follow from these
 
@@ -333,7 +336,7 @@ class Machine(Intake):
             self._send(vote, to)
 
     def _lacking(self) -> Fetch | None:
-        """What to ask for: certificates that a vote or proposal in this view needs, and bodies certified or proposed."""
+        """What to ask for: certificates that this view's vote or proposal needs, and bodies certified or proposed."""
         held = self.round(self.view)
         lead = held.votes.get(NOTARIZE, self.leader(self.view))
         first = last = 0
