@@ -114,8 +114,10 @@ class Walk:
         return TreeChanges(root, self._changed)
 
     def prove(self, key: bytes) -> tuple[bytes, ...]:
-        """The nodes from the root towards `key`, as far as they go: `check_leaf` takes them."""
+        """The nodes from the root towards `key`, as far as they go: `check_leaf` takes them. None in an empty tree."""
         self._require_all()
+        if not any(self._nodes[ROOT_PATH]):
+            return ()
         target = path_of(key)
         path: bytes | None = ROOT_PATH
         proof = []

@@ -1,0 +1,276 @@
+"""A ledger in memory: institutions with keys, patients, and blocks that go through the same steps as in a node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from protocol.codec.canonical import decode, encode
+from protocol.consensus.quorum import finalize, quorum
+from protocol.crypto.hashing import block_digest
+from protocol.crypto.signing import SigningKey, cosign, sign_transaction, sign_vote, verify
+from protocol.errors import InvalidTransaction
+from protocol.ledger import blocks, keys, tree
+from protocol.ledger.events import Event, decode_event
+from protocol.ledger.genesis import genesis_block
+from protocol.ledger.leaves import Chart, GrantLeaf, Leaf, decode_leaf
+from protocol.ledger.overlay import LayeredView
+from protocol.ledger.state import Changes, read_set
+from protocol.ledger.transition import Execution, Family, OperationReceipt, Receipt, classify
+from protocol.params import Params
+from protocol.types.institutions import STATUS_ACCREDITED, Genesis, Institution
+from protocol.types.operations import (
+    ROLE_OWNER,
+    AppendRecords,
+    Disclose,
+    Grant,
+    GrantTags,
+    GrantTerms,
+    OpenChart,
+    Operation,
+    RecordEntry,
+    Revoke,
+    SignedOperation,
+    Tags4,
+)
+from protocol.types.transaction import TransactionBody
+from protocol.types.votes import Certificate
+
+START_MS = 1_750_000_000_000
+HOUR_MS = 3_600_000
+NAMES = ("Rivermouth Hospital", "Oakfield Clinic", "St. Anne's Laboratory", "Harbour Hospital")
+
+
+def seed(kind: int, number: int) -> bytes:
+    return bytes([kind]) * 16 + number.to_bytes(16, "big")
+
+
+def one_tag(number: int) -> bytes:
+    return number.to_bytes(16, "big")
+
+
+def entry(*tags: int, supersedes: int | None = None, commitment: int = 7) -> RecordEntry:
+    """An entry with these four small numbers as tags."""
+    four: Tags4 = tuple(one_tag(tag) for tag in tags or (1, 2, 3, 4))  # type: ignore[assignment]
+    return RecordEntry(commitment.to_bytes(32, "big"), four, supersedes)
+
+
+def tag_lists(*positions: list[int] | None) -> GrantTags:
+    """Lists of small numbers, by position; None is any."""
+    return tuple(None if one is None else tuple(map(one_tag, one)) for one in positions)  # type: ignore[return-value]
+
+
+class Patient:
+    """An owner of one chart, with its key and the numbers that it has used."""
+
+    def __init__(self, number: int) -> None:
+        self.key = SigningKey(seed(9, number))
+        self.next_number = 0
+        self.chart = -1
+
+
+class World:
+    """A chain of four institutions, all authorities. Each block is built as a leader does and then validated whole."""
+
+    def __init__(self, params: Params | None = None) -> None:
+        self.operation_keys = [[SigningKey(seed(1, n)), SigningKey(seed(2, n))] for n in range(4)]
+        self.vote_keys = [SigningKey(seed(3, n)) for n in range(4)]
+        institutions = tuple(
+            Institution(
+                name=NAMES[n],
+                status=STATUS_ACCREDITED,
+                operation_keys=tuple(key.public for key in self.operation_keys[n]),
+                vote_key=self.vote_keys[n].public,
+                network_certificate=b"certificate %d" % n,
+                encryption_suite=1,
+                encryption_key=bytes([n]) * 32,
+            )
+            for n in range(4)
+        )
+        self.genesis = Genesis("testing", START_MS, params or Params(), institutions, (0, 1, 2, 3))
+        start = genesis_block(self.genesis)
+        self.head = start.header
+        self.leaves = dict(start.changes.leaves)
+        self.events: dict[tuple[int, int], bytes] = {}
+        self.nodes = dict(start.tree.nodes)
+        self.numbers = [0] * 4
+        self.patients = 0
+        self.now = START_MS
+
+    # --- making transactions
+
+    def patient(self) -> Patient:
+        self.patients += 1
+        return Patient(self.patients)
+
+    def body(
+        self,
+        institution: int,
+        *operations: Operation | SignedOperation,
+        number: int | None = None,
+        key: int = 0,
+        valid_until: int | None = None,
+        chain: bytes | None = None,
+    ) -> TransactionBody:
+        if number is None:
+            number = self.numbers[institution] if institution < 4 else 0
+            if institution < 4:
+                self.numbers[institution] += 1
+        signed = tuple(one if isinstance(one, SignedOperation) else SignedOperation(one) for one in operations)
+        until = self.now + HOUR_MS if valid_until is None else valid_until
+        return TransactionBody(chain or self.head.chain, institution, key, number, until, signed)
+
+    def owned(
+        self, patient: Patient, operation: Operation, number: int | None = None, expires_at: int | None = None
+    ) -> SignedOperation:
+        if number is None:
+            number = patient.next_number
+            patient.next_number += 1
+        until = self.now + HOUR_MS if expires_at is None else expires_at
+        return SignedOperation(operation, (cosign(patient.key, self.head.chain, operation, ROLE_OWNER, number, until),))
+
+    def opening(self, patient: Patient) -> SignedOperation:
+        return self.owned(patient, OpenChart(patient.key.public, 1, b"e" * 32))
+
+    # --- applying them
+
+    def execution(self, *bodies: TransactionBody) -> Execution:
+        """An execution of the next block that may read what these transactions name, and nothing else."""
+        self.now = max(self.now, self.head.timestamp + 1)
+        return Execution(self.view(*bodies), self.head.chain, self.head.height + 1, self.now, verify)
+
+    def view(self, *bodies: TransactionBody) -> LayeredView:
+        read = read_set(bodies)
+        leaves = {key: self.leaves[key] for key in read.keys if key in self.leaves}
+        events = {place: self.events[place] for place in read.events if place in self.events}
+        return LayeredView(None, read, leaves, events)
+
+    def block(self, *bodies: TransactionBody) -> list[Receipt]:
+        """Build a block of these, owners' first, validate it as an authority does, and make it the head."""
+        ordered = sorted(bodies, key=lambda body: classify(body) is Family.INSTITUTION)
+        execution = self.execution(*ordered)
+        for body in ordered:
+            execution.apply(body)
+        built = tree.update(self.nodes, execution.changes().leaves)
+        raws = [encode(sign_transaction(self.operation_keys[body.institution][body.key], body)) for body in ordered]
+        block = blocks.build_block(self.head, 0, self.now, raws, built.root)
+        executed = blocks.apply_block(self.view(*ordered), self.head, block, ordered, verify)
+        blocks.check_state_root(block.header, tree.update(self.nodes, executed.changes.leaves).root)
+        self.store(executed.changes)
+        self.head = block.header
+        by_body = {id(body): receipt for body, receipt in zip(ordered, executed.receipts, strict=True)}
+        return [by_body[id(body)] for body in bodies]
+
+    def store(self, changes: Changes) -> None:
+        self.nodes.update(tree.update(self.nodes, changes.leaves).nodes)
+        self.leaves.update(changes.leaves)
+        for chart, number, raw in changes.events:
+            assert (chart, number) not in self.events
+            self.events[(chart, number)] = raw
+
+    def run(self, institution: int, *operations: Operation | SignedOperation) -> OperationReceipt:
+        """One block with one transaction; the receipt of its last operation."""
+        return self.block(self.body(institution, *operations))[0].operations[-1]
+
+    def refuses(self, error: type[InvalidTransaction], body: TransactionBody) -> None:
+        """The transaction is refused by this name, and leaves no trace."""
+        execution = self.execution(body)
+        with pytest.raises(InvalidTransaction) as raised:
+            execution.apply(body)
+        assert type(raised.value) is error, raised.value
+        changes = execution.changes()
+        assert not changes.leaves
+        assert not changes.events
+
+    def wait(self, milliseconds: int) -> None:
+        self.now += milliseconds
+
+    # --- common operations
+
+    def open_chart(self, custodian: int = 0) -> Patient:
+        patient = self.patient()
+        patient.chart = self.run(custodian, self.opening(patient)).chart
+        return patient
+
+    def append(self, patient: Patient, *entries: RecordEntry, custodian: int = 0) -> list[int]:
+        receipt = self.run(custodian, AppendRecords(patient.chart, entries or (entry(),)))
+        return list(range(receipt.first_event, receipt.first_event + receipt.events))
+
+    def terms(self, grantee: int = 1, tags: GrantTags | None = None, **changes: object) -> GrantTerms:
+        fields: dict[str, object] = {
+            "grantee": grantee,
+            "tags": tags or tag_lists(None, None, [3], [4]),
+            "purposes": ("TREAT",),
+            "not_before": self.now,
+            "not_after": self.now + 30 * 24 * HOUR_MS,
+        }
+        return GrantTerms(**{**fields, **changes})  # type: ignore[arg-type]
+
+    def grant(self, patient: Patient, terms: GrantTerms | None = None) -> int:
+        receipt = self.run(2, self.owned(patient, Grant(patient.chart, terms or self.terms())))
+        assert receipt.grant is not None
+        return receipt.grant
+
+    def revoke(self, patient: Patient, grant: int, *reissues: object) -> OperationReceipt:
+        return self.run(2, self.owned(patient, Revoke(patient.chart, grant, reissues)))  # type: ignore[arg-type]
+
+    def disclose(
+        self, patient: Patient, grant: int | None, *records: int, reader: int = 1, purpose: str = "TREAT"
+    ) -> OperationReceipt:
+        return self.run(reader, Disclose(patient.chart, grant, records, purpose))
+
+    # --- looking
+
+    def leaf(self, key: bytes) -> Leaf | None:
+        raw = self.leaves.get(key)
+        return None if raw is None else decode_leaf(key, raw)
+
+    def chart(self, patient: Patient) -> Chart:
+        leaf = self.leaf(keys.chart(patient.chart))
+        assert isinstance(leaf, Chart)
+        return leaf
+
+    def grant_leaf(self, patient: Patient, grant: int) -> GrantLeaf:
+        leaf = self.leaf(keys.grant(patient.chart, grant))
+        assert isinstance(leaf, GrantLeaf)
+        return leaf
+
+    def history(self, patient: Patient) -> list[Event]:
+        return [decode_event(raw) for raw in self.history_raw(patient)]
+
+    def history_raw(self, patient: Patient) -> list[bytes]:
+        return [self.events[(patient.chart, number)] for number in range(self.chart(patient).events)]
+
+    def certificate(self, signers: Iterator[int] | None = None, view: int = 5) -> Certificate:
+        """A finalization of the head by these authorities, or by a quorum."""
+        subject = finalize(self.head.chain, self.head.epoch, view, block_digest(self.head))
+        who = signers if signers is not None else iter(range(quorum(4)))
+        return Certificate(subject, tuple((n, sign_vote(self.vote_keys[n], subject, n).signature) for n in who))
+
+
+@pytest.fixture(scope="session")
+def new_world() -> Callable[..., World]:
+    """Makes worlds; for tests that need many."""
+    return World
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture(scope="session")
+def make_entry() -> Callable[..., RecordEntry]:
+    return entry
+
+
+@pytest.fixture(scope="session")
+def make_tags() -> Callable[..., GrantTags]:
+    return tag_lists
+
+
+@pytest.fixture(scope="session")
+def recode() -> Callable[[type, object], object]:
+    """A value through its wire form and back."""
+    return lambda kind, value: decode(kind, encode(value))

@@ -1,0 +1,78 @@
+"""Charts: opened once by an owner and a custodian together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from protocol import limits
+from protocol.crypto.signing import cosign
+from protocol.errors import BadCosignature, ChartExists, CosignatureExpired, MissingCosignature, Unauthorised
+from protocol.ledger import keys
+from protocol.ledger.events import ChartOpened
+from protocol.ledger.leaves import Counters, OwnerIndex
+from protocol.types.operations import ROLE_OWNER, Cosignature, OpenChart, SignedOperation
+
+
+def test_opens_with_the_next_number(world: Any) -> None:
+    first, second = world.open_chart(0), world.open_chart(1)
+    assert (first.chart, second.chart) == (0, 1)
+    assert world.leaf(keys.COUNTERS) == Counters(institutions=4, charts=2)
+    assert world.leaf(keys.owner(second.key.public)) == OwnerIndex(1)
+    chart = world.chart(second)
+    assert (chart.custodian, chart.owner_key, chart.opened_at) == (1, second.key.public, world.head.height)
+    assert world.history(second) == [
+        ChartOpened(world.head.height, world.head.timestamp, 1, 1, b"e" * 32),
+    ]
+
+
+def test_several_in_one_transaction(world: Any) -> None:
+    patients = [world.patient() for _ in range(3)]
+    (receipt,) = world.block(world.body(2, *[world.opening(patient) for patient in patients]))
+    assert [one.chart for one in receipt.operations] == [0, 1, 2]
+
+
+def test_a_key_opens_one_chart(world: Any) -> None:
+    patient = world.open_chart()
+    world.refuses(ChartExists, world.body(1, world.opening(patient)))
+    other = world.patient()
+    world.refuses(ChartExists, world.body(1, world.opening(other), world.opening(other)))
+
+
+def test_needs_the_owner_and_nobody_else(world: Any) -> None:
+    patient, stranger = world.patient(), world.patient()
+    operation = OpenChart(patient.key.public, 1, b"e" * 32)
+    until = world.now + 1_000
+    chain = world.head.chain
+    good = cosign(patient.key, chain, operation, ROLE_OWNER, 0, until)
+    forged = cosign(stranger.key, chain, operation, ROLE_OWNER, 0, until)
+    guardian = cosign(patient.key, chain, operation, 3, 0, until)
+    foreign = cosign(patient.key, b"x" * 32, operation, ROLE_OWNER, 0, until)
+    other = cosign(patient.key, chain, OpenChart(patient.key.public, 2, b"e" * 32), ROLE_OWNER, 0, until)
+    renumbered = Cosignature(ROLE_OWNER, 1, until, good.signature)
+    prolonged = Cosignature(ROLE_OWNER, 0, until + 1, good.signature)
+    world.refuses(MissingCosignature, world.body(0, operation))
+    world.refuses(Unauthorised, world.body(0, SignedOperation(operation, (guardian,))))
+    world.refuses(Unauthorised, world.body(0, SignedOperation(operation, (good, guardian))))
+    world.refuses(Unauthorised, world.body(0, SignedOperation(operation, (good, good))))
+    for bad in (forged, foreign, other, renumbered, prolonged):
+        world.refuses(BadCosignature, world.body(0, SignedOperation(operation, (bad,))))
+    world.block(world.body(0, SignedOperation(operation, (good,))))
+
+
+def test_the_owners_signature_expires(world: Any) -> None:
+    patient = world.patient()
+    operation = OpenChart(patient.key.public, 1, b"e" * 32)
+    world.wait(5)
+    world.refuses(CosignatureExpired, world.body(0, world.owned(patient, operation, expires_at=world.now - 1)))
+    world.block(world.body(0, world.owned(patient, operation, expires_at=world.now)))
+
+
+@pytest.mark.parametrize("number", [limits.NUMBER_JUMP + 1, limits.U53])
+def test_the_owners_first_number_is_bounded_too(world: Any, number: int) -> None:
+    patient = world.patient()
+    operation = OpenChart(patient.key.public, 1, b"e" * 32)
+    body = world.body(0, world.owned(patient, operation, number=number))
+    with pytest.raises(Exception, match="lies"):
+        world.execution(body).apply(body)
