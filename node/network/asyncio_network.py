@@ -219,8 +219,7 @@ class AsyncioNetwork:
         return None
 
     def ended(self, connection: Connection, reason: str, violation: bool) -> None:
-        """A connection ended, admitted or not."""
-        self._connections.discard(connection)
+        """A connection is of no more use, admitted or not."""
         peer = self._peers.get(connection.institution) if connection.institution is not None else None
         if peer is None:
             return
@@ -231,6 +230,10 @@ class AsyncioNetwork:
             self._part(peer, connection, reason)
         elif peer.connection is None:
             peer.last_error = reason
+
+    def closed(self, connection: Connection) -> None:
+        """An ended connection's socket is closed."""
+        self._connections.discard(connection)
 
     def deliver(self, connection: Connection, channel: Channel, payload: bytes) -> None:
         """A message came."""

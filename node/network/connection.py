@@ -40,6 +40,7 @@ REQUESTS_PER_CHANNEL = 16  # outstanding in one direction
 _WRITE_BYTES = 64 * 1024  # drawn at once: what a vote may have to wait for
 _UNSENT_BYTES = 128 * 1024  # in the kernel, likewise
 _PONGS = 64  # unsent answers to pings
+VIOLATION = "violation"
 CLOSE_S = 2.0  # for the peer to take a goodbye
 
 
@@ -71,7 +72,10 @@ class Owner(Protocol):
         """The handshake is complete: take the connection, or refuse it with (code, sentence)."""
 
     def ended(self, connection: Connection, reason: str, violation: bool) -> None:
-        """An admitted connection, or one whose peer is known, ended."""
+        """The connection is of no more use, admitted or not."""
+
+    def closed(self, connection: Connection) -> None:
+        """The ended connection's socket is closed."""
 
     def deliver(self, connection: Connection, channel: Channel, payload: bytes) -> None:
         """A message came."""
@@ -105,10 +109,8 @@ class Connection(asyncio.Protocol):
         self._meter = Meter(limits.inbound_cost_per_s, self._loop.time())
         self._is_open = False
         self._closing = False
-        self._violation = False
         self._paused = False
         self._flushing = False
-        self._reason: str | None = None
         self._timers: set[asyncio.TimerHandle] = set()
         self._unanswered = 0
         self._pinged_at_s = 0.0
@@ -146,14 +148,15 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         self.bytes_in += len(data)
+        count = 0
         try:
-            found = self._unframer.feed(data)
-            for kind, channel, body in found:
+            for kind, channel, body in self._unframer.feed(data):
                 self._take(kind, channel, body)
+                count += 1
         except DecodeError as error:
             self.violate(str(error))
             return
-        pause_s = self._meter.charge(len(data), len(found), self._loop.time())
+        pause_s = self._meter.charge(len(data), count, self._loop.time())
         if pause_s and not self._closing and self._transport is not None:
             self.throttled += 1
             self._transport.pause_reading()
@@ -169,23 +172,13 @@ class Connection(asyncio.Protocol):
         self._schedule_flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The end, whoever caused it."""
-        reason = self._reason or _why(exc, said_hello=self.hello is not None, dialled=self.dialled is not None)
-        self._closing = True
-        self._is_open = False
+        """The last byte is through, whoever ended it."""
+        self._end(_why(exc, said_hello=self.hello is not None, dialled=self.dialled is not None))
         self._transport = None
         for timer in self._timers:
             timer.cancel()
-        for task in self._tasks:
-            task.cancel()
-        for waiting in self._waiting.values():
-            if not waiting.done():
-                waiting.set_exception(PeerGone(f"institution {self.institution}: {reason}"))
-        if not self.opened.done():
-            self.opened.set_exception(ConnectionEnded(reason))
-            self.opened.exception()  # whoever waited has it; nobody need have
         self.closed.set_result(None)
-        self._owner.ended(self, reason, self._violation)
+        self._owner.closed(self)
 
     # --- ending --------------------------------------------------------------------------------------------------
 
@@ -195,22 +188,35 @@ class Connection(asyncio.Protocol):
             return
         self._put_control(Kind.GOODBYE, encode_goodbye(code, sentence))
         self._flush()
-        self._closing = True
-        self._reason = self._reason or sentence
-        self._loop.call_soon(self._transport.close)
-        self._later(CLOSE_S, self._transport.abort)
+        transport = self._transport
+        self._loop.call_soon(transport.close)
+        self._later(CLOSE_S, transport.abort)
+        self._end(sentence, violation=code == VIOLATION)
 
     def violate(self, sentence: str) -> None:
         """The peer broke a rule."""
-        self._violation = True
-        self.close("violation", sentence)
+        self.close(VIOLATION, sentence)
 
     def abort(self, reason: str) -> None:
         """End without a word: the peer does not listen."""
         if self._transport is not None:
-            self._closing = True
-            self._reason = self._reason or reason
             self._transport.abort()
+            self._end(reason)
+
+    def _end(self, reason: str, *, violation: bool = False) -> None:
+        """From here on nothing is sent, taken or waited for; the first reason is the one that counts."""
+        if self._closing:
+            return
+        self._closing = True
+        for task in self._tasks:
+            task.cancel()
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(PeerGone(f"institution {self.institution}: {reason}"))
+        if not self.opened.done():
+            self.opened.set_exception(ConnectionEnded(reason))
+            self.opened.exception()  # whoever waits has it, and nobody need wait
+        self._owner.ended(self, reason, violation)
 
     # --- reading -------------------------------------------------------------------------------------------------
 
@@ -218,8 +224,7 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return  # an earlier message of the same bytes ended it
         if kind is Kind.GOODBYE:
-            self._reason = self._reason or decode_goodbye(body)
-            self.abort(self._reason)
+            self.abort(decode_goodbye(body))
         elif not self._is_open:
             self._greeted(kind, body)
         elif kind is Kind.MESSAGE:
@@ -285,7 +290,7 @@ class Connection(asyncio.Protocol):
         answer: asyncio.Future[bytes] = self._loop.create_future()
         try:
             async with asyncio.timeout(timeout_s), self._turns[channel]:
-                if not self._is_open:
+                if not self.is_open:
                     raise PeerGone(f"institution {self.institution} is not connected any more")
                 self._waiting[number] = answer
                 self._send_kept(Kind.REQUEST, channel, encode(Request(number, method, payload)), _nothing)

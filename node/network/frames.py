@@ -77,11 +77,13 @@ class Unframer:
         self._rest = b""
         self._parts: dict[Channel, tuple[Kind, list[bytes], int]] = {}
 
-    def feed(self, data: bytes) -> list[tuple[Kind, Channel, bytes]]:
-        """The messages that `data` completes. Raises `BadFrame`: then nothing more can be read from this peer."""
+    def feed(self, data: bytes) -> Iterator[tuple[Kind, Channel, bytes]]:
+        """The messages that `data` completes, each as it is read; to be exhausted before the next call.
+
+        Raises `BadFrame` after those that came before it: then nothing more can be read from this peer.
+        """
         if self._rest:
             data = self._rest + data
-        found: list[tuple[Kind, Channel, bytes]] = []
         offset, end = 0, len(data)
         while end - offset >= HEADER_BYTES:
             length, code = _HEADER.unpack_from(data, offset)
@@ -94,9 +96,8 @@ class Unframer:
             offset += length
             whole = self._assemble(code, body)
             if whole is not None:
-                found.append(whole)
+                yield whole
         self._rest = data[offset:]
-        return found
 
     def _assemble(self, code: int, body: bytes) -> tuple[Kind, Channel, bytes] | None:
         """The message that this slice completes, if it does."""
