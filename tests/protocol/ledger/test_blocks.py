@@ -130,7 +130,7 @@ def test_owners_come_first(world: Any) -> None:
 def test_a_block_beyond_the_parameters(new_world: Any, make_entry: Any, params: Params, sentence: str) -> None:
     world = new_world(params)
     patient = world.open_chart()
-    bodies = tuple(world.body(0, AppendRecords(patient.chart, (make_entry(),))) for _ in range(3))
+    bodies = tuple(world.body(0, AppendRecords(patient.chart, (make_entry(), make_entry()))) for _ in range(3))
     with pytest.raises(InvalidBlock, match=sentence):
         apply(world, with_transactions(world, bodies), bodies)
 
