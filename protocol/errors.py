@@ -69,6 +69,12 @@ class UnknownSuite(CryptoError):
     """The suite number is not one that this version knows."""
 
 
+class BadPublicKey(CryptoError):
+    """The bytes are no usable public key of their suite."""
+
+    advice = "Send the public key as docs/spec/cryptography.md says, for the suite that stands beside it."
+
+
 class WrongPassphrase(CryptoError):
     """The key file does not open: the passphrase is wrong, or the file was altered."""
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 
 from protocol.codec.canonical import encode
 from protocol.crypto.hashing import Domain, keyed_digest
-from protocol.errors import SealBroken, UnknownSuite
+from protocol.errors import BadPublicKey, SealBroken, UnknownSuite
 from protocol.types.base import Digest, Number, Wire
 
 MLKEM768_X25519: Final = 1
@@ -36,6 +36,7 @@ _X25519_BYTES = 32
 PUBLIC_BYTES: Final = {MLKEM768_X25519: _MLKEM_PUBLIC_BYTES + _X25519_BYTES, X25519: _X25519_BYTES}
 OVERHEAD_BYTES: Final = {MLKEM768_X25519: 1088 + 32 + 16, X25519: 32 + 16}
 
+_PROBE: Final = X25519PrivateKey.from_private_bytes(bytes(_X25519_BYTES))
 _HPKE: Final = {
     MLKEM768_X25519: hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.CHACHA20_POLY1305),
     X25519: hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.CHACHA20_POLY1305),
@@ -78,12 +79,15 @@ def keypair_from_seed(suite: int, seed: bytes) -> tuple[PrivateKey, bytes]:
 
 
 def check_public(suite: int, public: bytes) -> None:
-    """Raise `UnknownSuite`, or `SealBroken` unless these bytes are a public key of the suite."""
+    """Raise `UnknownSuite`, or `BadPublicKey` unless these bytes are a usable public key of the suite."""
     _public_key(suite, public)
 
 
 def seal_envelope(suite: int, public: bytes, info: bytes, plain: bytes) -> bytes:
-    """`plain` sealed to a public key: encapsulation, then ciphertext, `OVERHEAD_BYTES` longer than `plain`."""
+    """`plain` sealed to a public key: encapsulation, then ciphertext, `OVERHEAD_BYTES` longer than `plain`.
+
+    Raises `UnknownSuite` or `BadPublicKey`.
+    """
     key = _public_key(suite, public)
     return _HPKE[suite].encrypt(plain, key, info=_labelled(suite, info))
 
@@ -107,12 +111,13 @@ def _public_key(suite: int, public: bytes) -> PublicKey:
     if suite not in _HPKE:
         raise UnknownSuite(f"there is no envelope suite {suite}")
     if len(public) != PUBLIC_BYTES[suite]:
-        raise SealBroken(f"a public key of suite {suite} has {PUBLIC_BYTES[suite]} bytes, not {len(public)}")
+        raise BadPublicKey(f"a public key of suite {suite} has {PUBLIC_BYTES[suite]} bytes, not {len(public)}")
     try:
         curve = X25519PublicKey.from_public_bytes(public[-_X25519_BYTES:])
+        _PROBE.exchange(curve)  # a point of small order gives a secret that anybody knows, and is refused here
         if suite == X25519:
             return curve
         lattice = MLKEM768PublicKey.from_public_bytes(public[:_MLKEM_PUBLIC_BYTES])
     except ValueError:
-        raise SealBroken(f"these bytes are no public key of suite {suite}") from None
+        raise BadPublicKey(f"these bytes are no usable public key of suite {suite}") from None
     return hpke.MLKEM768X25519PublicKey(lattice, curve)

@@ -12,6 +12,7 @@ from msgspec import Meta
 from nacl.bindings import crypto_pwhash_alg, crypto_pwhash_ALG_ARGON2ID13
 
 from protocol.codec.canonical import decode, encode
+from protocol.crypto import sealing
 from protocol.crypto.sealing import secretbox_open, secretbox_seal
 from protocol.errors import DecodeError, SealBroken, WrongPassphrase
 from protocol.types.base import U16, Wire
@@ -20,6 +21,7 @@ MAGIC = b"chartledger keyfile\n"
 KDF_ARGON2ID13 = 1
 KEY_BYTES = 32
 SALT_BYTES = 16
+NONCE_BYTES = sealing.NONCE_BYTES
 KEYFILE_BYTES = 1024 * 1024
 
 
