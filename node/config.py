@@ -49,7 +49,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     )
     blobs: Annotated[
         str | None,
-        Meta(description="where large sealed records go: a folder or an s3:// URL; without it, data/blobs"),
+        Meta(description="the object store for large sealed records, by URL; without it, a folder in data"),
     ] = None
     socket: Annotated[Path, Meta(description="the local HTTP socket, mode 0660")] = Path("chartledger.sock")
     socket_group: Annotated[
@@ -89,11 +89,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = 1 << 30
     stop_seconds: Annotated[int, Meta(ge=1, le=600, description="how long a stop waits for requests under way")] = 10
 
-    @property
-    def blob_url(self) -> str:
-        """Where large blobs go, as an absolute folder or a URL."""
-        return self.blobs or str(self.data / "blobs")
-
 
 PATHS = ("genesis", "keystore", "passphrase_file", "data", "socket", "log_file")
 
@@ -124,6 +119,10 @@ def check_config(config: Config) -> Config:
         parse_address(address)
         if number == config.institution:
             raise ConfigInvalid(f"peers names institution {number}, which is this node itself")
+    if config.blobs is not None and "://" not in config.blobs:
+        raise ConfigInvalid(
+            f"blobs is not a URL: {config.blobs!r}", advice='Write "s3://bucket/prefix" or "file:///folder".'
+        )
     if len(str(config.socket).encode()) > SOCKET_PATH_BYTES:
         raise ConfigInvalid(
             f"the socket's path {config.socket} is longer than {SOCKET_PATH_BYTES} bytes",
@@ -178,6 +177,4 @@ def _absolute(config: Config, folder: Path) -> Config:
         value: Path | None = getattr(config, name)
         if value is not None:
             changes[name] = folder / value
-    if config.blobs is not None and "://" not in config.blobs:
-        changes["blobs"] = str(folder / config.blobs)
     return msgspec.structs.replace(config, **changes)

@@ -77,6 +77,16 @@ def progress(label: str, total: int, quiet: bool = False) -> Iterator[Callable[[
         yield lambda step: bar.advance(task, step)
 
 
+@contextmanager
+def spinner(label: str, quiet: bool = False) -> Iterator[Callable[[str, int], None]]:
+    """For work whose size is not known: yields what to call with a word and how much of it is done."""
+    if quiet or not _errors.is_terminal:
+        yield lambda _what, _done: None
+        return
+    with _errors.status(label) as shown:
+        yield lambda what, done: shown.update(f"{label}: {what} {done}")
+
+
 def plain(text: str) -> str:
     """`text` with what would move the cursor or change colours made visible."""
     if text.isprintable():

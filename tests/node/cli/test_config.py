@@ -36,14 +36,13 @@ def test_every_setting_stands_in_the_sample_with_its_default():
 
 
 def test_paths_are_relative_to_the_file(tmp_path):
-    config = load_config(write(tmp_path, 'institution = 3\nblobs = "big"\n[peers]\n1 = "h:1"\n'))
+    config = load_config(write(tmp_path, 'institution = 3\n[peers]\n1 = "h:1"\n'))
     assert config.data == tmp_path.resolve() / "data"
-    assert config.blob_url == str(tmp_path.resolve() / "big")
     assert config.peers == {1: "h:1"}
 
 
 def test_a_url_stays_a_url(tmp_path):
-    assert load_config(write(tmp_path, 'institution = 3\nblobs = "s3://a/b"\n')).blob_url == "s3://a/b"
+    assert load_config(write(tmp_path, 'institution = 3\nblobs = "s3://a/b"\n')).blobs == "s3://a/b"
 
 
 @pytest.mark.parametrize(
@@ -58,6 +57,7 @@ def test_a_url_stays_a_url(tmp_path):
         ("institution = 1\n[peers]\nx = 'h:1'", "peers"),
         ("institution = 1\nsocket = '/" + "x" * 120 + "'", "longer"),
         ("institution = 1\ndata = ''", "data"),
+        ("institution = 1\nblobs = 'folder'", "not a URL"),
         ("institution = ", "node.toml"),
     ],
 )

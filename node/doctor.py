@@ -1,0 +1,226 @@
+"""Whether this node's files are what they must be: settings, keys, genesis, ledger, records and blobs.
+
+Runs beside a running node, from a process of its own, and reads only. What it found is left in `doctor.json` in the
+data folder, so that `status` goes on saying it until the next examination. Relies on `node.storage.integrity` for what
+the ledger must look like.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from node.config import Config
+from node.genesis_file import read_genesis
+from node.keystore import KeyfileRefused, NoPassphrase, find_passphrase, open_keystore, write_private
+from node.network.certificates import make_certificate, read_certificate
+from node.storage.blobs import BlobStore
+from node.storage.integrity import Problem, check_ledger
+from protocol.crypto.envelopes import keypair_from_seed
+from protocol.crypto.hashing import encryption_key_digest
+from protocol.crypto.signing import SigningKey
+from protocol.errors import ChartledgerError
+from protocol.types.institutions import Genesis
+
+FILE = "doctor.json"
+LISTED = 20
+"""How many problems of one kind are named; beyond, they are counted."""
+
+Progress = Callable[[str, int], None]
+"""Told what is being examined and how much of it is done."""
+
+
+class Finding(Struct, frozen=True):
+    """What one check found."""
+
+    check: str
+    state: Literal["ok", "warning", "wrong", "skipped"]
+    sentence: str
+    advice: str = ""
+
+    @property
+    def wrong(self) -> bool:
+        """Whether something must be done."""
+        return self.state == "wrong"
+
+
+class Examination(Struct, frozen=True):
+    """All findings of one run; `time_ms` is by this machine's clock."""
+
+    time_ms: int
+    findings: list[Finding]
+
+    @property
+    def wrong(self) -> list[Finding]:
+        """What must be mended."""
+        return [finding for finding in self.findings if finding.wrong]
+
+
+def examine(
+    config: Config, progress: Progress = lambda _what, _done: None, passphrase: bytes | None = None
+) -> list[Finding]:
+    """Check everything, remember the findings for `status`, and return them."""
+    findings = list(_examine(config, progress, passphrase))
+    if config.data.is_dir():
+        document = Examination(time.time_ns() // 1_000_000, findings)
+        write_private(config.data / FILE, msgspec.json.format(msgspec.json.encode(document), indent=2))
+    return findings
+
+
+def last_examination(data: Path) -> Examination | None:
+    """What the last run left in the data folder, or None."""
+    try:
+        return msgspec.json.decode((data / FILE).read_bytes(), type=Examination)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _examine(config: Config, progress: Progress, passphrase: bytes | None) -> Iterator[Finding]:
+    yield Finding("settings", "ok", f"institution {config.institution}, listening on {config.listen}")
+    genesis = None
+    try:
+        genesis = read_genesis(config.genesis)
+        yield _own_entry(config, genesis)
+    except ChartledgerError as error:
+        yield Finding("genesis", "wrong", str(error), error.advice)
+    yield _keys(config, genesis, passphrase)
+    yield from _folder(config)
+    if not (config.data / "ledger.db").exists():
+        yield Finding("ledger", "skipped", "there is no ledger yet: the node has never run here")
+        return
+    yield from _ledger(config, progress)
+    yield from _blobs(config, progress)
+
+
+def _own_entry(config: Config, genesis: Genesis) -> Finding:
+    if config.institution >= len(genesis.institutions):
+        return Finding(
+            "genesis", "wrong", f"the genesis has no institution {config.institution}", "Correct `institution`."
+        )
+    strangers = sorted(set(config.peers) - set(range(len(genesis.institutions))))
+    if strangers:
+        return Finding("genesis", "wrong", f"peers names institution {strangers[0]}, which the genesis does not know")
+    missing = set(genesis.authorities) - set(config.peers) - {config.institution}
+    if missing:
+        names = ", ".join(str(number) for number in sorted(missing))
+        return Finding("genesis", "warning", f"peers has no address of authority {names}", "Add it under [peers].")
+    return Finding("genesis", "ok", f"network {genesis.name!r}, {len(genesis.authorities)} authorities")
+
+
+def _keys(config: Config, genesis: Genesis | None, passphrase: bytes | None) -> Finding:
+    """The keystore opens, and holds the keys that the ledger has of this institution."""
+    try:
+        secret = passphrase or find_passphrase(config)
+    except NoPassphrase:
+        return Finding("keystore", "skipped", "not opened: there is no passphrase at hand", NoPassphrase.advice)
+    except KeyfileRefused as error:
+        return Finding("keystore", "wrong", str(error), error.advice)
+    try:
+        keystore = open_keystore(config.keystore, secret)
+    except ChartledgerError as error:
+        return Finding("keystore", "wrong", str(error), error.advice)
+    if genesis is None or config.institution >= len(genesis.institutions):
+        return Finding("keystore", "ok", "it opens")
+    mine = genesis.institutions[config.institution]
+    own = tuple(SigningKey(seed).public for seed in keystore.operations)
+    _, encryption = keypair_from_seed(keystore.encryption_suite, keystore.encryption_seed)
+    certificate = read_certificate(make_certificate(keystore.network_seed, mine.name))
+    fits = {
+        "operations": own == mine.operation_keys[: len(own)],
+        "vote": not keystore.vote_seed or SigningKey(keystore.vote_seed).public == mine.vote_key,
+        "network": certificate.public_key == read_certificate(mine.network_certificate).public_key,
+        "encryption": encryption_key_digest(keystore.encryption_suite, encryption) == mine.encryption_key,
+    }
+    strange = [name for name, good in fits.items() if not good]
+    if strange:
+        sentence = (
+            f"the {', '.join(strange)} key is not the one that the ledger has of institution {config.institution}"
+        )
+        return Finding("keystore", "wrong", sentence, "Restore the keystore of this institution from its backup.")
+    return Finding("keystore", "ok", "it opens, and its keys are those on the ledger")
+
+
+def _folder(config: Config) -> Iterator[Finding]:
+    if not config.data.is_dir():
+        yield Finding("data", "skipped", f"{config.data} is not there yet: the node has never run")
+        return
+    loose = [
+        path
+        for path in (config.data, *sorted(config.data.rglob("*")))
+        if not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) & 0o077
+    ]
+    if loose:
+        yield Finding(
+            "data",
+            "wrong",
+            f"{len(loose)} files or folders are open to other users, the first {loose[0]}",
+            f"Run `chmod -R go= {config.data}`.",
+        )
+    free = shutil.disk_usage(config.data).free
+    if free < config.disk_warning_bytes:
+        yield Finding(
+            "disk", "warning", f"{free // 2**20} MiB are free under {config.data}", "Make room, or move `data`."
+        )
+    elif not loose:
+        yield Finding("data", "ok", f"closed to others; {free // 2**20} MiB are free")
+    if config.data.stat().st_uid != os.geteuid():
+        yield Finding("data", "warning", f"{config.data} belongs to another user than the one who runs this")
+
+
+def _ledger(config: Config, progress: Progress) -> Iterator[Finding]:
+    try:
+        problems = asyncio.run(check_ledger(config.data / "ledger.db", progress=progress))
+    except ChartledgerError as error:
+        yield Finding("ledger", "wrong", str(error), error.advice)
+        return
+    yield from _problems(
+        "ledger",
+        problems,
+        "Stop the node, move its ledger.db away, and start it: it fetches the chain again from its peers. What lies "
+        "under `records` comes from the last backup.",
+    )
+    if not problems:
+        yield Finding("ledger", "ok", "every block, state leaf, event and record row is what became final")
+
+
+def _problems(check: str, problems: list[Problem], advice: str) -> Iterator[Finding]:
+    for problem in problems[:LISTED]:
+        yield Finding(check, "wrong", f"{problem.place}: {problem.sentence}", advice)
+    if len(problems) > LISTED:
+        yield Finding(check, "wrong", f"and {len(problems) - LISTED} more problems", advice)
+
+
+def _blobs(config: Config, progress: Progress) -> Iterator[Finding]:
+    if not (config.data / "blobs.db").exists():
+        yield Finding("blobs", "skipped", "there are no blobs yet")
+        return
+    try:
+        count, problems = asyncio.run(_scan(config, progress))
+    except ChartledgerError as error:
+        yield Finding("blobs", "wrong", str(error), error.advice)
+        return
+    advice = "Restore it from the last backup of the blobs: no other institution keeps a copy."
+    yield from _problems("blobs", problems, advice)
+    if not problems:
+        yield Finding("blobs", "ok", f"all {count} sealed records are whole")
+
+
+async def _scan(config: Config, progress: Progress) -> tuple[int, list[Problem]]:
+    store = await BlobStore.open(config.data, config.blobs, read_only=True)
+    try:
+        found = [
+            Problem(f"blob {one.id.hex()[:16]}", f"it is {one.state}, at {one.place}")
+            async for one in store.scan(lambda done: progress("blobs", done))
+        ]
+        return (await store.totals()).count, found
+    finally:
+        await store.close()
