@@ -191,8 +191,7 @@ class Peers(Protocol):
     """The way to other institutions."""
 
     async def ask(self, institution: int, method: str, payload: bytes, wait_s: float) -> bytes:
-        """Send a request on the blob channel. Raises node.network.interface.RequestFailed (PeerGone, Timeout,
-        Refused(code, sentence))."""
+        """Send a request on the blob channel. Raises `node.network.interface.RequestFailed`."""
         ...
 
 

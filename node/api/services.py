@@ -2,9 +2,13 @@
 
 The core implements `node.services.NodeServices`; `node.app` then builds, in this order::
 
-    records = Records(node, records_store, blob_store, RecordKeys(kek=..., encryption_seed=...), inbox_folder)
-    api = ApiServer(ApiSettings(socket=..., submit_uids=..., ...), node, records, idempotency_store)
-    await api.start() ; ... ; await api.stop()
+    records = Records(node, store=ledger_store.records, blobs=blob_store, keys=RecordKeys(kek, suite, seed),
+                      folder=data_folder, threads=pool)
+    settings = ApiSettings(socket=config.socket, roles=role_map(config.submitters), group=config.socket_group,
+                           stop_s=config.stop_seconds)
+    api = make_api(settings, node, records, ledger_store.idempotency, secret=kek)
+    await records.start()   # once the outbox is loaded
+    await api.start()       # ... and at the end: await api.stop()
 
 and routes a peer's request whose method begins with `records.` to `await records.answer(peer, method, payload)`.
 """

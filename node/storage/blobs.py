@@ -160,6 +160,27 @@ class BlobStore:
         if state.digest() != identity:
             raise BlobCorrupt(f"blob {identity.hex()} was changed where it lies: {self._place(row)}")
 
+    async def part(self, identity: bytes, offset: int, length: int) -> bytes:
+        """Up to `length` bytes from `offset` on; none beyond the end. Not checked: that is for who joins the parts.
+
+        Raises `BlobMissing` or `StorageFailed`.
+        """
+        row = await self._row(identity)
+        if row is None:
+            raise BlobMissing(f"blob {identity.hex()} is not stored here")
+        length = min(length, row.size_bytes - offset)
+        if row.data is not None or length <= 0:
+            return (row.data or b"")[offset : offset + max(length, 0)]
+        import obstore  # noqa: PLC0415  # large: see the module's text
+
+        try:
+            found = await obstore.get_range_async(await self._store(), _key(identity), start=offset, length=length)
+        except FileNotFoundError:
+            raise BlobMissing(f"blob {identity.hex()} is not where it must be: {self._place(row)}") from None
+        except (obstore.exceptions.BaseError, OSError) as error:
+            raise StorageFailed(f"cannot read blob {identity.hex()}: {error}") from error
+        return bytes(found)
+
     async def size(self, identity: bytes) -> int:
         """The size of a blob in bytes. Raises `BlobMissing` if it is not stored here."""
         row = await self._row(identity)
@@ -303,7 +324,7 @@ def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[bytes, int, byt
     connection.executemany("INSERT INTO blob (prefix, id, bytes, data) VALUES (?, ?, ?, ?)", fresh)
     before = _totals(connection)
     connection.executemany(
-        "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+        "INSERT OR REPLACE INTO tally VALUES (?, ?)",
         [("count", before.count + len(fresh)), ("bytes", before.size_bytes + sum(row[2] for row in fresh))],
     )
 
@@ -325,5 +346,5 @@ def _rows_after(connection: sqlite3.Connection, after: int) -> list[_Row]:
 
 
 def _totals(connection: sqlite3.Connection) -> BlobTotals:
-    found = dict(connection.execute("SELECT name, value FROM meta").fetchall())
+    found = dict(connection.execute("SELECT name, value FROM tally").fetchall())
     return BlobTotals(found.get("count", 0), found.get("bytes", 0))

@@ -1,0 +1,239 @@
+"""What anybody who can open the socket may see: the node, its blocks, and charts as the ledger has them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import msgpack
+from starlette.responses import Response
+
+from node.api.call import CHART_MAX, Call, json_response
+from node.api.context import Context
+from node.api.errors import NothingThere
+from node.api.schemas import BlockOut, ChartOut, EventOut, EventsOut, GrantOut, Health
+from node.services import FinalBlock
+from protocol import limits
+from protocol.errors import UnknownChart, UnknownGrant
+from protocol.ledger import keys
+from protocol.ledger.events import (
+    ChartOpened,
+    Disclosed,
+    Event,
+    Granted,
+    Outcome,
+    Reason,
+    RecordAppended,
+    Revoked,
+    decode_event,
+    reason_text,
+)
+from protocol.ledger.leaves import Chart
+from protocol.types.operations import GrantTags
+
+PAGE = 100
+PAGE_MOST = 1_000
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+PROOF_TYPE = "application/octet-stream"
+
+
+async def status(context: Context, call: Call) -> Response:
+    return json_response(await context.node.status())
+
+
+async def health(context: Context, call: Call) -> Response:
+    """200 when all is well and 503 when not, for probes that look at nothing else."""
+    found = await context.node.status()
+    healthy = bool(found["healthy"])
+    return json_response(Health(healthy, str(found["summary"])), 200 if healthy else 503)
+
+
+async def peers(context: Context, call: Call) -> Response:
+    return json_response(context.node.peers())
+
+
+async def metrics(context: Context, call: Call) -> Response:
+    return Response(context.node.metrics_text(), media_type=METRICS_TYPE)
+
+
+async def block(context: Context, call: Call) -> Response:
+    height = call.path_number("height")
+    found = await context.node.blocks(height, 1)
+    if not found or found[0].header.height != height:
+        raise NothingThere(f"no block of height {height} is final yet")
+    return json_response(block_out(found[0]))
+
+
+async def blocks(context: Context, call: Call) -> Response:
+    """The last ones without `first`; ascending either way."""
+    count = min(call.query_number("count", PAGE), PAGE_MOST)
+    first = call.query_number("first", max(0, context.node.head().height - count + 1))
+    return json_response([block_out(b) for b in await context.node.blocks(first, count)])
+
+
+def block_out(block: FinalBlock) -> BlockOut:
+    header = block.header
+    return BlockOut(
+        height=header.height,
+        epoch=header.epoch,
+        digest=block.digest.hex(),
+        parent=header.parent.hex(),
+        proposer=header.proposer,
+        time_ms=header.timestamp,
+        transactions_root=header.transactions_root.hex(),
+        state_root=header.state_root.hex(),
+        transactions=len(block.transactions),
+        bytes=len(msgpack.encode(header)) + sum(map(len, block.transactions)),
+    )
+
+
+async def charts(context: Context, call: Call) -> Response:
+    """With `owner_key` the one chart of that key; without, the charts that this institution keeps."""
+    text = call.query.get("owner_key")
+    if text is None:
+        first, count = call.query_number("first", 0, CHART_MAX), min(call.query_number("count", PAGE), PAGE_MOST)
+        numbers = await context.node.charts_of_custodian(context.node.institution, first, count)
+        return json_response([await _chart_out(context, n) for n in numbers])
+    try:
+        owner_key = bytes.fromhex(text)
+    except ValueError:
+        owner_key = b""
+    number = await context.node.chart_of_owner(owner_key) if len(owner_key) == 32 else None
+    if number is None:
+        raise UnknownChart("no chart has this owner key")
+    return json_response([await _chart_out(context, number)])
+
+
+async def chart(context: Context, call: Call) -> Response:
+    return json_response(await _chart_out(context, call.chart()))
+
+
+async def _chart_out(context: Context, number: int) -> ChartOut:
+    found = await require_chart(context, number)
+    return ChartOut(
+        chart=number,
+        custodian=found.custodian,
+        owner_key=found.owner_key.hex(),
+        encryption_suite=found.encryption_suite,
+        encryption_key=found.encryption_key.hex(),
+        opened_at=found.opened_at,
+        generation=found.generation,
+        grants=found.grants,
+        events=found.events,
+        history_root=found.history_root.hex(),
+        held_here=found.custodian == context.node.institution,
+    )
+
+
+async def require_chart(context: Context, number: int) -> Chart:
+    found = await context.node.chart(number)
+    if found is None:
+        raise UnknownChart(f"there is no chart {number}")
+    return found
+
+
+async def grant(context: Context, call: Call) -> Response:
+    chart_number, number = call.chart(), call.path_number("grant", keys.GRANT_MAX)
+    await require_chart(context, chart_number)
+    leaf = await context.node.grant(chart_number, number)
+    if leaf is None:
+        raise UnknownGrant(f"chart {chart_number} has no grant {number}")
+    terms = leaf.terms
+    return json_response(
+        GrantOut(
+            chart=chart_number,
+            grant=number,
+            grantee=terms.grantee,
+            tags=_hex_tags(terms.tags),
+            purposes=list(terms.purposes),
+            not_before=terms.not_before,
+            not_after=terms.not_after,
+            granted_at=leaf.granted_at,
+            revoked_at=leaf.revoked_at,
+        )
+    )
+
+
+def _hex_tags(tags: GrantTags) -> list[list[str] | None]:
+    return [None if listed is None else [t.hex() for t in listed] for listed in tags]
+
+
+async def history(context: Context, call: Call) -> Response:
+    return await _events(context, call, None)
+
+
+async def records(context: Context, call: Call) -> Response:
+    return await _events(context, call, RecordAppended)
+
+
+async def disclosures(context: Context, call: Call) -> Response:
+    return await _events(context, call, Disclosed)
+
+
+async def _events(context: Context, call: Call, kind: type[Event] | None) -> Response:
+    """A page of a chart's events. A kind narrows what is shown, not what is counted: pages go by event numbers."""
+    number = call.chart()
+    found = await require_chart(context, number)
+    first = call.query_number("first", 0, limits.EVENTS_PER_CHART - 1)
+    count = max(1, min(call.query_number("count", PAGE), PAGE_MOST))
+    page = await context.node.events(number, first, count)
+    events = [(n, raw, decode_event(raw)) for n, raw in page]
+    after = first + count
+    shown = [event_out(n, raw, event) for n, raw, event in events if kind is None or isinstance(event, kind)]
+    return json_response(EventsOut(number, shown, after if after < found.events else None))
+
+
+def event_out(number: int, raw: bytes, event: Event) -> EventOut:
+    """An event as JSON."""
+    height, time_ms, who = event.height, event.time_ms, event.institution
+    match event:
+        case ChartOpened():
+            return EventOut(number, "opened", height, time_ms, who, raw)
+        case RecordAppended():
+            entry = event.entry
+            return EventOut(
+                number, "record", height, time_ms, who, raw,
+                commitment=entry.commitment.hex(),
+                tags=[t.hex() for t in entry.tags],
+                generation=event.generation,
+                supersedes=entry.supersedes,
+            )  # fmt: skip
+        case Granted():
+            terms = event.terms
+            return EventOut(
+                number, "granted", height, time_ms, who, raw,
+                grant=event.grant,
+                grantee=terms.grantee,
+                purposes=list(terms.purposes),
+                not_before=terms.not_before,
+                not_after=terms.not_after,
+            )  # fmt: skip
+        case Revoked():
+            return EventOut(
+                number, "revoked", height, time_ms, who, raw, grant=event.grant, generation=event.generation
+            )  # fmt: skip
+        case Disclosed():
+            return EventOut(
+                number, "disclosure", height, time_ms, who, raw,
+                grant=event.grant,
+                records=list(event.records),
+                purpose=event.purpose,
+                outcome=outcome_name(event.outcome),
+                reason=reason_name(event.reason),
+                sentence=reason_text(event.reason),
+                release_until=event.release_until,
+            )  # fmt: skip
+
+
+def outcome_name(outcome: Outcome) -> Literal["disclosed", "denied"]:
+    return "disclosed" if outcome is Outcome.DISCLOSED else "denied"
+
+
+def reason_name(reason: Reason) -> str:
+    """Kebab-case, as everywhere on the socket."""
+    return reason.name.lower().replace("_", "-")
+
+
+async def proof(context: Context, call: Call) -> Response:
+    """The inclusion proof of one event, in the canonical bytes that `chartledger verify` reads."""
+    found = await context.node.proof(call.chart(), call.event("event"))
+    return Response(found, 200, {"cache-control": "no-store"}, PROOF_TYPE)

@@ -1,0 +1,166 @@
+"""Every place on the socket, in one table: what answers there, to whom, and what goes in and out.
+
+Routes and /openapi.json are both made from it, so they cannot differ; docs/integrators.md is held to it by a test.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from node.api import look, records, schemas, stream, submit
+from node.api.context import Handler
+from node.api.peercred import Role
+
+JSON = "application/json"
+BYTES = "application/octet-stream"
+ANY = "*/*"
+TEXT = "text/plain"
+EVENTS = "text/event-stream"
+
+
+class Query(Struct, frozen=True):
+    """A query parameter."""
+
+    name: str
+    kind: str
+    says: str
+
+
+class Place(Struct, frozen=True):
+    """One method of one path. `body` and `answer` map a media type to a type of `schemas`, or to None for bytes."""
+
+    method: str
+    path: str
+    role: Role
+    handler: Handler
+    says: str
+    answer: dict[str, Any]
+    body: dict[str, Any] = {}
+    query: tuple[Query, ...] = ()
+    headers: tuple[Query, ...] = ()
+
+    @property
+    def writes(self) -> bool:
+        """Whether it takes Idempotency-Key and wait=final."""
+        return self.method == "POST"
+
+
+FIRST = Query("first", "integer", "the number to begin with")
+COUNT = Query("count", "integer", "how many at most")
+PAGED = (FIRST, COUNT)
+LABELS = (
+    Query("Category", "string", "the record's category, when it is not FHIR or to overrule it"),
+    Query("Year", "string", "the clinical year, or none"),
+    Query("Sensitivities", "string", "HL7 v3 sensitivity codes, separated by commas; added to those in the record"),
+    Query("Supersedes", "integer", "the event number of the record that this one amends"),
+)
+
+Kinds = dict[str, Any]
+
+
+def _look(path: str, handler: Handler, answer: Kinds, says: str, query: tuple[Query, ...] = ()) -> Place:
+    return Place("GET", path, Role.LOOK, handler, says, answer, query=query)
+
+
+def _read(path: str, handler: Handler, answer: Kinds, says: str, query: tuple[Query, ...] = ()) -> Place:
+    """What bears record contents or labels, and so is for submitters."""
+    return Place("GET", path, Role.SUBMIT, handler, says, answer, query=query)
+
+
+def _send(path: str, handler: Handler, body: Kinds, answer: Any, says: str) -> Place:
+    return Place("POST", path, Role.SUBMIT, handler, says, {JSON: answer}, body)
+
+
+BLOCK = "/v1/blocks/{height:int}"
+CHART = "/v1/charts/{chart:int}"
+RECORD = "/v1/charts/{chart:int}/records/{record:int}"
+DISCLOSED = "/v1/disclosures/{chart:int}/{disclosure:int}/records"
+PROOF = "/v1/proofs/charts/{chart:int}/events/{event:int}"
+
+NODE = (
+    _look("/v1/status", look.status, {JSON: Kinds}, "The status document: is all well, and what to do if not"),
+    _look("/v1/health", look.health, {JSON: schemas.Health}, "200 when healthy, 503 when not"),
+    _look("/v1/peers", look.peers, {JSON: list[Kinds]}, "The other institutions' nodes as seen from here"),
+    _look("/metrics", look.metrics, {TEXT: None}, "Metrics in Prometheus' text format"),
+    Place(
+        "GET",
+        "/v1/events",
+        Role.LOOK,
+        stream.events,
+        "Server-sent events: final blocks, and what they did to one chart",
+        {EVENTS: None},
+        query=(Query("chart", "integer", "also tell what happens to this chart"),),
+        headers=(Query("Last-Event-ID", "integer", "the height of the last block seen, to go on from there"),),
+    ),
+)
+CHAIN = (
+    _look("/v1/blocks", look.blocks, {JSON: list[schemas.BlockOut]}, "Final blocks; the last without first", PAGED),
+    _look(BLOCK, look.block, {JSON: schemas.BlockOut}, "One final block"),
+    _look(PROOF, look.proof, {BYTES: None}, "The inclusion proof of an event, for chartledger verify"),
+    _send(
+        "/v1/transactions",
+        submit.transactions,
+        {JSON: schemas.TransactionsIn, BYTES: None},
+        schemas.TransactionsDone,
+        "Submit transactions that clients signed",
+    ),
+)
+CHARTS = (
+    _send(
+        "/v1/charts",
+        submit.open_chart,
+        {JSON: schemas.ChartIn},
+        schemas.ChartOpened,
+        "Open a chart with this institution as custodian",
+    ),
+    _look(
+        "/v1/charts",
+        look.charts,
+        {JSON: list[schemas.ChartOut]},
+        "The chart of an owner key, or the charts that this institution keeps",
+        (Query("owner_key", "string", "the owner's Ed25519 key in hex"), *PAGED),
+    ),
+    _look(CHART, look.chart, {JSON: schemas.ChartOut}, "A chart at the final head"),
+    _look(f"{CHART}/events", look.history, {JSON: schemas.EventsOut}, "All that happened to a chart", PAGED),
+    _look(f"{CHART}/records", look.records, {JSON: schemas.EventsOut}, "The records among a chart's events", PAGED),
+    _look(f"{CHART}/disclosures", look.disclosures, {JSON: schemas.EventsOut}, "Who looked, when and why", PAGED),
+    _look(CHART + "/grants/{grant:int}", look.grant, {JSON: schemas.GrantOut}, "A grant as it stands"),
+    _send(
+        "/v1/operations",
+        submit.operation,
+        {JSON: schemas.OperationIn},
+        schemas.OperationDone,
+        "Submit an operation that the owner signed",
+    ),
+)
+RECORDS = (
+    Place(
+        "POST",
+        f"{CHART}/records",
+        Role.SUBMIT,
+        records.submit,
+        "Submit records: one raw body, a FHIR Bundle with split=true, or a JSON list",
+        {JSON: schemas.RecordsStored},
+        {ANY: None, "application/fhir+json": None, JSON: schemas.RecordsIn},
+        query=(Query("split", "boolean", "the body is a FHIR Bundle: each entry's resource becomes a record"),),
+        headers=LABELS,
+    ),
+    _read(RECORD, records.own, {JSON: schemas.RecordOut}, "A record at its custodian"),
+    _read(f"{RECORD}/content", records.own_content, {ANY: None}, "The custodian's own record, exact bytes"),
+    _read(f"{RECORD}/sealed", records.sealed, {BYTES: None}, "The record's blob, for its owner"),
+    _read(f"{RECORD}/owner-envelope", records.owner_envelope, {BYTES: None}, "What opens the blob, for its owner"),
+)
+READING = (
+    _send(
+        "/v1/disclosures",
+        submit.disclose,
+        {JSON: schemas.DisclosureIn},
+        schemas.DisclosureDone,
+        "Ask to read; the rules decide and the ledger remembers",
+    ),
+    _read(DISCLOSED, records.read_many, {JSON: schemas.ReadOut}, "Disclosed records, as many as go at once", PAGED),
+    _read(DISCLOSED + "/{record:int}", records.read, {ANY: None}, "One disclosed record, exact bytes"),
+)
+PLACES: tuple[Place, ...] = (*NODE, *CHAIN, *CHARTS, *RECORDS, *READING)

@@ -1,0 +1,112 @@
+"""Named errors as HTTP answers: problem details (RFC 9457), one status for each name.
+
+The table is by class, and the nearest ancestor counts, so a new error of a known family has a status at once.
+docs/integrators.md lists what comes of it; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+from node.api import errors as api
+from node.network.interface import RequestFailed
+from node.records import errors as records
+from node.storage import errors as storage
+from protocol import errors as core
+from protocol.errors import ChartledgerError
+
+PROBLEM_JSON = "application/problem+json"
+TYPE_PREFIX = "urn:chartledger:problem:"
+
+STATUS: dict[type[ChartledgerError], int] = {
+    ChartledgerError: 500,
+    core.DecodeError: 400,
+    core.Oversize: 413,
+    core.CryptoError: 400,
+    core.CommitmentMismatch: 502,
+    core.SealBroken: 502,
+    core.InvalidTransaction: 422,
+    core.Unauthorised: 403,
+    core.NotAccredited: 403,
+    core.UnknownChart: 404,
+    core.UnknownGrant: 404,
+    core.UnknownRecord: 404,
+    core.Replayed: 409,
+    core.ChartExists: 409,
+    core.Expired: 409,
+    core.CosignatureExpired: 409,
+    core.TooManyGrants: 409,
+    core.DenialCapReached: 429,
+    core.BadProof: 422,
+    core.Busy: 503,
+    records.RecordsError: 422,
+    records.RecordTooLarge: 413,
+    records.NotCustodian: 409,
+    records.ChartUnknownHere: 409,
+    records.RecordUnknownHere: 404,
+    records.ReleaseDenied: 403,
+    records.NotDisclosed: 403,
+    records.GrantEnded: 403,
+    records.ReleaseOverdue: 403,
+    records.NotFresh: 503,
+    records.CustodianUnreachable: 504,
+    records.CustodianRefused: 502,
+    records.PartlyFinal: 409,
+    storage.StorageError: 500,
+    storage.StorageFailed: 503,
+    storage.BlobMissing: 502,
+    storage.BlobCorrupt: 502,
+    storage.NumberTaken: 409,
+    RequestFailed: 504,
+    api.RequestError: 400,
+    api.NoSuchPlace: 404,
+    api.NothingThere: 404,
+    api.MethodNotAllowed: 405,
+    api.BodyTooLarge: 413,
+    api.UnsupportedMediaType: 415,
+    api.NotAllowed: 403,
+    api.IdempotencyKeyReused: 422,
+    api.NotFinalYet: 504,
+    api.StillSending: 503,
+    api.InternalError: 500,
+}
+RETRY_AFTER_S = 1
+
+
+class Problem(msgspec.Struct, omit_defaults=True):
+    """RFC 9457 problem details; `advice` says what to do next, `transactions` which ids are concerned."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    advice: str
+    transactions: list[str] = []
+
+
+def status_of(kind: type[ChartledgerError]) -> int:
+    """The HTTP status of a named error: its own, or its nearest ancestor's."""
+    return next(STATUS[ancestor] for ancestor in kind.__mro__ if ancestor in STATUS)
+
+
+def title_of(kind: type[ChartledgerError]) -> str:
+    return (kind.__doc__ or kind.code).strip().splitlines()[0].rstrip(".")
+
+
+def problem(error: ChartledgerError, transactions: list[str] | None = None) -> Problem:
+    kind = type(error)
+    return Problem(
+        TYPE_PREFIX + kind.code, title_of(kind), status_of(kind), str(error), error.advice, transactions or []
+    )
+
+
+def problem_response(error: ChartledgerError, transactions: list[str] | None = None) -> Response:
+    """The answer for a named error. Its sentence is fit for strangers by the rule of `protocol.errors`."""
+    found = problem(error, transactions)
+    headers: dict[str, Any] = {"cache-control": "no-store"}
+    if found.status == 503:
+        headers["retry-after"] = str(RETRY_AFTER_S)
+    return Response(msgspec.json.encode(found), found.status, headers, PROBLEM_JSON)

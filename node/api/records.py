@@ -1,0 +1,190 @@
+"""Records through the socket: in at their custodian, out again to it, to their owner, and to readers."""
+
+from __future__ import annotations
+
+import asyncio
+
+from msgspec import ValidationError, convert
+from starlette.responses import Response, StreamingResponse
+
+from node.api.call import JSON, Call, json_response, parse_json
+from node.api.context import Context
+from node.api.errors import BadRequest, UnsupportedMediaType
+from node.api.schemas import LabelHeaders, MediaType, ReadItem, ReadOut, RecordOut, RecordsIn, RecordsStored
+from node.records.fhir import FHIR_JSON, Described, bundle_slices
+from node.records.messages import RECORDS_PER_RELEASE
+from node.records.opening import Content
+from node.records.seal import Plain
+from node.services import Final, Prepared
+from protocol.crypto.tags import NONE
+from protocol.errors import UnknownRecord
+
+STREAM_ABOVE_BYTES = 8 * 1024 * 1024
+"""A single record announced larger than this is sealed as it comes in, and its labels come from headers alone."""
+BINARY = "application/octet-stream"
+
+
+async def submit(context: Context, call: Call) -> Response:
+    """A list in JSON, a Bundle to be split, or one record as it is."""
+    chart = call.chart()
+    if call.query_flag("split"):
+        if call.media_type not in (FHIR_JSON, JSON):
+            raise UnsupportedMediaType(f"only a Bundle in {FHIR_JSON} can be split")
+        if _headers(call) != Described():
+            raise BadRequest("labels of a Bundle's records come from its resources: leave the headers out")
+        plains = await asyncio.to_thread(_split, await call.body())
+    elif call.media_type == JSON:
+        plains = await asyncio.to_thread(_listed, await call.body())
+    elif call.announced_bytes() > STREAM_ABOVE_BYTES:
+        return await _submit_stream(context, call, chart)
+    else:
+        plains = [_headers(call).plain(await call.body(), _media_type(call))]
+
+    async def begin() -> list[Prepared]:
+        return await context.records.submitter.append(chart, plains)
+
+    return await context.writes.perform(call, begin, _stored)
+
+
+async def _submit_stream(context: Context, call: Call, chart: int) -> Response:
+    """Sealed while it comes in; nothing of it is known before, so FHIR of this size is not looked into."""
+    described = _headers(call).plain(b"", BINARY)
+    media_type = _media_type(call)
+
+    async def begin() -> list[Prepared]:
+        body = call.chunks(context.settings.record_bytes)
+        return await context.records.submitter.append_stream(
+            chart, media_type, described.labels, described.supersedes, body
+        )
+
+    return await context.writes.perform(call, begin, _stored)
+
+
+async def _stored(final: list[Final]) -> RecordsStored:
+    receipts = [receipt for one in final for receipt in one.receipt.operations]
+    return RecordsStored(
+        chart=receipts[0].chart,
+        records=[n for r in receipts for n in range(r.first_event, r.first_event + r.events)],
+        height=max(one.height for one in final),
+        time_ms=max(one.timestamp for one in final),
+        transactions=[one.id.hex() for one in final],
+    )
+
+
+def _split(body: bytes) -> list[Plain]:
+    return [Described().plain(data, FHIR_JSON) for data in bundle_slices(body)]
+
+
+def _listed(body: bytes) -> list[Plain]:
+    return [
+        Described(one.category, one.year, one.sensitivities, one.supersedes).plain(one.data, one.media_type)
+        for one in parse_json(body, RecordsIn).records
+    ]
+
+
+def _media_type(call: Call) -> str:
+    """What to remember as the record's media type: the header as it came, parameters included."""
+    try:
+        return convert(call.request.headers.get("content-type"), MediaType)
+    except ValidationError:
+        raise UnsupportedMediaType("say what the record is in Content-Type, as type/subtype") from None
+
+
+def _headers(call: Call) -> Described:
+    """Labels of a single record, from the headers Category, Year, Sensitivities (with commas) and Supersedes."""
+    found = call.request.headers
+    text = found.get("sensitivities", "")
+    values = {
+        "category": found.get("category"),
+        "year": found.get("year"),
+        "sensitivities": [code.strip() for code in text.split(",") if code.strip()],
+        "supersedes": found.get("supersedes"),
+    }
+    try:
+        one = convert(values, LabelHeaders, strict=False)
+    except ValidationError:
+        raise BadRequest("a header among Category, Year, Sensitivities and Supersedes is malformed") from None
+    return Described(one.category, one.year, one.sensitivities, one.supersedes)
+
+
+async def own(context: Context, call: Call) -> Response:
+    """What the custodian keeps of a record: for the custodian's own people, since labels are sensitive."""
+    chart, record = _record(call)
+    found = await context.records.own(chart, record)
+    entry, labels = found.event.entry, found.secret.labels
+    return json_response(
+        RecordOut(
+            chart=chart,
+            record=record,
+            height=found.event.height,
+            time_ms=found.event.time_ms,
+            commitment=entry.commitment.hex(),
+            tags=[tag.hex() for tag in entry.tags],
+            supersedes=entry.supersedes,
+            blob=found.stored.blob_id.hex(),
+            blob_bytes=found.stored.blob_bytes,
+            blob_state=found.blob_state,
+            length=found.secret.length,
+            media_type=found.secret.media_type,
+            category=labels.category,
+            year=labels.year,
+            sensitivities=[code for code in (labels.sensitivity_1, labels.sensitivity_2) if code != NONE],
+        )
+    )
+
+
+async def own_content(context: Context, call: Call) -> Response:
+    return _content(await context.records.content(*_record(call)))
+
+
+async def sealed(context: Context, call: Call) -> Response:
+    size, chunks = await context.records.sealed(*_record(call))
+    return StreamingResponse(chunks, 200, _bytes_headers(BINARY, size))
+
+
+async def owner_envelope(context: Context, call: Call) -> Response:
+    envelope = await context.records.owner_envelope(*_record(call))
+    return Response(envelope, 200, _bytes_headers(BINARY, len(envelope)))
+
+
+async def read(context: Context, call: Call) -> Response:
+    """One record under a final disclosure, fetched from its custodian and checked before the first byte goes out."""
+    chart, record = _record(call)
+    return _content(await context.records.reader.read(chart, call.event("disclosure"), record))
+
+
+async def read_many(context: Context, call: Call) -> Response:
+    """Records of a disclosure, from position `first` on, as many as the custodian sends at once."""
+    chart, disclosure = call.chart(), call.event("disclosure")
+    reader = context.records.reader
+    named = await reader.named_by(chart, disclosure)
+    first = call.query_number("first", 0)
+    wanted = named[first : first + min(max(call.query_number("count", RECORDS_PER_RELEASE), 1), RECORDS_PER_RELEASE)]
+    if not wanted:
+        raise UnknownRecord(f"the disclosure names {len(named)} records")
+    items = [
+        ReadItem(one.record, one.media_type, one.data) for one in await reader.read_some(chart, disclosure, wanted)
+    ]
+    if not items:
+        content = await reader.read(chart, disclosure, wanted[0])
+        context.check_room(content.length)
+        items = [ReadItem(wanted[0], content.media_type, b"".join([chunk async for chunk in content.chunks]))]
+    after = first + len(items)
+    return json_response(ReadOut(items, after if after < len(named) else None))
+
+
+def _record(call: Call) -> tuple[int, int]:
+    return call.chart(), call.event("record")
+
+
+def _content(content: Content) -> Response:
+    return StreamingResponse(content.chunks, 200, _bytes_headers(content.media_type, content.length))
+
+
+def _bytes_headers(media_type: str, length: int) -> dict[str, str]:
+    return {
+        "content-type": media_type,
+        "content-length": str(length),
+        "cache-control": "no-store",
+        "x-content-type-options": "nosniff",
+    }

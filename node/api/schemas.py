@@ -1,0 +1,285 @@
+"""The JSON of the socket: what requests carry and what answers hold.
+
+Digests, keys, tags and signatures are lower-case hex; wire values and record contents inside JSON are base64 (msgspec
+does both ways for `bytes`); times are milliseconds of ledger time. /openapi.json is made from these types.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from node.storage.schema import CHARTS
+from protocol import limits
+
+Hex32 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="32 bytes in lower-case hex")]
+Hex64 = Annotated[str, Meta(pattern="^[0-9a-f]{128}$", description="64 bytes in lower-case hex")]
+HexBytes = Annotated[str, Meta(pattern="^([0-9a-f]{2})+$", max_length=8_192, description="bytes in lower-case hex")]
+Number = Annotated[int, Meta(ge=0, le=limits.U53)]
+EventNumber = Annotated[int, Meta(ge=0, lt=limits.EVENTS_PER_CHART)]
+ChartNumber = Annotated[int, Meta(ge=0, lt=CHARTS)]
+Label = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
+MediaType = Annotated[str, Meta(min_length=3, max_length=127, pattern=r"^[\x21-\x7e]+/[\x20-\x7e]+$")]
+
+
+class Request(Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of request bodies: a misspelt member is refused, since it would silently do nothing."""
+
+
+class CosignatureIn(Request, frozen=True):
+    """The owner's co-signature: its number, expiry (ledger ms) and Ed25519 signature."""
+
+    number: Number
+    expires_at: Number
+    signature: Hex64
+
+
+class ChartIn(Request, frozen=True):
+    """Open a chart: what the wallet hands over at the desk. `encryption_public` is the owner's envelope key."""
+
+    owner_key: Hex32
+    encryption_suite: Annotated[int, Meta(ge=1, le=0xFFFF)]
+    encryption_public: HexBytes
+    chart_secret: Hex32
+    cosignature: CosignatureIn
+
+
+class RecordIn(Request, frozen=True):
+    """One record: exact bytes (base64), how they are to be read, and its labels where FHIR does not tell them."""
+
+    media_type: MediaType
+    data: bytes
+    category: Label | None = None
+    year: Annotated[str, Meta(pattern="^([0-9]{4}|none)$")] | None = None
+    sensitivities: Annotated[tuple[Label, ...], Meta(max_length=16)] = ()
+    supersedes: EventNumber | None = None
+
+
+class LabelHeaders(Request, frozen=True):
+    """The same labels as headers beside a raw body."""
+
+    category: Label | None = None
+    year: Annotated[str, Meta(pattern="^([0-9]{4}|none)$")] | None = None
+    sensitivities: Annotated[tuple[Label, ...], Meta(max_length=16)] = ()
+    supersedes: EventNumber | None = None
+
+
+class RecordsIn(Request, frozen=True):
+    """Many records of one chart."""
+
+    records: Annotated[tuple[RecordIn, ...], Meta(min_length=1, max_length=20_000)]
+
+
+class OperationIn(Request, frozen=True):
+    """An operation that the owner signed: the canonical bytes of a `SignedOperation` (base64)."""
+
+    chart: ChartNumber
+    operation: bytes
+
+
+class DisclosureIn(Request, frozen=True):
+    """Ask to read: event numbers of records, or "covered" for all that the grant covers now."""
+
+    chart: ChartNumber
+    purpose: Annotated[str, Meta(min_length=2, max_length=16)]
+    grant: Annotated[int, Meta(ge=0, le=0xFFFF)] | None = None
+    records: (
+        Annotated[tuple[EventNumber, ...], Meta(min_length=1, max_length=limits.RECORDS_PER_DISCLOSURE)]
+        | Literal["covered"]
+    ) = "covered"
+
+
+class TransactionsIn(Request, frozen=True):
+    """Transactions that clients signed, each in canonical bytes (base64)."""
+
+    transactions: Annotated[tuple[bytes, ...], Meta(min_length=1, max_length=20_000)]
+
+
+class Accepted(Struct, frozen=True):
+    """Durable in the outbox, not final yet: repeat with the same Idempotency-Key and wait=final to learn more."""
+
+    transactions: list[str]
+    status: Literal["pending"] = "pending"
+
+
+class ChartOpened(Struct, frozen=True):
+    """A chart is open: its number, and the block that did it."""
+
+    chart: int
+    height: int
+    time_ms: int
+    transaction: str
+
+
+class RecordsStored(Struct, frozen=True):
+    """The event numbers of the records, in the order they came, and the last block that holds one."""
+
+    chart: int
+    records: list[int]
+    height: int
+    time_ms: int
+    transactions: list[str]
+
+
+class OperationDone(Struct, frozen=True):
+    """An owner's operation is final. `grant` is the number of the grant made or revoked, `event` where it stands."""
+
+    chart: int
+    grant: int
+    event: int | None
+    height: int
+    time_ms: int
+    transaction: str
+
+
+class DisclosureDone(Struct, frozen=True):
+    """The rules' decision: `outcome` is "disclosed" or "denied", `reason` its public name and `sentence` says it."""
+
+    chart: int
+    disclosure: int
+    outcome: Literal["disclosed", "denied"]
+    reason: str
+    sentence: str
+    records: list[int]
+    height: int
+    time_ms: int
+    transaction: str
+
+
+class TransactionDone(Struct, frozen=True, omit_defaults=True):
+    """Where one transaction of a batch stands; `problem` is the name of what refused it."""
+
+    id: str
+    status: Literal["final", "pending", "refused"]
+    height: int | None = None
+    problem: str | None = None
+    detail: str | None = None
+
+
+class TransactionsDone(Struct, frozen=True):
+    """A batch, in its own order."""
+
+    transactions: list[TransactionDone]
+
+
+class BlockOut(Struct, frozen=True, omit_defaults=True):
+    """A final block."""
+
+    height: int
+    epoch: int
+    digest: str
+    parent: str
+    proposer: int
+    time_ms: int
+    transactions_root: str
+    state_root: str
+    transactions: int
+    bytes: int
+
+
+class ChartOut(Struct, frozen=True):
+    """A chart at the final head. `history_root` commits to all its `events`."""
+
+    chart: int
+    custodian: int
+    owner_key: str
+    encryption_suite: int
+    encryption_key: str
+    opened_at: int
+    generation: int
+    grants: int
+    events: int
+    history_root: str
+    held_here: bool
+
+
+class GrantOut(Struct, frozen=True):
+    """A grant as it stands at the final head; tags in hex by position, null for "any"."""
+
+    chart: int
+    grant: int
+    grantee: int
+    tags: list[list[str] | None]
+    purposes: list[str]
+    not_before: int
+    not_after: int
+    granted_at: int
+    revoked_at: int | None
+
+
+class EventOut(Struct, frozen=True, omit_defaults=True):
+    """Something that happened to a chart; which members are there depends on `kind`. `raw` is canonical (base64)."""
+
+    number: int
+    kind: Literal["opened", "record", "granted", "revoked", "disclosure"]
+    height: int
+    time_ms: int
+    institution: int
+    raw: bytes
+    commitment: str | None = None
+    tags: list[str] | None = None
+    generation: int | None = None
+    supersedes: int | None = None
+    grant: int | None = None
+    grantee: int | None = None
+    purposes: list[str] | None = None
+    not_before: int | None = None
+    not_after: int | None = None
+    records: list[int] | None = None
+    purpose: str | None = None
+    outcome: Literal["disclosed", "denied"] | None = None
+    reason: str | None = None
+    sentence: str | None = None
+    release_until: int | None = None
+
+
+class EventsOut(Struct, frozen=True):
+    """A stretch of a chart's history; `next` is where to go on, null at its end."""
+
+    chart: int
+    events: list[EventOut]
+    next: int | None
+
+
+class RecordOut(Struct, frozen=True):
+    """A record at its custodian: its entry on the ledger, and what is stored here of it. `blob_state` is "ok",
+    "missing" or "corrupt", as just read; `length` is that of the plain bytes."""
+
+    chart: int
+    record: int
+    height: int
+    time_ms: int
+    commitment: str
+    tags: list[str]
+    supersedes: int | None
+    blob: str
+    blob_bytes: int
+    blob_state: str
+    length: int
+    media_type: str
+    category: str
+    year: str
+    sensitivities: list[str]
+
+
+class ReadItem(Struct, frozen=True):
+    """One record in a bulk read: exact bytes (base64), checked against the commitment."""
+
+    record: int
+    media_type: str
+    data: bytes
+
+
+class ReadOut(Struct, frozen=True):
+    """A stretch of a disclosure's records; `next` is the position among them to go on from, null at the end."""
+
+    records: list[ReadItem]
+    next: int | None
+
+
+class Health(Struct, frozen=True):
+    """Whether all is well, and in one line what is not."""
+
+    healthy: bool
+    summary: str

@@ -1,0 +1,157 @@
+"""The socket itself: bound here, guarded by its mode and by peer credentials, served by uvicorn.
+
+uvicorn's own `uds` option makes the file 0666 and its server takes over the signals; so this module binds the socket
+itself under a umask and leaves signals to `node.app`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import shutil
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+from msgspec import Struct
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from node.api.errors import SocketUnusable
+from node.api.peercred import RoleMap, peer_of
+
+BACKLOG = 256
+CONNECTIONS = 1_024
+PATH_BYTES = 107  # sun_path less its terminator, unix(7)
+
+
+class ApiSettings(Struct, frozen=True):
+    """How the socket is served. Sizes in bytes, times in seconds."""
+
+    socket: Path
+    roles: RoleMap
+    mode: int = 0o660
+    group: str | None = None
+    stop_s: int = 10
+    request_bytes: int = 64 * 1024 * 1024
+    record_bytes: int = 4 * 1024 * 1024 * 1024
+    wait_s: float = 60.0
+    in_flight_bytes: int = 256 * 1024 * 1024
+
+
+class _Protocol(HttpToolsProtocol):
+    """Notes who connected, for the requests of that connection."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "peer": peer_of(transport.get_extra_info("socket"))}
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers, telling when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+
+def bind(path: Path, mode: int, group: str | None = None) -> socket.socket:
+    """A Unix socket bound at `path` with exactly `mode`; a stale file of a dead daemon is replaced.
+
+    Without a group the file is the daemon's own group's.
+    Raises `SocketUnusable` where somebody listens, something else lies, or the place cannot be written.
+    """
+    if len(os.fsencode(path)) > PATH_BYTES:
+        raise SocketUnusable(f"the path of the local socket is longer than {PATH_BYTES} bytes")
+    _clear(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o777 & ~mode)
+    try:
+        listener.bind(str(path))
+        if group is not None:
+            shutil.chown(path, group=group)
+    except LookupError:
+        listener.close()
+        raise SocketUnusable(f"there is no group {group!r} to give the local socket to") from None
+    except OSError as error:
+        listener.close()
+        raise SocketUnusable(f"the local socket {path} cannot be bound: {os.strerror(error.errno or 0)}") from None
+    finally:
+        os.umask(before)
+    listener.setblocking(False)
+    return listener
+
+
+def _clear(path: Path) -> None:
+    try:
+        kind = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise SocketUnusable(f"the local socket {path} cannot be used: {os.strerror(error.errno or 0)}") from None
+    if not stat.S_ISSOCK(kind):
+        raise SocketUnusable(f"{path} exists and is not a socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        answer = probe.connect_ex(str(path))
+    if answer != errno.ECONNREFUSED:
+        raise SocketUnusable(f"another process listens on {path}")
+    path.unlink()
+
+
+class ApiServer:
+    """Serves an ASGI application on the local socket from `start` to `stop`."""
+
+    def __init__(self, settings: ApiSettings, app: ASGIApp, closing: asyncio.Event) -> None:
+        """`closing` is set when stopping begins: endless answers (event streams) end by it."""
+        self._settings = settings
+        self._app = app
+        self._closing = closing
+        self._server: _Server | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Bind and listen; returns when requests are answered. Raises `SocketUnusable`."""
+        listener = bind(self._settings.socket, self._settings.mode, self._settings.group)
+        config = uvicorn.Config(
+            self._app,
+            http=_Protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            backlog=BACKLOG,
+            limit_concurrency=CONNECTIONS,
+            timeout_graceful_shutdown=self._settings.stop_s,
+        )
+        self._server = _Server(config)
+        self._task = asyncio.create_task(self._server.serve([listener]), name="api-server")
+        listening = asyncio.create_task(self._server.listening.wait())
+        await asyncio.wait({self._task, listening}, return_when=asyncio.FIRST_COMPLETED)
+        if self._task.done():
+            listening.cancel()
+            await self._task
+
+    async def stop(self) -> None:
+        """Answer what is being answered, end event streams, close and remove the socket. Idempotent."""
+        if self._server is None or self._task is None:
+            return
+        self._closing.set()
+        self._server.should_exit = True
+        await self._task
+        self._settings.socket.unlink(missing_ok=True)
+        self._server = self._task = None

@@ -1,0 +1,146 @@
+"""What changes the ledger through the socket, except the records themselves."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.responses import Response
+
+from node.api.call import JSON, Call, json_response, parse_json
+from node.api.context import Context
+from node.api.errors import BadRequest, UnsupportedMediaType
+from node.api.look import outcome_name, reason_name
+from node.api.schemas import (
+    ChartIn,
+    ChartOpened,
+    DisclosureDone,
+    DisclosureIn,
+    OperationDone,
+    OperationIn,
+    TransactionDone,
+    TransactionsDone,
+    TransactionsIn,
+)
+from node.records.submit import ChartOpening
+from node.services import Dead, Final, Outcome, Prepared
+from protocol import limits
+from protocol.codec.canonical import decode
+from protocol.errors import ChartledgerError, Unauthorised
+from protocol.ledger.events import Disclosed, decode_event, reason_text
+from protocol.ledger.transition import OperationReceipt
+from protocol.types.operations import ROLE_OWNER, Cosignature, Grant, Revoke, SignedOperation
+
+MSGPACK_LIST = "application/octet-stream"
+_lists = msgspec.msgpack.Decoder(list[bytes])
+
+
+async def open_chart(context: Context, call: Call) -> Response:
+    body = await call.json(ChartIn)
+    owner = body.cosignature
+    opening = ChartOpening(
+        bytes.fromhex(body.owner_key),
+        body.encryption_suite,
+        bytes.fromhex(body.encryption_public),
+        bytes.fromhex(body.chart_secret),
+        Cosignature(ROLE_OWNER, owner.number, owner.expires_at, bytes.fromhex(owner.signature)),
+    )
+
+    async def begin() -> list[Prepared]:
+        return await context.records.submitter.open_chart(opening)
+
+    async def answer(final: list[Final]) -> ChartOpened:
+        return ChartOpened(_receipt(final).chart, final[0].height, final[0].timestamp, final[0].id.hex())
+
+    return await context.writes.perform(call, begin, answer)
+
+
+async def operation(context: Context, call: Call) -> Response:
+    """An owner's operation rides in a transaction of this institution."""
+    body = await call.json(OperationIn)
+    signed = decode(SignedOperation, body.operation, limits.TRANSACTION_BYTES)
+    if not isinstance(signed.operation, Grant | Revoke):
+        raise Unauthorised("only what an owner signs by itself comes this way: Grant and Revoke")
+    if signed.operation.chart != body.chart:
+        raise BadRequest("the operation is about another chart than the request says")
+
+    async def begin() -> list[Prepared]:
+        return await context.node.prepare([[signed]])
+
+    async def answer(final: list[Final]) -> OperationDone:
+        receipt = _receipt(final)
+        assert receipt.grant is not None
+        event = receipt.first_event if receipt.events else None
+        height, time_ms, name = final[0].height, final[0].timestamp, final[0].id.hex()
+        return OperationDone(receipt.chart, receipt.grant, event, height, time_ms, name)
+
+    return await context.writes.perform(call, begin, answer)
+
+
+async def disclose(context: Context, call: Call) -> Response:
+    body = await call.json(DisclosureIn)
+    named = None if body.records == "covered" else [int(number) for number in body.records]
+
+    async def begin() -> list[Prepared]:
+        return await context.records.submitter.disclose(body.chart, body.grant, body.purpose, named)
+
+    async def answer(final: list[Final]) -> DisclosureDone:
+        receipt = _receipt(final)
+        raw = await context.node.events_at(receipt.chart, [receipt.first_event])
+        decided = decode_event(raw[receipt.first_event])
+        assert isinstance(decided, Disclosed)
+        return DisclosureDone(
+            chart=receipt.chart,
+            disclosure=receipt.first_event,
+            outcome=outcome_name(decided.outcome),
+            reason=reason_name(decided.reason),
+            sentence=reason_text(decided.reason),
+            records=list(decided.records),
+            height=final[0].height,
+            time_ms=final[0].timestamp,
+            transaction=final[0].id.hex(),
+        )
+
+    return await context.writes.perform(call, begin, answer)
+
+
+async def transactions(context: Context, call: Call) -> Response:
+    """A batch that clients signed: each stands for itself, so the answer says of each what became of it."""
+    raws = await _raws(call)
+    adopted = await context.node.adopt(raws)
+    good = [one for one in adopted if isinstance(one, Prepared)]
+
+    async def begin() -> list[Prepared]:
+        return good
+
+    if good:
+        await context.writes.submit_once(call, begin)
+    outcomes = await context.writes.wait([one.id for one in good], call.wait_final)
+    standing = iter(outcomes)
+    done = [_standing(one, next(standing)) if isinstance(one, Prepared) else _refused(one) for one in adopted]
+    return json_response(TransactionsDone(done), 200 if call.wait_final else 202)
+
+
+async def _raws(call: Call) -> list[bytes]:
+    if call.media_type == JSON:
+        return list(parse_json(await call.body(), TransactionsIn).transactions)
+    if call.media_type != MSGPACK_LIST:
+        raise UnsupportedMediaType(f"send {JSON}, or {MSGPACK_LIST} with a MessagePack list of byte strings")
+    try:
+        return _lists.decode(await call.body())
+    except msgspec.DecodeError:
+        raise BadRequest("the body is not a MessagePack list of byte strings") from None
+
+
+def _standing(one: Prepared, outcome: Outcome) -> TransactionDone:
+    if isinstance(outcome, Final):
+        return TransactionDone(one.id.hex(), "final", outcome.height)
+    if isinstance(outcome, Dead):
+        return TransactionDone(one.id.hex(), "refused", None, outcome.error.code, str(outcome.error))
+    return TransactionDone(one.id.hex(), "pending")
+
+
+def _refused(error: ChartledgerError) -> TransactionDone:
+    return TransactionDone("", "refused", None, error.code, str(error))
+
+
+def _receipt(final: list[Final]) -> OperationReceipt:
+    return final[0].receipt.operations[0]

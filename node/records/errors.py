@@ -1,0 +1,101 @@
+"""Why the records side refuses something: named errors that never carry record content or labels."""
+
+from __future__ import annotations
+
+from protocol.errors import ChartledgerError
+
+
+class RecordsError(ChartledgerError):
+    """The records side refused."""
+
+
+class NotFhir(RecordsError):
+    """The bytes are not a FHIR resource in JSON."""
+
+    advice = "Send UTF-8 JSON with a resourceType, without a byte order mark; other formats go in as raw bytes."
+
+
+class BadBundle(RecordsError):
+    """The bytes are not a FHIR Bundle whose entries can be told apart."""
+
+    advice = "Send a Bundle whose entries each hold one resource, each name once per object."
+
+
+class BadRecord(RecordsError):
+    """The record's description is not acceptable."""
+
+    advice = "See docs/integrators.md for media types, labels and limits."
+
+
+class RecordTooLarge(RecordsError):
+    """The record is larger than one record may be."""
+
+    advice = "Split the document; the limit stands in docs/integrators.md."
+
+
+class NotCustodian(RecordsError):
+    """This institution is not the custodian of that chart."""
+
+    advice = "Send it to the custodian's own socket; GET /v1/charts/{chart} names the custodian."
+
+
+class ChartUnknownHere(RecordsError):
+    """The ledger knows this chart, but this custodian's secret for it is not stored here."""
+
+    advice = "Restore the records database from its backup before writing to this chart."
+
+
+class RecordUnknownHere(RecordsError):
+    """No record of this number is stored here."""
+
+
+class NothingCovered(RecordsError):
+    """The grant covers no record that could be asked for."""
+
+    advice = "Name the records by their event numbers; a disclosure names from 1 to 10,000 of them."
+
+
+class ReleaseDenied(RecordsError):
+    """The disclosure on the ledger was denied."""
+
+    advice = "The reason stands in the disclosure; ask the patient for a grant that covers it."
+
+
+class NotDisclosed(RecordsError):
+    """No final disclosure by this institution covers that record."""
+
+    advice = "POST /v1/disclosures first, and read with the event number that it answers."
+
+
+class GrantEnded(RecordsError):
+    """The disclosure stands, but its grant is no longer in force."""
+
+    advice = "Ask the patient for a new grant, then disclose again."
+
+
+class ReleaseOverdue(RecordsError):
+    """The disclosure is older than keys may be released for."""
+
+    advice = "Disclose again: each disclosure has a release deadline."
+
+
+class NotFresh(RecordsError):
+    """The custodian's last final block is too old to release anything by it."""
+
+    advice = "Wait until the chain goes on; GET /v1/status says what is wrong."
+
+
+class CustodianUnreachable(RecordsError):
+    """The custodian did not answer."""
+
+    advice = "Try again later: the disclosure stays valid until its release deadline."
+
+
+class CustodianRefused(RecordsError):
+    """The custodian refused with a reason that this version does not know."""
+
+
+class PartlyFinal(RecordsError):
+    """Some of the transactions of this request are final, and others can never be."""
+
+    advice = "GET /v1/charts/{chart}/records shows what stands; send the rest in a new request."

@@ -1,0 +1,200 @@
+"""From exact bytes to what may be stored and stated: commitment and tags for the ledger, blob, sealed secrets.
+
+A record is sealed under a fresh key. What opens it (the `Secret`) is kept twice: under this institution's
+key-encryption key, and in an envelope to the chart's owner. Plain bytes stay in memory and go nowhere else. Sealing is
+CPU work and runs in threads, some records at a time; libsodium and zlib release the interpreter lock on large pieces.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from typing import Annotated, TypeVar
+
+from msgspec import Meta, Struct
+
+from protocol.codec.canonical import decode, encode
+from protocol.crypto.commitments import Committer, Opening, commit
+from protocol.crypto.envelopes import envelope_info, seal_envelope
+from protocol.crypto.fields import json_fields
+from protocol.crypto.hashing import encryption_key_digest
+from protocol.crypto.sealing import KEY_BYTES, NONCE_BYTES, Sealer, seal, secretbox_open, secretbox_seal
+from protocol.crypto.tags import Labels, tags_of
+from protocol.types.base import U16, Number, Wire
+from protocol.types.operations import RecordEntry
+
+BATCH = 32
+"""Records a thread seals at once: long enough to be worth the hop, short enough to share the cores."""
+MEDIA_TYPE_BYTES = 127  # RFC 6838, section 4.2
+
+SecretBytes = Annotated[bytes, Meta(min_length=KEY_BYTES, max_length=KEY_BYTES)]
+MediaType = Annotated[str, Meta(min_length=3, max_length=MEDIA_TYPE_BYTES)]
+
+
+class RecordKeys(Struct, frozen=True):
+    """An institution's secrets that the records side needs: 32-byte key-encryption key, and its envelope key's seed."""
+
+    kek: bytes
+    encryption_suite: int
+    encryption_seed: bytes
+
+    def __repr__(self) -> str:
+        return "RecordKeys(hidden)"
+
+
+class Secret(Wire, frozen=True):
+    """All that opens one record, and what it is; `length` is that of the plain bytes. Never leaves unsealed."""
+
+    key: SecretBytes
+    opening: Opening
+    media_type: MediaType
+    length: Number
+    labels: Labels
+
+    def __repr__(self) -> str:
+        return "Secret(hidden)"
+
+
+class ChartSecret(Wire, frozen=True):
+    """What a custodian keeps of a chart: the secret behind its tags, and the owner's public envelope key."""
+
+    secret: SecretBytes
+    encryption_suite: U16
+    encryption_public: bytes
+
+    def __repr__(self) -> str:
+        return "ChartSecret(hidden)"
+
+
+class Plain(Struct, frozen=True):
+    """A record on its way in: exact bytes and what is said of them."""
+
+    data: bytes
+    media_type: str
+    labels: Labels
+    supersedes: int | None = None
+
+
+class Sealed(Struct, frozen=True):
+    """What became of a record. `blob` is empty when it was stored piece by piece on the way."""
+
+    entry: RecordEntry
+    blob: bytes
+    secret: bytes
+    owner_envelope: bytes
+
+
+class Kek:
+    """The key-encryption key of one institution: seals what is kept at rest, bound to where it belongs."""
+
+    __slots__ = ("_chain", "_key")
+
+    def __init__(self, key: bytes, chain: bytes) -> None:
+        self._key = key
+        self._chain = chain
+
+    def seal_secret(self, secret: Secret, chart: int, commitment: bytes) -> bytes:
+        return self._seal(secret, self._record_context(chart, commitment))
+
+    def open_secret(self, sealed: bytes, chart: int, commitment: bytes) -> Secret:
+        """Raises `SealBroken` for what was sealed under another key, or for another record."""
+        return decode(Secret, secretbox_open(self._key, sealed, self._record_context(chart, commitment)))
+
+    def seal_chart(self, secret: ChartSecret) -> bytes:
+        """The chart has no number yet, so this is bound to the chain alone; `open_chart` checks the owner's key."""
+        return self._seal(secret, b"chart" + self._chain)
+
+    def open_chart(self, sealed: bytes) -> ChartSecret:
+        return decode(ChartSecret, secretbox_open(self._key, sealed, b"chart" + self._chain))
+
+    def _seal(self, value: Wire, context: bytes) -> bytes:
+        return secretbox_seal(self._key, os.urandom(NONCE_BYTES), encode(value), context)
+
+    def _record_context(self, chart: int, commitment: bytes) -> bytes:
+        return b"record" + self._chain + chart.to_bytes(8, "big") + commitment
+
+    def __repr__(self) -> str:
+        return "Kek(hidden)"
+
+
+class ChartSealer:
+    """Seals records of one chart in its present generation."""
+
+    def __init__(self, kek: Kek, chain: bytes, chart: int, generation: int, secret: ChartSecret) -> None:
+        self._kek = kek
+        self._chain = chain
+        self._chart = chart
+        self._generation = generation
+        self._secret = secret
+        self._owner = encryption_key_digest(secret.encryption_suite, secret.encryption_public)
+
+    def seal(self, plain: Plain) -> Sealed:
+        """One record, whole. CPU work."""
+        secret = _fresh(plain.media_type, len(plain.data), plain.labels)
+        commitment = commit(plain.data, json_fields(plain.data), secret.opening)
+        return self._finish(secret, commitment, seal(plain.data, secret.key), plain.supersedes)
+
+    def stream(self, media_type: str, labels: Labels, supersedes: int | None) -> StreamSealer:
+        """For one record that comes in pieces."""
+        return StreamSealer(self, media_type, labels, supersedes)
+
+    def _finish(self, secret: Secret, commitment: bytes, blob: bytes, supersedes: int | None) -> Sealed:
+        tags = tags_of(self._secret.secret, self._generation, secret.labels)
+        info = envelope_info(self._chain, self._chart, commitment, self._owner)
+        suite, public = self._secret.encryption_suite, self._secret.encryption_public
+        envelope = seal_envelope(suite, public, info, encode(secret))
+        sealed = self._kek.seal_secret(secret, self._chart, commitment)
+        return Sealed(RecordEntry(commitment, tags, supersedes), blob, sealed, envelope)
+
+
+class StreamSealer:
+    """One record piece by piece, in bounded memory: `update` gives sealed bytes to store, `finish` the rest."""
+
+    def __init__(self, chart: ChartSealer, media_type: str, labels: Labels, supersedes: int | None) -> None:
+        self._chart = chart
+        self._secret = _fresh(media_type, 0, labels)
+        self._supersedes = supersedes
+        self._committer = Committer(self._secret.opening)
+        self._sealer = Sealer(self._secret.key)
+        self._length = 0
+        self.header = self._sealer.header
+
+    def update(self, piece: bytes) -> bytes:
+        self._length += len(piece)
+        self._committer.update(piece)
+        return self._sealer.update(piece)
+
+    def finish(self) -> bytes:
+        return b"".join(self._sealer.finish())
+
+    def sealed(self) -> Sealed:
+        """After `finish`: what belongs to the blob that was given out."""
+        drawn = self._secret
+        secret = Secret(drawn.key, drawn.opening, drawn.media_type, self._length, drawn.labels)
+        return self._chart._finish(secret, self._committer.finish(), b"", self._supersedes)
+
+
+def _fresh(media_type: str, length: int, labels: Labels) -> Secret:
+    drawn = os.urandom(KEY_BYTES + 64 + 32)
+    return Secret(drawn[:32], Opening(drawn[32:96], drawn[96:]), media_type, length, labels)
+
+
+T = TypeVar("T")
+
+
+def batched(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    """The items in order, in lists of `size`, the last perhaps shorter."""
+    return [items[i : i + size] for i in range(0, len(items), size)]
+
+
+async def seal_all(sealer: ChartSealer, plains: Sequence[Plain], threads: Executor) -> list[Sealed]:
+    """All records, in order, sealed in `threads`."""
+    loop = asyncio.get_running_loop()
+
+    def seal_part(part: Sequence[Plain]) -> list[Sealed]:
+        return [sealer.seal(plain) for plain in part]
+
+    done = await asyncio.gather(*(loop.run_in_executor(threads, seal_part, part) for part in batched(plains, BATCH)))
+    return [sealed for part in done for sealed in part]

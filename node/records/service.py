@@ -1,0 +1,98 @@
+"""The records side of a node as one object: what `node.api` calls, and what peers' requests are routed to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+from functools import partial
+from pathlib import Path
+
+from msgspec import Struct
+
+from node.records import consent
+from node.records.errors import RecordUnknownHere
+from node.records.opening import Content, Key, checked
+from node.records.read import Reader
+from node.records.release import Releaser
+from node.records.seal import Kek, RecordKeys, Secret
+from node.records.submit import Submitter
+from node.services import NodeServices
+from node.storage.blobs import BlobStore
+from node.storage.records_store import RecordsStore, StoredRecord
+from protocol.ledger.events import RecordAppended, decode_event
+
+
+class OwnRecord(Struct, frozen=True):
+    """A record at its custodian: the event on the ledger, and what is stored here."""
+
+    event: RecordAppended
+    stored: StoredRecord
+    secret: Secret
+    blob_state: str
+
+
+class Records:
+    """The institution's side of its charts, and its reading of others'."""
+
+    def __init__(
+        self,
+        node: NodeServices,
+        *,
+        store: RecordsStore,
+        blobs: BlobStore,
+        keys: RecordKeys,
+        folder: Path,
+        threads: Executor,
+    ) -> None:
+        """`folder` takes sealed bytes of large records in passing; `threads` carry the CPU work."""
+        self._node = node
+        self._store = store
+        self._blobs = blobs
+        self._threads = threads
+        self._kek = Kek(keys.kek, node.chain)
+        self.submitter = Submitter(node, store, blobs, self._kek, threads)
+        self.releaser = Releaser(node, store, blobs, self._kek, threads)
+        self.reader = Reader(node, self.releaser, keys, folder, threads)
+
+    async def start(self) -> None:
+        """Once the core knows its outbox, before requests come in."""
+        await self.submitter.sweep()
+
+    async def answer(self, peer: int, method: str, payload: bytes) -> bytes:
+        """The answer to another institution's request (`records.*`). Raises `Refuse` or `DecodeError`."""
+        return await self.releaser.answer(peer, method, payload)
+
+    async def own(self, chart: int, record: int) -> OwnRecord:
+        """Raises `RecordUnknownHere`, or `SealBroken` if what is stored does not open."""
+        event, stored, secret = await self._own(chart, record)
+        return OwnRecord(event, stored, secret, await self._blobs.check(stored.blob_id))
+
+    async def content(self, chart: int, record: int) -> Content:
+        """An own record's plain bytes, checked against the ledger. Raises as `own`, storage's `BlobMissing` and
+        `BlobCorrupt`, and `CommitmentMismatch`."""
+        event, stored, secret = await self._own(chart, record)
+        key = Key(secret.key, secret.opening, secret.length, event.entry.commitment)
+        return await checked(secret.media_type, key, partial(self._blobs.stream, stored.blob_id), self._threads)
+
+    async def sealed(self, chart: int, record: int) -> tuple[int, AsyncIterator[bytes]]:
+        """The blob as it lies here, with its size: for the owner, who has the key in the envelope."""
+        stored = await self._row(chart, record)
+        return stored.blob_bytes, self._blobs.stream(stored.blob_id)
+
+    async def owner_envelope(self, chart: int, record: int) -> bytes:
+        """A `Secret` sealed to the chart's owner."""
+        return (await self._row(chart, record)).owner_envelope
+
+    async def _own(self, chart: int, record: int) -> tuple[RecordAppended, StoredRecord, Secret]:
+        stored = await self._row(chart, record)
+        raw = await self._node.events_at(chart, [record])
+        event = decode_event(raw[record]) if record in raw else None
+        entry = consent.entry_of(event, record)
+        assert isinstance(event, RecordAppended)
+        return event, stored, self._kek.open_secret(stored.sealed, chart, entry.commitment)
+
+    async def _row(self, chart: int, record: int) -> StoredRecord:
+        stored = (await self._store.get(chart, [record])).get(record)
+        if stored is None:
+            raise RecordUnknownHere(f"record {record} of chart {chart} is not stored at this institution")
+        return stored

@@ -1,0 +1,178 @@
+"""The way in at a custodian: charts opened, records sealed and stored, then entries prepared for the ledger.
+
+Everything that an entry relies on is durable before its transaction may leave: blobs first (one sync a request), then
+the sealed secrets staged under the transaction's id, which move to their place in the commit that makes it final. What
+was staged for a transaction that never left is swept up at the next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import Executor
+
+from msgspec import Struct
+
+from node.records.errors import BadRecord, ChartUnknownHere, NotCustodian, NothingCovered
+from node.records.seal import ChartSealer, ChartSecret, Kek, Plain, Sealed, batched, seal_all
+from node.services import Dead, NodeServices, Prepared, Waiting
+from node.storage.blobs import BlobStore
+from node.storage.records_store import RecordsStore, StagedRecord, StagedSecret
+from protocol import limits
+from protocol.crypto.envelopes import check_public
+from protocol.crypto.hashing import encryption_key_digest
+from protocol.crypto.tags import Labels
+from protocol.errors import CryptoError, UnknownChart, UnknownGrant
+from protocol.ledger.access import covered
+from protocol.ledger.events import RecordAppended, decode_event
+from protocol.types.operations import AppendRecords, Cosignature, Disclose, OpenChart, SignedOperation
+
+ENTRIES_PER_TRANSACTION = 500
+EVENTS_AT_ONCE = 2_000
+
+
+class ChartOpening(Struct, frozen=True):
+    """What the patient's wallet hands over to open a chart."""
+
+    owner_key: bytes
+    encryption_suite: int
+    encryption_public: bytes
+    chart_secret: bytes
+    cosignature: Cosignature
+
+    def __repr__(self) -> str:
+        return "ChartOpening(hidden)"
+
+
+class Submitter:
+    """Prepares transactions of this institution; the caller submits them once it has noted their ids."""
+
+    def __init__(self, node: NodeServices, store: RecordsStore, blobs: BlobStore, kek: Kek, threads: Executor) -> None:
+        self._node = node
+        self._store = store
+        self._blobs = blobs
+        self._kek = kek
+        self._threads = threads
+
+    async def sweep(self) -> int:
+        """At start: forget what was staged for transactions that never left, or can never be final. How many."""
+        ids = sorted(await self._store.staged())
+        outcomes = await self._node.outcomes(ids, 0) if ids else []
+        gone = [i for i, o in zip(ids, outcomes, strict=True) if o is Waiting.UNKNOWN or isinstance(o, Dead)]
+        if gone:
+            await self._store.unstage(gone)
+        return len(gone)
+
+    async def open_chart(self, opening: ChartOpening) -> list[Prepared]:
+        """Raises `BadRecord` for an unusable envelope key, and what the ledger has against it."""
+        suite, public = opening.encryption_suite, opening.encryption_public
+        try:
+            check_public(suite, public)
+        except CryptoError as error:
+            raise BadRecord(f"encryption_public is not usable: {error}") from None
+        operation = OpenChart(opening.owner_key, suite, encryption_key_digest(suite, public))
+        prepared = await self._node.prepare([[SignedOperation(operation, (opening.cosignature,))]])
+        sealed = self._kek.seal_chart(ChartSecret(opening.chart_secret, suite, public))
+        await self._store.stage({prepared[0].id: [StagedSecret(0, sealed)]})
+        return prepared
+
+    async def append(self, chart: int, plains: Sequence[Plain]) -> list[Prepared]:
+        """Seal and store the records; their entries in transactions of up to 500, in order."""
+        sealer = await self._sealer(chart)
+        sealed = await seal_all(sealer, plains, self._threads)
+        prepared = await self._prepare(chart, sealed)
+        blob_ids = await self._blobs.put_many([one.blob for one in sealed])
+        await self._stage(prepared, sealed, [(i, len(one.blob)) for i, one in zip(blob_ids, sealed, strict=True)])
+        return prepared
+
+    async def append_stream(
+        self, chart: int, media_type: str, labels: Labels, supersedes: int | None, body: AsyncIterator[bytes]
+    ) -> list[Prepared]:
+        """Seal and store one record while it comes in, in bounded memory."""
+        stream = (await self._sealer(chart)).stream(media_type, labels, supersedes)
+        loop = asyncio.get_running_loop()
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield stream.header
+            async for piece in body:
+                ready = await loop.run_in_executor(self._threads, stream.update, piece)
+                if ready:
+                    yield ready
+            yield await loop.run_in_executor(self._threads, stream.finish)
+
+        blob_id = await self._blobs.put(pieces())
+        sealed = [await loop.run_in_executor(self._threads, stream.sealed)]
+        prepared = await self._prepare(chart, sealed)
+        await self._stage(prepared, sealed, [(blob_id, await self._blobs.size(blob_id))])
+        return prepared
+
+    async def disclose(
+        self, chart: int, grant: int | None, purpose: str, records: Sequence[int] | None
+    ) -> list[Prepared]:
+        """Ask to read these records; None stands for all that the grant covers by its tags at the final head.
+
+        Raises `UnknownChart`, `UnknownGrant`, `NothingCovered`, and what the ledger has against it. A want of consent
+        is no error: the rules record it.
+        """
+        if records is None:
+            records = await self._covered(chart, grant)
+        operation = Disclose(chart, grant, tuple(sorted(set(records))), purpose)
+        return await self._node.prepare([[SignedOperation(operation)]])
+
+    async def _covered(self, chart: int, grant: int | None) -> list[int]:
+        if await self._node.chart(chart) is None:
+            raise UnknownChart(f"there is no chart {chart}")
+        leaf = None if grant is None else await self._node.grant(chart, grant)
+        if leaf is None:
+            raise UnknownGrant(f"chart {chart} has no such grant")
+        found: list[int] = []
+        first = 0
+        while page := await self._node.events(chart, first, EVENTS_AT_ONCE):
+            for number, raw in page:
+                event = decode_event(raw)
+                if isinstance(event, RecordAppended) and covered(leaf.terms.tags, [event.entry.tags]):
+                    found.append(number)
+            first = page[-1][0] + 1
+        if not found:
+            raise NothingCovered
+        if len(found) > limits.RECORDS_PER_DISCLOSURE:
+            raise NothingCovered(f"the grant covers {len(found)} records, more than one disclosure may name")
+        return found
+
+    async def _sealer(self, chart: int) -> ChartSealer:
+        """Raises `UnknownChart`, `NotCustodian` or `ChartUnknownHere`."""
+        leaf = await self._node.chart(chart)
+        if leaf is None:
+            raise UnknownChart(f"there is no chart {chart}")
+        if leaf.custodian != self._node.institution:
+            raise NotCustodian(f"institution {leaf.custodian} is the custodian of chart {chart}")
+        raw = await self._store.chart_secret(chart)
+        if raw is None:
+            raise ChartUnknownHere
+        secret = self._kek.open_chart(raw)
+        if encryption_key_digest(secret.encryption_suite, secret.encryption_public) != leaf.encryption_key:
+            raise ChartUnknownHere(f"what is stored here for chart {chart} belongs to another chart")
+        return ChartSealer(self._kek, self._node.chain, chart, leaf.generation, secret)
+
+    async def _prepare(self, chart: int, sealed: Sequence[Sealed]) -> list[Prepared]:
+        return await self._node.prepare(
+            [
+                [SignedOperation(AppendRecords(chart, tuple(one.entry for one in part)))]
+                for part in batched(sealed, ENTRIES_PER_TRANSACTION)
+            ]
+        )
+
+    async def _stage(
+        self, prepared: Sequence[Prepared], sealed: Sequence[Sealed], blobs: Sequence[tuple[bytes, int]]
+    ) -> None:
+        rows = [(s.secret, s.owner_envelope, *blob) for s, blob in zip(sealed, blobs, strict=True)]
+        parts = batched(rows, ENTRIES_PER_TRANSACTION)
+        await self._store.stage(
+            {
+                one.id: [
+                    StagedRecord(0, entry, blob_id, size, secret, envelope)
+                    for entry, (secret, envelope, blob_id, size) in enumerate(part)
+                ]
+                for one, part in zip(prepared, parts, strict=True)
+            }
+        )
