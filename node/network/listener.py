@@ -82,16 +82,16 @@ class Listener:
                 sock.close()
                 continue
             self._held[address] += 1
-            task = loop.create_task(self._handshake(sock, address))
+            task = loop.create_task(self._handshake(sock, address, self._context()))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _handshake(self, sock: socket.socket, address: str) -> None:
+    async def _handshake(self, sock: socket.socket, address: str, context: ssl.SSLContext) -> None:
         try:
             _, connection = await asyncio.get_running_loop().connect_accepted_socket(
                 self._make,
                 sock,
-                ssl=self._context(),
+                ssl=context,
                 ssl_handshake_timeout=self._handshake_s,
                 ssl_shutdown_timeout=CLOSE_S,
             )

@@ -1,7 +1,7 @@
 """What frames carry besides payloads: the handshake, pings, requests and answers. All canonical but pings.
 
 A `Hello` names the oldest and newest protocol version that a node speaks; the connection uses the newest that both
-do. Its first four fields keep their places for ever, later versions append.
+do. Its layout never changes: what a later version has to say besides goes into a frame after it.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -138,6 +139,7 @@ class RawMember:
         self.number = number
         self._unframer = Unframer()
         self.received: list[tuple[Kind, Channel, bytes]] = []
+        self.kinds: list[Kind] = []
 
     def hello(self, **changes: Any) -> bytes:
         hello = Hello(OLDEST_VERSION, VERSION, CHAIN, self.number, 77, 5, "raw")
@@ -152,6 +154,7 @@ class RawMember:
             while True:
                 while self.received:
                     found, _, body = self.received.pop(0)
+                    self.kinds.append(found)
                     if found is kind:
                         count -= 1
                         if not count:
@@ -172,15 +175,27 @@ class RawMember:
                 return
 
 
-async def raw_member(node: Node, number: int, *, key: int | None = None) -> RawMember:
+async def raw_member(
+    node: Node, number: int, *, key: int | None = None, sock: socket.socket | None = None
+) -> RawMember:
     """Connect to `node` as institution `number` (with the key of `key`), without a word said yet."""
     key = number if key is None else key
     identity = Identity(key, certificate_of(key), seed_of(key))
-    host, port = node.network.address.rsplit(":", 1)
     reader, writer = await asyncio.open_connection(
-        host, int(port), ssl=identity.dialler_context(certificate_of(node.number)), server_hostname=""
+        sock=sock or await connected_socket(node),
+        ssl=identity.dialler_context(certificate_of(node.number)),
+        server_hostname="",
     )
     return RawMember(reader, writer, number)
+
+
+async def connected_socket(node: Node) -> socket.socket:
+    """A TCP connection to `node`, TLS not begun."""
+    host, port = node.network.address.rsplit(":", 1)
+    sock = socket.socket()
+    sock.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(sock, (host, int(port)))
+    return sock
 
 
 @pytest.fixture
@@ -188,8 +203,8 @@ async def hostile() -> AsyncIterator[Callable[..., Awaitable[RawMember]]]:
     """Makes `RawMember`s and closes them."""
     made: list[RawMember] = []
 
-    async def make(node: Node, number: int, *, key: int | None = None) -> RawMember:
-        made.append(await raw_member(node, number, key=key))
+    async def make(node: Node, number: int, **how: Any) -> RawMember:
+        made.append(await raw_member(node, number, **how))
         return made[-1]
 
     yield make

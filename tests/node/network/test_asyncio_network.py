@@ -53,6 +53,8 @@ async def test_the_longest_message_arrives_and_votes_overtake_it(net: Net) -> No
     one, two = await net.mesh(2)
     longest = bytes(limits.FRAME_BYTES)
     one.network.send(1, Channel.BLOBS, longest)
+    await asyncio.sleep(0)  # its first slices are on their way
+    assert 0 < one.status(1).queue_bytes < len(longest)
     one.network.send(1, Channel.VOTES, b"vote")
     await two.handler.until(lambda: len(two.handler.messages) == 2)
     assert two.handler.messages == [(0, Channel.VOTES, b"vote"), (0, Channel.BLOBS, longest)]

@@ -17,7 +17,7 @@ from node.network.messages import Request, Response, encode_ping
 from protocol.codec.canonical import decode, encode
 from protocol.errors import DecodeError
 
-from .conftest import PATIENCE_S, Net, Node, RawMember, certificate_of
+from .conftest import PATIENCE_S, Net, Node, RawMember, certificate_of, connected_socket
 
 Hostile = Callable[..., Awaitable[RawMember]]
 
@@ -157,6 +157,28 @@ async def test_a_stranger_gets_nothing(net: Net, hostile: Hostile) -> None:
             said = await raw.reader.read()
     assert said == b""
     assert one.status(2).last_error is None
+    await undisturbed(one)
+
+
+async def test_a_member_removed_before_its_tls_is_through_gets_no_hello(net: Net, hostile: Hostile) -> None:
+    one, two = await pair_and_place(net)
+    sock = await connected_socket(one)
+    await until_held(one, 1)  # the listener has taken its list for this connection
+    one.network.set_members({1: Member(certificate_of(1), two.network.address)})
+    raw = await hostile(one, 2, sock=sock)
+    assert "no longer, the one expected" in await raw.until_goodbye()
+    assert raw.kinds == [Kind.GOODBYE]
+    await undisturbed(one)
+
+
+async def test_a_key_replaced_before_the_hello_is_not_admitted(net: Net, hostile: Hostile) -> None:
+    one, two = await pair_and_place(net)
+    raw = await hostile(one, 2)
+    await raw.until_received(Kind.HELLO)
+    one.network.set_members({1: Member(certificate_of(1), two.network.address), 2: Member(certificate_of(8))})
+    raw.write(raw.hello())
+    assert "no longer, on the ledger's list" in await raw.until_goodbye()
+    assert 2 not in one.handler.ups
     await undisturbed(one)
 
 
