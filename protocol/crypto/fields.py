@@ -7,6 +7,8 @@ implementation finds the same ones. Relies on `msgspec.Raw`, which slices the so
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 from msgspec import Raw
 
@@ -15,6 +17,8 @@ from protocol import limits
 _object = msgspec.json.Decoder(dict[str, Raw])
 _array = msgspec.json.Decoder(list[Raw])
 _OPEN_OBJECT, _OPEN_ARRAY = b"{"[0], b"["[0]
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)  # an unfinished one too: linear on any input
+_NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def json_fields(data: bytes) -> list[tuple[str, bytes]]:
@@ -26,33 +30,37 @@ def json_fields(data: bytes) -> list[tuple[str, bytes]]:
     """
     if len(data) > limits.FIELDS_BYTES or not data.lstrip(b" \t\r\n").startswith(b"{"):
         return []
+    # Bounded beforehand: how deep msgspec follows depends on its caller's stack, and a commitment must not.
+    if data.count(b"{") + data.count(b"[") > limits.FIELD_DEPTH and _depth(data) > limits.FIELD_DEPTH:
+        return []
     try:
         data.decode()  # slices are not checked for it
         fields = _walk(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return []
-    return sorted(fields, key=_by_pointer)
+    return sorted(fields, key=_by_pointer) if len(fields) <= limits.FIELDS_PER_RECORD else []
+
+
+def _depth(data: bytes) -> int:
+    """How deep brackets nest outside strings; what is no JSON gets some number."""
+    deepest = depth = 0
+    for bracket in _STRING.sub(b"", data).translate(None, _NO_BRACKET):
+        depth += 1 if bracket in (_OPEN_OBJECT, _OPEN_ARRAY) else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _walk(data: bytes) -> list[tuple[str, bytes]]:
-    """The leaves in no particular order; level by level, since the input's depth is not ours to trust."""
+    """The leaves in no particular order."""
     fields: list[tuple[str, bytes]] = []
-    level: list[tuple[str, Raw]] = [("", Raw(data.strip(b" \t\r\n")))]
-    for _ in range(limits.FIELD_DEPTH):
-        below: list[tuple[str, Raw]] = []
-        for prefix, raw in level:
-            for pointer, child in _children(prefix, raw):
-                first = memoryview(child)[0]
-                if first in (_OPEN_OBJECT, _OPEN_ARRAY):
-                    below.append((pointer, child))
-                else:
-                    fields.append((pointer, bytes(child)))
-        if len(fields) > limits.FIELDS_PER_RECORD:
-            return []
-        if not below:
-            return fields
-        level = below
-    return []
+    containers: list[tuple[str, Raw]] = [("", Raw(data.strip(b" \t\r\n")))]
+    while containers:
+        for pointer, child in _children(*containers.pop()):
+            if memoryview(child)[0] in (_OPEN_OBJECT, _OPEN_ARRAY):
+                containers.append((pointer, child))
+            else:
+                fields.append((pointer, bytes(child)))
+    return fields
 
 
 def _children(prefix: str, raw: Raw) -> list[tuple[str, Raw]]:

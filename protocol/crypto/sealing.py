@@ -215,7 +215,7 @@ class Opener:
                 raise SealBroken("the sealed record has a version that this program does not know")
             self._started = True
             inner = inner[1:]
-        while inner or not self._inflate.eof:
+        while inner:
             if self._inflate.eof:
                 self._padding_bytes += len(inner)
                 if inner.strip(b"\0"):
@@ -231,8 +231,6 @@ class Opener:
             if plain:
                 yield plain
             inner = self._inflate.unused_data if self._inflate.eof else self._inflate.unconsumed_tail
-            if not inner and len(plain) < CHUNK_BYTES:
-                return  # a full piece may leave more output behind in zlib, so only then ask again
 
 
 def secretbox_seal(key: bytes, nonce: bytes, plain: bytes, aad: bytes = b"") -> bytes:

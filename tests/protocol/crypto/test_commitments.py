@@ -14,6 +14,8 @@ from protocol.codec.canonical import decode, encode
 from protocol.crypto import commitments
 from protocol.crypto.commitments import LeafProof, Opening
 from protocol.crypto.fields import json_fields
+from protocol.crypto.hashing import Domain, digest
+from protocol.crypto.merkle import merkle_path, merkle_root
 from protocol.errors import BadProof, CommitmentMismatch, DecodeError
 
 OPENING = Opening(bytes(range(64)), bytes(range(100, 132)))
@@ -75,6 +77,19 @@ def test_a_leaf_of_one_kind_does_not_pass_for_another() -> None:
         commitments.check_field(COMMITMENT, "", RECORD, whole)
     with pytest.raises(CommitmentMismatch):
         commitments.check_bytes(COMMITMENT, b'"A1"', one)
+
+
+def test_a_committer_cannot_bind_two_records_at_once() -> None:
+    """One at leaf 0 and another in a field's place would let it show either."""
+    leaves = [digest(Domain.COMMITTED_BYTES, bytes(32), b"record %d" % i) for i in range(16)]
+    commitment = digest(Domain.COMMITMENT, bytes(64), merkle_root(leaves))
+    for place in range(16):
+        proof = LeafProof(bytes(64), bytes(32), place, 16, merkle_path(leaves, place))
+        if place == 0:
+            commitments.check_bytes(commitment, b"record 0", proof)
+        else:
+            with pytest.raises(CommitmentMismatch):
+                commitments.check_bytes(commitment, b"record %d" % place, proof)
 
 
 def test_every_flipped_byte_of_a_proof_is_noticed() -> None:
@@ -162,6 +177,26 @@ def test_garbage_has_no_fields_and_raises_nothing(data: bytes) -> None:
 def test_depth_without_end_is_no_recursion_error(opener: bytes) -> None:
     assert json_fields(b'{"a":' + opener * 100_000) == []
     assert json_fields(b'{"a":' + b"[" * 500_000 + b"]" * 500_000 + b"}") == []
+
+
+def _called_from_deep(depth: int, data: bytes) -> list[tuple[str, bytes]]:
+    return _called_from_deep(depth - 1, data) if depth else json_fields(data)
+
+
+@pytest.mark.parametrize("nested", [1, 63, 64, 65, 300, 900, 2_000])
+def test_fields_depend_on_the_bytes_alone_and_not_on_the_callers_stack(nested: int) -> None:
+    for data in (
+        b'{"a":' + b"[" * nested + b"1" + b"]" * nested + b',"b":2}',
+        b'{"b":' + b"[" * nested + b"1" + b"]" * nested + b',"b":2}',  # the deep one does not count, but is there
+    ):
+        assert bool(json_fields(data)) is (nested < limits.FIELD_DEPTH)
+        assert _called_from_deep(600, data) == json_fields(data)
+
+
+def test_brackets_in_strings_are_not_depth() -> None:
+    value = b'"' + b'[{\\"' * 500 + b'"'
+    assert json_fields(b'{"a":' + value + b"}") == [("/a", value)]
+    assert json_fields(b'{"a":"' + b'\\"' * 300_000) == []  # unfinished, and read in linear time
 
 
 def test_the_number_of_fields_is_bounded() -> None:

@@ -89,6 +89,14 @@ def test_an_inner_node_cannot_pass_for_a_leaf_of_a_shorter_list() -> None:
         merkle.merkle_check(merkle.merkle_root(leaves), inner, 0, 2, (right,))
 
 
+def test_bytes_cannot_move_between_a_leaf_and_its_sibling() -> None:
+    leaves = [digest(Domain.TRANSACTION_LEAF, bytes([i])) for i in range(2)]
+    joined = leaves[0] + leaves[1]
+    for cut in (31, 33):
+        with pytest.raises(BadProof):
+            merkle.merkle_check(merkle.merkle_root(leaves), joined[:cut], 0, 2, (joined[cut:],))
+
+
 def test_the_root_binds_order_and_number() -> None:
     a, b = bytes(32), bytes([1]) * 32
     roots = [merkle.merkle_root(leaves) for leaves in ([], [a], [b], [a, b], [b, a], [a, b, b], [a, b, b, b])]
