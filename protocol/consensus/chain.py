@@ -109,7 +109,10 @@ class Chain:
             if digest in self.certified:
                 self._certify(digest)
             self._shed(view)
-        candidate.view = max(candidate.view, view)
+        if view > candidate.view:
+            candidate.view = view
+            if candidate.standing is Standing.REFUSED:  # by the clock of then
+                candidate.standing = Standing.HELD
         return candidate
 
     def _certify(self, digest: bytes) -> None:

@@ -20,6 +20,7 @@ from protocol.consensus.repair import Repair
 from protocol.consensus.round import Round
 from protocol.consensus.timeouts import Timeouts
 from protocol.crypto.signing import Verifier, vote_message
+from protocol.types.block import Block
 from protocol.types.votes import FINALIZE, NOTARIZE, Certificate, ConsensusMessage, Proposal, Vote, VoteSubject
 
 Signer = Callable[[VoteSubject], Vote]
@@ -116,16 +117,22 @@ class Core:
 
     # --- signing -------------------------------------------------------------------------------------------------
 
-    def _sign(self, subject: VoteSubject, body: Proposal | None = None) -> Vote:
-        """Sign, record and count one vote. `body`: for a notarize, the proposal voted for, to be recorded with it."""
+    def _sign(self, subject: VoteSubject, proposal: Proposal | None = None, block: Block | None = None) -> Vote:
+        """Sign, record and count one vote. A notarize is recorded with the body that it is for, and after it, since a
+        torn write keeps a beginning: of another's `proposal`, or of one's own `block`."""
         held = self.round(subject.view)
         self._check_rules(subject, held)
         vote = self._signer(subject)
         _must(vote.subject == subject and vote.index == self.me, "the signer signed something else")
-        if body is not None:
-            self._record(body)
+        if block is not None:
+            held.proposal = Proposal(block, vote)
+            self._record(held.proposal)
+        else:
+            if proposal is not None:
+                self._record(proposal)
+            self._record(vote)
+        if subject.kind == NOTARIZE:
             self.chain.blocks[subject.block].durable = True
-        self._record(vote)
         held.signed(vote)
         self._changes += 1
         return vote

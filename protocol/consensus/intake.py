@@ -163,7 +163,8 @@ class Intake(Core):
         if fresh and (leading or digest in self.chain.certified):
             self.chain.hold(proposal.block, digest, subject.view)
             self._changes += 1
-        if leading and held.proposal is None:
+        if leading and held.proposal is None and digest in self.chain.blocks:
+            self.chain.hold(proposal.block, digest, subject.view)
             held.proposal = proposal
             self._changes += 1
 

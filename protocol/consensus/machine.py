@@ -220,9 +220,11 @@ class Machine(Intake):
         return self._pooled or held.status is not Status.OPEN or self.chain.unfinal() or held.votes.stirred(self.me)
 
     def _must_nullify(self, held: Round) -> bool:
-        """Rule 5."""
+        """Rule 5. Once f+1 nullified, too few are left to finalize anything of this view, so waiting serves nothing."""
         lead = self.leader(self.view)
         if held.status is Status.BARRED or (lead != self.me and held.votes.get(NULLIFY, lead) is not None):
+            return True
+        if len(held.votes.voters(NULLIFY)) > quorum.faults(self.n):
             return True
         if self._armed_ms is None:
             return False
@@ -279,23 +281,34 @@ class Machine(Intake):
     # --- leading -------------------------------------------------------------------------------------------------
 
     def _propose(self, held: Round) -> None:
-        """Rule 2: build on the highest valid notarized block, if there is something to propose or a need to."""
+        """Rules 2 and 9: build on the highest valid notarized block, if there is something to propose or a need to."""
         if self._building or self._armed_ms is None:
             return
         own = self._pooled and not self._nothing
         prodded = held.votes.stirred(self.me) and self.now_ms >= self._next_empty_ms
         overdue = self.chain.unfinal() and self.now_ms >= self._armed_ms + self._waits.lazy
+        if not (own or prodded or overdue):
+            return
         target = self.chain.extendable(self.view)
-        if target is None or not (own or prodded or overdue):
+        if target is None and not self._futile(held):
             return
         if prodded and not own:
             self._next_empty_ms = self.now_ms + self.config.timeout_cap_ms
+        if target is None or self._futile(held):
+            self._vote(quorum.nullify(self.config.chain, self.config.epoch, self.view))
+            return
         parent_view, parent = target
         depth = self.chain.height(parent) - self.chain.head.header.height
         limit = 0 if depth >= self.config.depth else self._waits.size_limit(self.config.block_bytes)
         self._building = True
         self._empty_allowed = prodded or overdue
         self._emit(Build(self.view, parent_view, parent, limit, self._empty_allowed))
+
+    def _futile(self, held: Round) -> bool:
+        """Whether so many nullified this view, or are silent, that nothing of it can become final any more."""
+        nullified = held.votes.voters(NULLIFY)
+        silent = [i for i in range(self.n) if i != self.me and i not in nullified and self.presence.silent(i)]
+        return bool(nullified) and self.n - len(nullified) - len(silent) < self.quorum
 
     _empty_allowed = False
 
@@ -314,12 +327,10 @@ class Machine(Intake):
             return
         digest = block_digest(event.block.header)
         candidate = self.chain.hold(event.block, digest, self.view)
-        candidate.standing, candidate.durable = Standing.VALID, True
+        candidate.standing = Standing.VALID
         subject = quorum.notarize(self.config.chain, self.config.epoch, self.view, event.parent_view, digest)
-        vote = self._sign(subject)
-        held.proposal = Proposal(event.block, vote)
-        self._record(held.proposal)
-        self._send(held.proposal)
+        vote = self._sign(subject, block=event.block)
+        self._send(Proposal(event.block, vote))
         self._certify(subject)
 
     # --- repair and timers ---------------------------------------------------------------------------------------

@@ -1,0 +1,418 @@
+"""A whole network in one thread on a virtual clock, everything drawn from one seed.
+
+Each node is the real machine with a small stand-in for its driver: a disk that loses what was not synced, a ledger
+whose only rule is that no transaction is contained twice, a pool, and a sync that copies final blocks. Signatures are
+keyed hashes, which nobody in here forges; `signatures="ed25519"` takes real ones.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from hashlib import blake2b
+from random import Random
+
+from protocol.codec.canonical import encode
+from protocol.consensus.effects import (
+    Behind,
+    Build,
+    Effect,
+    Equivocation,
+    Finalized,
+    Halted,
+    Persist,
+    Record,
+    Send,
+    SetTimer,
+    Validate,
+)
+from protocol.consensus.events import (
+    Built,
+    CaughtUp,
+    Event,
+    PeerUp,
+    Received,
+    Started,
+    TimerFired,
+    Validated,
+    Verdict,
+    WorkChanged,
+)
+from protocol.consensus.machine import Config, FinalHead, Machine
+from protocol.crypto.hashing import block_digest, transaction_digest
+from protocol.crypto.merkle import merkle_root
+from protocol.crypto.signing import SigningKey, verify, vote_message
+from protocol.types.block import BLOCK_VERSION, Block, Header
+from protocol.types.votes import Certificate, ConsensusMessage, Proposal, Vote, VoteSubject
+from tests.simulation.faults import Faults
+from tests.simulation.oracle import Oracle, Violation
+from tests.simulation.traitors import KINDS
+
+CHAIN = b"\x01" * 32
+DELTA_MS = 500
+CAP_MS = 8_000
+LIVE_MS = 240_000  # of simulated time after everything healed
+
+
+def genesis() -> Header:
+    return Header(BLOCK_VERSION, CHAIN, 0, 0, bytes(32), 0, 0, merkle_root([]), bytes(32))
+
+
+class Keys:
+    """Vote keys of all authorities; verification is remembered across the nodes of the process."""
+
+    def __init__(self, n: int, signatures: str) -> None:
+        self.seeds = [bytes([i + 1]) * 32 for i in range(n)]
+        self.real = [SigningKey(seed) for seed in self.seeds] if signatures == "ed25519" else None
+        self.public = tuple(key.public for key in self.real) if self.real else tuple(self.seeds)
+
+    def sign(self, subject: VoteSubject, index: int) -> Vote:
+        message = vote_message(subject)
+        if self.real:
+            return Vote(subject, index, self.real[index].sign(message))
+        return Vote(subject, index, blake2b(message, key=self.seeds[index]).digest())
+
+    def verify(self, public: bytes, message: bytes, signature: bytes) -> bool:
+        if self.real:
+            return verify(public, message, signature)
+        return blake2b(message, key=public).digest() == signature
+
+
+class Node:
+    """One authority: machine, disk, stand-in ledger and pool."""
+
+    def __init__(self, world: World, index: int, lie: str | None) -> None:
+        self.world = world
+        self.index = index
+        self.lie = lie
+        self.rng = Random(f"{world.seed}/{index}")
+        self.clock_ms = self.rng.randrange(1_000_000)
+        self.disk: list[Record] = []
+        self.unsynced: list[Record] = []
+        self.store: list[Block] = []
+        self.certificate: Certificate | None = None
+        self.outbox: set[bytes] = set()
+        self.up = False
+        self.life = 0
+        self.halted: str | None = None
+        self.found: list[Equivocation] = []
+        self.steps = 0
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self.up = True
+        self.life += 1
+        head = self.store[-1].header if self.store else genesis()
+        final = frozenset(raw for block in self.store for raw in block.transactions)
+        self.states = {block_digest(head): (head, final)}
+        self.pool = set(self.outbox)
+        self.told_work = False
+        config = Config(
+            CHAIN, 0, self.world.keys.public, tuple(range(self.world.n)), self.index, DELTA_MS, CAP_MS, 1 << 20, 8
+        )
+        self.machine = Machine(
+            config,
+            list(self.disk),
+            FinalHead(head, self.certificate),
+            self.world.keys.verify,
+            lambda subject: self.world.keys.sign(subject, self.index),
+        )
+        self.world.oracle.restarted(self.index, head.height)
+        self.step(Started())
+        for peer in self.world.nodes:
+            if peer.up and peer is not self and self.world.linked(self.index, peer.index):
+                self.step(PeerUp(peer.index))
+                peer.step(PeerUp(self.index))
+
+    def crash(self) -> None:
+        self.up = False
+        kept = self.rng.randint(0, len(self.unsynced))
+        self.disk += self.unsynced[:kept]
+        self.unsynced = []
+        self.world.after(self.rng.randint(50, 4_000), self.revive)
+
+    def revive(self) -> None:
+        if not self.up:
+            self.start()
+
+    def later(self, delay_ms: float, event: Event) -> None:
+        life = self.life
+        self.world.after(delay_ms, lambda: self.step(event) if self.life == life else None)
+
+    # --- steps ---------------------------------------------------------------------------------------------------
+
+    def step(self, event: Event) -> None:
+        if not self.up or self.halted:
+            return
+        self.steps += 1
+        effects = self.machine.step(event, self.clock_ms + int(self.world.now_ms))
+        self.unsynced += [e.record for e in effects if isinstance(e, Persist)]
+        if self.world.chance(self.rng, self.world.faults.crash):
+            self.crash()
+            return
+        if any(isinstance(e, Persist) and e.sync for e in effects):
+            self.disk += self.unsynced
+            self.unsynced = []
+        rest = [e for e in effects if not isinstance(e, Persist)]
+        half_way = self.world.chance(self.rng, self.world.faults.crash)
+        for effect in rest[: self.rng.randint(0, len(rest))] if half_way else rest:
+            self.carry_out(effect)
+        if half_way:
+            self.crash()
+            return
+        if self.world.chance(self.rng, self.world.faults.compaction):
+            self.disk, self.unsynced = self.machine.journal_snapshot(), []
+        self.tell_work()
+
+    def tell_work(self) -> None:
+        chain = self.machine.chain
+        flying = {raw for d in chain.certified if d in chain.blocks for raw in chain.blocks[d].block.transactions}
+        work = bool(self.pool - flying - self.states[chain.head_digest][1])
+        if work != self.told_work:
+            self.told_work = work
+            self.later(0, WorkChanged(work))
+
+    def carry_out(self, effect: Effect) -> None:
+        if isinstance(effect, Send):
+            self.send(effect)
+        elif isinstance(effect, Build):
+            self.later(self.rng.uniform(*self.world.faults.validation_ms), self.build(effect))
+        elif isinstance(effect, Validate):
+            self.later(self.rng.uniform(*self.world.faults.validation_ms), self.validate(effect))
+        elif isinstance(effect, Finalized):
+            self.apply(effect.blocks, effect.certificate)
+        elif isinstance(effect, SetTimer):
+            if effect.at_ms is not None:
+                delay = max(0, effect.at_ms - self.clock_ms - self.world.now_ms)
+                self.later(delay, TimerFired(effect.serial))
+        elif isinstance(effect, Behind):
+            self.sync(effect.sender)
+        elif isinstance(effect, Equivocation):
+            self.found.append(effect)
+        elif isinstance(effect, Halted):
+            self.halted = effect.reason
+
+    def send(self, effect: Send) -> None:
+        message = effect.message
+        vote = message.vote if isinstance(message, Proposal) else message
+        if isinstance(vote, Vote) and vote.index == self.index:
+            head = self.store[-1].header if self.store else genesis()
+            self.world.oracle.vote_left(vote, self.disk, self.certificate, block_digest(head))
+        peers = [n.index for n in self.world.nodes if n is not self] if effect.to is None else [effect.to]
+        out = [(peer, message) for peer in peers]
+        if self.lie is not None and self.world.faulty:
+            out = KINDS[self.lie](message, peers, lambda s: self.world.keys.sign(s, self.index), self.rng)
+        for peer, told in out:
+            self.world.transmit(self.index, peer, told)
+
+    # --- the stand-in ledger -------------------------------------------------------------------------------------
+
+    def build(self, effect: Build) -> Built:
+        parent, contained = self.states[effect.parent]
+        fresh = tuple(sorted(self.pool - contained)) if effect.size_limit else ()
+        if not fresh and not effect.allow_empty:
+            return Built(effect.view, effect.parent_view, None)
+        root = merkle_root([transaction_digest(raw) for raw in fresh])
+        header = Header(
+            BLOCK_VERSION, CHAIN, 0, parent.height + 1, effect.parent, self.index, parent.timestamp + 1, root, bytes(32)
+        )
+        self.states[block_digest(header)] = (header, contained | set(fresh))
+        return Built(effect.view, effect.parent_view, Block(header, fresh))
+
+    def validate(self, effect: Validate) -> Validated:
+        header = effect.block.header
+        parent, contained = self.states[header.parent]
+        raws = effect.block.transactions
+        if header.height != parent.height + 1:
+            raise Violation("asked for a verdict on a block of another height than its parent's plus one")
+        valid = len(set(raws)) == len(raws) and not contained & set(raws)
+        digest = block_digest(header)
+        if valid:
+            self.states[digest] = (header, contained | set(raws))
+        refused = not effect.certified and self.world.chance(self.rng, 0.03)
+        verdict = Verdict.REFUSED if refused else Verdict.VALID if valid else Verdict.INVALID
+        return Validated(effect.view, digest, verdict)
+
+    def apply(self, blocks: Iterable[Block], certificate: Certificate) -> None:
+        fresh = [b for b in blocks if b.header.height > len(self.store)]
+        if not fresh:
+            return
+        self.world.oracle.became_final(self.index, fresh, certificate)
+        self.world.final_log.append((self.world.now_ms, self.index, len(fresh)))
+        for block in fresh:
+            self.store.append(block)
+            _, contained = self.states.get(block.header.parent, (None, frozenset()))
+            self.states[block_digest(block.header)] = (block.header, contained | set(block.transactions))
+            self.pool -= set(block.transactions)
+            self.outbox -= set(block.transactions)
+        self.certificate = certificate
+
+    # --- sync ----------------------------------------------------------------------------------------------------
+
+    def sync(self, asked: int | None) -> None:
+        others = [n.index for n in self.world.nodes if n is not self]
+        peer = asked if asked is not None and asked != self.index and self.rng.random() < 0.5 else None
+        peer = self.rng.choice(others) if peer is None else peer
+        first, life = len(self.store) + 1, self.life
+
+        def answer() -> None:
+            other = self.world.nodes[peer]
+            if other.up and len(other.store) >= first and other.certificate is not None:
+                blocks, certificate = list(other.store[first - 1 :]), other.certificate
+                self.world.deliver(peer, self.index, lambda: arrive(blocks, certificate))
+
+        def arrive(blocks: list[Block], certificate: Certificate) -> None:
+            if self.up and self.life == life and blocks[-1].header.height > len(self.store):
+                self.apply(blocks, certificate)
+                self.step(CaughtUp(blocks[-1], certificate))
+
+        self.world.deliver(self.index, peer, answer)
+
+    def gain(self, raw: bytes) -> None:
+        if self.up and all(raw not in block.transactions for block in self.store):
+            self.pool.add(raw)
+            self.tell_work()
+
+
+class World:
+    """One history: nodes, links, clients and the virtual clock."""
+
+    def __init__(self, seed: int, faults: Faults | None = None, signatures: str = "hashes") -> None:
+        self.seed = seed
+        self.rng = Random(seed)
+        self.faults = faults or Faults.draw(self.rng, tuple(KINDS))
+        self.n = self.faults.authorities
+        self.keys = Keys(self.n, signatures)
+        self.now_ms = 0.0
+        self.queue: list[tuple[float, int, Callable[[], object]]] = []
+        self.serial = 0
+        self.faulty = True
+        self.sides: list[int] = [0] * self.n
+        self.deaf: set[tuple[int, int]] = set()
+        self.trace = blake2b(digest_size=16)
+        traitors = dict(
+            zip(self.rng.sample(range(self.n), len(self.faults.traitors)), self.faults.traitors, strict=True)
+        )
+        self.oracle = Oracle(self.keys.public, set(range(self.n)) - set(traitors), self.keys.verify)
+        self.nodes = [Node(self, index, traitors.get(index)) for index in range(self.n)]
+        self.honest = [node for node in self.nodes if node.lie is None]
+        self.submitted: list[bytes] = []
+        self.submit_log: list[float] = []
+        self.final_log: list[tuple[float, int, int]] = []
+        self.sent_log: list[float] = []
+        self.asleep: set[int] = set()
+
+    # --- clock and links -----------------------------------------------------------------------------------------
+
+    def chance(self, rng: Random, probability: float) -> bool:
+        return self.faulty and probability > 0 and rng.random() < probability
+
+    def after(self, delay_ms: float, act: Callable[[], object]) -> None:
+        self.serial += 1
+        heapq.heappush(self.queue, (self.now_ms + delay_ms, self.serial, act))
+
+    def linked(self, a: int, b: int) -> bool:
+        return self.sides[a] == self.sides[b] and (a, b) not in self.deaf
+
+    def transmit(self, sender: int, to: int, message: ConsensusMessage) -> None:
+        self.sent_log.append(self.now_ms)
+        self.trace.update(b"%d>%d@%d" % (sender, to, int(self.now_ms * 1000)) + encode(message)[:80])
+        life = self.nodes[to].life
+        receiver = self.nodes[to]
+
+        def arrive() -> None:
+            if receiver.life == life:
+                receiver.step(Received(sender, message))
+
+        self.deliver(sender, to, arrive)
+
+    def deliver(self, sender: int, to: int, act: Callable[[], object]) -> None:
+        copies = 2 if self.chance(self.rng, self.faults.duplication) else 1
+        for _ in range(copies):
+            if not self.linked(sender, to) or self.chance(self.rng, self.faults.loss):
+                continue
+            delay = self.rng.uniform(*self.faults.delay_ms)
+            self.after(delay * (10 if self.chance(self.rng, self.faults.straggler) else 1), act)
+
+    # --- a history -----------------------------------------------------------------------------------------------
+
+    def submit(self, node: Node, raw: bytes) -> None:
+        """A client's transaction: durable at one node, and in the pools of whom gossip reaches."""
+        if not node.up:
+            self.after(500, lambda: self.submit(node, raw))
+            return
+        node.outbox.add(raw)
+        self.submitted.append(raw)
+        self.submit_log.append(self.now_ms)
+        node.gain(raw)
+        for other in self.nodes:
+            if other is not node and self.rng.random() < self.faults.gossip:
+                self.deliver(node.index, other.index, lambda other=other: other.gain(raw))
+
+    def move_partition(self) -> None:
+        if not self.faulty:
+            return
+        whole = self.rng.random() < 0.3
+        self.sides = [0 if whole else self.rng.randrange(2) for _ in range(self.n)]
+        pairs = [(a, b) for a in range(self.n) for b in range(self.n) if a != b]
+        self.deaf = set() if self.rng.random() < 0.7 else {pair for pair in pairs if self.rng.random() < 0.1}
+        self.after(self.rng.randint(500, 5_000), self.move_partition)
+
+    def heal(self) -> None:
+        """Everything works from now on; a traitor either dies or becomes honest."""
+        self.faulty = False
+        self.sides, self.deaf, self.asleep = [0] * self.n, set(), set()
+        for node in self.nodes:
+            if node.lie is not None and self.rng.random() < 0.5:
+                node.halted = "dead"
+            elif not node.up:
+                node.start()
+        for a in self.nodes:
+            for b in self.nodes:
+                if a is not b and a.up and b.up and not b.halted:
+                    a.step(PeerUp(b.index))
+
+    def run(self) -> None:
+        """Faults, then healing, then until nothing is left to do: raises `Violation` if a promise breaks."""
+        awake = [node for node in self.nodes if node.index not in self.asleep]
+        for node in awake:
+            node.start()
+        for number in range(self.faults.transactions):
+            node, raw = self.rng.choice([node for node in awake if node.lie is None]), b"transaction %d" % number
+            self.after(self.rng.uniform(0, self.faults.faulty_ms), lambda node=node, raw=raw: self.submit(node, raw))
+        if self.faults.partitions:
+            self.after(self.rng.randint(0, 3_000), self.move_partition)
+        self.after(self.faults.faulty_ms, self.heal)
+        while self.queue:
+            at_ms, _, act = heapq.heappop(self.queue)
+            if at_ms > self.faults.faulty_ms + LIVE_MS:
+                raise Violation(f"not quiet {LIVE_MS} ms after healing: {self.describe()}")
+            self.now_ms = at_ms
+            act()
+        self.check_end()
+
+    def check_end(self) -> None:
+        """Liveness: all that was submitted is final on every honest node, once, and nobody voted itself out."""
+        for node in self.honest:
+            if node.halted:
+                raise Violation(f"node {node.index} halted: {node.halted}")
+            contained = [raw for block in node.store for raw in block.transactions]
+            if len(set(contained)) != len(contained):
+                raise Violation(f"node {node.index} executed a transaction twice")
+            lost = set(self.submitted) - set(contained)
+            if lost or len(self.submitted) != self.faults.transactions:
+                raise Violation(f"node {node.index} lacks {sorted(lost)}: {self.describe()}")
+        for node in self.honest:
+            for found in node.found:
+                if found.index in self.oracle.honest:
+                    raise Violation(f"honest {found.index} was accused: {found}")
+
+    def describe(self) -> str:
+        states = [
+            f"{n.index}: {'up' if n.up else 'down'} {n.halted or ''} view {n.machine.view}"
+            f" {n.machine.round(n.machine.view).status.value} final {n.machine.chain.final_view}"
+            f"/{n.machine.chain.head.view} height {len(n.store)} pool {len(n.pool)} {n.lie or ''}"
+            for n in self.nodes
+        ]
+        return f"seed {self.seed} {self.faults}\n  " + "\n  ".join(states)
