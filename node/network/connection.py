@@ -19,6 +19,7 @@ from msgspec import Struct
 from node.network.frames import Kind, Unframer, frame, frames
 from node.network.interface import Channel, PeerGone, Refuse, RequestRefused, RequestTimedOut
 from node.network.messages import (
+    CODE_CHARACTERS,
     OLDEST_VERSION,
     PAYLOAD_BYTES,
     VERSION,
@@ -331,7 +332,8 @@ class Connection(asyncio.Protocol):
                 raise ValueError(f"{request.method}: an answer carries at most {PAYLOAD_BYTES} bytes")
             response = Response(request.number, "", payload)
         except Refuse as refusal:
-            response = Response(request.number, refusal.refusal, str(refusal).encode())
+            code = refusal.refusal[:CODE_CHARACTERS] or "refused"  # empty would mean an answer
+            response = Response(request.number, code, str(refusal).encode())
         except DecodeError as error:
             self.violate(f"{request.method}: {error}")
         finally:

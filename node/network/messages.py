@@ -20,6 +20,7 @@ VERSION = 1
 OLDEST_VERSION = 1
 
 SENTENCE_CHARACTERS = 300
+CODE_CHARACTERS = 40
 
 
 class Hello(Wire, frozen=True):
@@ -37,7 +38,7 @@ class Hello(Wire, frozen=True):
 class Goodbye(Wire, frozen=True):
     """Why the sender ends the connection: a stable code and a sentence for people."""
 
-    code: Annotated[str, Meta(max_length=40)]
+    code: Annotated[str, Meta(max_length=CODE_CHARACTERS)]
     sentence: Annotated[str, Meta(max_length=SENTENCE_CHARACTERS)]
 
 
@@ -45,7 +46,7 @@ class Request(Wire, frozen=True):
     """`number` counts up within a connection and direction; the answer repeats it."""
 
     number: Number
-    method: Annotated[str, Meta(min_length=1, max_length=40)]
+    method: Annotated[str, Meta(min_length=1, max_length=CODE_CHARACTERS)]
     payload: bytes
 
 
@@ -53,7 +54,7 @@ class Response(Wire, frozen=True):
     """The answer. `refusal` is empty, or a stable code, and then `payload` is a sentence in UTF-8."""
 
     number: Number
-    refusal: Annotated[str, Meta(max_length=40)]
+    refusal: Annotated[str, Meta(max_length=CODE_CHARACTERS)]
     payload: bytes
 
 

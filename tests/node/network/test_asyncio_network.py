@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from node.network.interface import (
     Member,
     PeerGone,
     PeerState,
+    Refuse,
     RequestRefused,
     RequestTimedOut,
 )
@@ -63,11 +65,23 @@ async def test_the_longest_message_arrives_and_votes_overtake_it(net: Net) -> No
 
 
 async def test_a_request_is_answered_or_refused_by_name(net: Net) -> None:
-    one, _ = await net.mesh(2)
+    one, two = await net.mesh(2)
     assert await one.network.request(1, Channel.SYNC, "blocks", b"1", 5.0) == b"blocks1"
     with pytest.raises(RequestRefused, match="no such block") as refused:
         await one.network.request(1, Channel.SYNC, "refuse", b"", 5.0)
     assert refused.value.refusal == "not-here"
+    for code, arrives in (("", "refused"), ("x" * 99, "x" * 40)):
+        two.handler.answer = refuse_with(code)
+        with pytest.raises(RequestRefused) as refused:
+            await one.network.request(1, Channel.SYNC, "blocks", b"", 5.0)
+        assert refused.value.refusal == arrives
+
+
+def refuse_with(code: str) -> Callable[[int, str, bytes], Awaitable[bytes]]:
+    async def answer(peer: int, method: str, payload: bytes) -> bytes:
+        raise Refuse(code, "not now")
+
+    return answer
 
 
 async def test_more_requests_than_may_be_outstanding_wait_for_their_turn(net: Net) -> None:
@@ -136,15 +150,20 @@ async def test_requests_of_a_peer_that_goes_away_fail_at_once(net: Net) -> None:
 
     two.handler.answer = never
     request = asyncio.create_task(one.network.request(1, Channel.SYNC, "blocks", b"", 60.0))
-    await asked.wait()
+    await soon(asked)
     await two.network.stop()
     with pytest.raises(PeerGone, match="the node is stopping"):
         await request
-    await stopped.wait()
+    await soon(stopped)
     with pytest.raises(PeerGone, match="not connected"):
         await one.network.request(1, Channel.SYNC, "blocks", b"", 60.0)
     assert not one.network.send(1, Channel.VOTES, b"vote")
     assert one.handler.downs == [(1, "the peer ended the connection: the node is stopping (stopping)")]
+
+
+async def soon(event: asyncio.Event) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        await event.wait()
 
 
 async def test_a_peer_that_comes_back_is_connected_again(net: Net) -> None:
