@@ -60,16 +60,21 @@ def _all(connection: sqlite3.Connection, progress: Progress, verifier: Verifier)
     problems += _guarded("state", _state(connection, progress))
     problems += _guarded("events", check_charts(connection, progress))
     problems += _guarded("records", check_records(connection, progress))
-    problems += _guarded("outbox", check_outbox(connection))
+    problems += _guarded("outbox", check_outbox(connection, verifier))
     return problems
 
 
 def _guarded(what: str, problems: Iterator[Problem]) -> Iterator[Problem]:
-    """A check that SQLite itself cannot carry through has found a problem; the other checks go on."""
+    """A check that cannot be carried through has found a problem; the other checks go on.
+
+    A changed byte may change a value's type, which SQLite's own check names (tables are STRICT) and ours trip over.
+    """
     try:
         yield from problems
-    except (sqlite3.Error, UnicodeDecodeError) as error:
+    except sqlite3.Error as error:
         yield Problem(f"ledger.db, {what}", f"SQLite cannot read on: {error}")
+    except (TypeError, ValueError, AttributeError):
+        yield Problem(f"ledger.db, {what}", "a value is not of its column's type")
 
 
 def _file(connection: sqlite3.Connection) -> Iterator[Problem]:
@@ -87,64 +92,62 @@ def _blocks(connection: sqlite3.Connection, progress: Progress, verifier: Verifi
         yield Problem("ledger.db, meta", "there is no genesis")
         return
     try:
-        genesis = decode(Genesis, rows[0][0])
-        parent = genesis_header(genesis)
+        check = _BlockCheck(decode(Genesis, rows[0][0]), verifier)
     except ChartledgerError as error:
         yield Problem("ledger.db, meta genesis", str(error))
         return
-    check = _BlockCheck(genesis, verifier)
-    expected, certified = 0, True
-    query = "SELECT height, header, transactions, certificate, nullifications FROM block ORDER BY height"
-    for stored in (StoredBlock(*row) for row in connection.execute(query)):
-        height = stored.height
-        at = f"ledger.db, block {height}"
-        if height != expected:
-            yield Problem(at, f"blocks {expected} to {height - 1} are missing")
+    above, count = None, 0
+    for row in connection.execute(
+        "SELECT height, header, transactions, certificate, nullifications FROM block ORDER BY height DESC"
+    ):
+        stored = StoredBlock(*row)
+        if above is None and stored.certificate_raw is None and stored.height > 0:
+            yield Problem(f"ledger.db, block {stored.height}", "the last block has no certificate")
+        if above is not None and stored.height != above - 1:
+            yield Problem(f"ledger.db, block {above}", f"blocks {stored.height + 1} to {above - 1} are missing")
+            check.child = None
         try:
-            header = check.block(parent, stored)
+            check.block(stored)
         except ChartledgerError as error:
-            yield Problem(at, str(error))
-        else:
-            parent = header
-        expected, certified = height + 1, stored.certificate_raw is not None or height == 0
-        progress("blocks", expected)
-    if expected == 0:
-        yield Problem("ledger.db, block 0", "there is no block")
-    if not certified:
-        yield Problem(f"ledger.db, block {expected - 1}", "the last block has no certificate")
+            yield Problem(f"ledger.db, block {stored.height}", str(error))
+        above, count = stored.height, count + 1
+        progress("blocks", count)
+    if above != 0:
+        yield Problem("ledger.db, block 0", "it is missing")
     for (mark,) in connection.execute("SELECT value FROM meta WHERE name = 'journal mark'"):
         if len(mark) != MARK_BYTES or not mark.startswith(check.chain):
             yield Problem("ledger.db, meta journal mark", "it is not one of this chain")
 
 
 class _BlockCheck:
-    """The rules by which one stored block follows from its parent."""
+    """Whether stored blocks are what became final, from the last one down: what stands above vouches for each."""
 
     def __init__(self, genesis: Genesis, verifier: Verifier) -> None:
         self.chain = chain_id(genesis)
+        self.child: Header | None = None  # the header above, if it is sound
         self._first = genesis_header(genesis)
         self._vote_keys = [member.vote_key for member in authority_set(genesis).members]
         self._verifier = verifier
 
-    def block(self, parent: Header, stored: StoredBlock) -> Header:
-        """The header, if all is well. Raises a `ChartledgerError` that says what is not."""
+    def block(self, stored: StoredBlock) -> None:
+        """Raise a `ChartledgerError` that says what is wrong with this block."""
+        child, self.child = self.child, None
         header, block = stored.header, stored.block
-        certificate, nullifications = stored.certificate, stored.nullifications
-        if stored.height == 0:
-            if header != self._first or block.transactions or certificate is not None or nullifications:
-                raise Fault("it is not the block that the genesis makes")
-            return header
+        if child is not None and child.parent != block_digest(header):
+            raise Fault(f"its header is not the one that block {child.height} builds on")
         if header.height != stored.height or header.chain != self.chain:
             raise Fault("its header is of another height or chain")
-        if header.parent != block_digest(parent):
-            raise Fault("its parent is not the block stored before it: one of the two headers was changed")
+        certificate = stored.certificate
+        if stored.height == 0:
+            if header != self._first or block.transactions or certificate is not None or stored.nullifications:
+                raise Fault("it is not the block that the genesis makes")
+        elif certificate is not None:
+            self._certificate(certificate, FINALIZE, block_digest(header), header.epoch)
+        self.child = header
         if transactions_root(block.transactions) != header.transactions_root:
             raise Fault("its transactions are not those that its header commits to")
-        if certificate is not None:
-            self._certificate(certificate, FINALIZE, block_digest(header), header.epoch)
-        for one in nullifications:
+        for one in stored.nullifications:
             self._certificate(one, NULLIFY, ZERO_DIGEST, header.epoch)
-        return header
 
     def _certificate(self, certificate: Certificate, kind: int, block: bytes, epoch: int) -> None:
         if certificate.subject.kind != kind or certificate.subject.block != block:

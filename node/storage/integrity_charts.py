@@ -16,13 +16,15 @@ from node.storage.schema import place, unplace
 from protocol import limits
 from protocol.codec.canonical import decode
 from protocol.crypto.hashing import transaction_id
+from protocol.crypto.signing import Verifier, transaction_message
 from protocol.errors import ChartledgerError
 from protocol.ledger import history, keys
 from protocol.ledger.events import Event, RecordAppended, event_digest
 from protocol.ledger.leaves import Chart
 from protocol.types.block import Header
+from protocol.types.institutions import Institution
 from protocol.types.operations import AppendRecords
-from protocol.types.transaction import Transaction
+from protocol.types.transaction import Transaction, TransactionBody
 
 Progress = Callable[[str, int], None]
 """Told what is being checked, in a word, and how much of it is done. Called from another thread."""
@@ -156,7 +158,7 @@ def check_records(connection: sqlite3.Connection, progress: Progress) -> Iterato
         if not known:
             yield Problem(where, "the ledger has no such event")
         progress("records", count)
-    rows = connection.execute("SELECT value FROM meta WHERE name = 'records'").fetchall()
+    rows = connection.execute("SELECT value FROM tally WHERE name = 'records'").fetchall()
     total = rows[0][0] if rows else 0
     if total != count:
         yield Problem("ledger.db, records", f"{count} are stored, and {total} should be")
@@ -167,14 +169,26 @@ def check_records(connection: sqlite3.Connection, progress: Progress) -> Iterato
             yield Problem(f"ledger.db, secret of chart {chart}", "the ledger has no such chart")
 
 
-def check_outbox(connection: sqlite3.Connection) -> Iterator[Problem]:
+def check_outbox(connection: sqlite3.Connection, verifier: Verifier) -> Iterator[Problem]:
     query = "SELECT position, id, institution, key, number, valid_until, raw FROM outbox"
     for position, identity, institution, key, number, valid_until, raw in connection.execute(query):
         try:
-            body = decode(Transaction, raw).body
+            transaction = decode(Transaction, raw)
+            body = transaction.body
             if transaction_id(body) != identity:
                 raise Fault("the transaction is not the one of its id")
+            if not verifier(_operation_key(connection, body), transaction_message(body), transaction.signature):
+                raise Fault("its signature is not the institution's")
             if (body.institution, body.key, body.number, body.valid_until) != (institution, key, number, valid_until):
                 raise Fault("its columns are not those of its transaction")
         except ChartledgerError as error:
             yield Problem(f"ledger.db, outbox row {position}", str(error))
+
+
+def _operation_key(connection: sqlite3.Connection, body: TransactionBody) -> bytes:
+    query = "SELECT value FROM leaf WHERE key = ?"
+    rows = connection.execute(query, (keys.institution(body.institution),)).fetchall()
+    known = decode(Institution, rows[0][0]).operation_keys if rows else ()
+    if body.key >= len(known):
+        raise Fault("its key is not one of the institution's")
+    return known[body.key]

@@ -102,8 +102,8 @@ class LedgerStore:
     async def commit(self, blocks: Sequence[CommittedBlock], journal_mark: bytes | None = None) -> None:
         """Store final blocks, oldest first, that follow the head, in one transaction; durable when this returns.
 
-        `journal_mark` is `Journal.mark()` as of a sync that is done. Raises `OutOfOrder` or `StorageFailed`, and then
-        nothing was stored.
+        The last of them carries the certificate. `journal_mark` is `Journal.mark()`. Raises `OutOfOrder` or
+        `StorageFailed`, and then nothing was stored.
         """
         await self.database.write(partial(_commit, blocks=blocks, journal_mark=journal_mark))
 
@@ -166,6 +166,8 @@ def _commit(connection: sqlite3.Connection, blocks: Sequence[CommittedBlock], jo
     for offset, block in enumerate(blocks, start=1):
         if block.header.height != head + offset:
             raise OutOfOrder(f"height {block.header.height} does not follow height {head + offset - 1}")
+    if blocks and blocks[-1].certificate is None:
+        raise OutOfOrder(f"height {blocks[-1].header.height} has no certificate, and nothing after it has one")
     _store(connection, blocks)
     if journal_mark is not None:
         _set_meta(connection, _JOURNAL_MARK, journal_mark)

@@ -132,7 +132,7 @@ def promote(connection: sqlite3.Connection, settled: Iterable[Settled]) -> None:
     connection.executemany("INSERT OR REPLACE INTO chart_secret VALUES (?, ?, ?)", secrets)
     if records:
         total = _count(connection) + len(records)
-        connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_COUNT, total))
+        connection.execute("INSERT OR REPLACE INTO tally VALUES (?, ?)", (_COUNT, total))
     delete_staged(connection, done)
 
 
@@ -195,5 +195,5 @@ def _list(connection: sqlite3.Connection, chart: int, first: int, count: int) ->
 
 
 def _count(connection: sqlite3.Connection) -> int:
-    rows = connection.execute("SELECT value FROM meta WHERE name = ?", (_COUNT,)).fetchall()
+    rows = connection.execute("SELECT value FROM tally WHERE name = ?", (_COUNT,)).fetchall()
     return rows[0][0] if rows else 0

@@ -10,6 +10,8 @@ How the tables are laid out, and why:
 - What is looked up by a digest (a transaction's id, a blob's) is indexed by the first 8 bytes of that digest as an
   integer, its `prefix`; the row holds the whole digest, which is compared. Such an index grows with the own
   transactions of the last day and the own blobs, never with the ledger.
+- Tables are STRICT: SQLite's own check then finds a changed type, and no query meets a value that it cannot handle.
+- `tally` holds running totals of what would take a pass over a large table to count.
 """
 
 from __future__ import annotations
@@ -28,48 +30,51 @@ EVENT_BITS: Final = 24
 CHARTS: Final = 1 << (63 - EVENT_BITS)
 
 _LEDGER_1: Migration = (
-    "CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID, STRICT",
+    "CREATE TABLE tally (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID, STRICT",
     # transactions stand last: a header is read without touching the pages of a long block
     """CREATE TABLE block (
         height INTEGER PRIMARY KEY, header BLOB NOT NULL, certificate BLOB, nullifications BLOB,
-        transactions BLOB NOT NULL)""",
-    "CREATE TABLE event (place INTEGER PRIMARY KEY, raw BLOB NOT NULL)",
-    "CREATE TABLE leaf (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE node (path BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
+        transactions BLOB NOT NULL) STRICT""",
+    "CREATE TABLE event (place INTEGER PRIMARY KEY, raw BLOB NOT NULL) STRICT",
+    "CREATE TABLE leaf (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID, STRICT",
+    "CREATE TABLE node (path BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID, STRICT",
     # projection of the events numbered 0: which charts an institution keeps
-    "CREATE TABLE custody (custodian INTEGER, chart INTEGER, PRIMARY KEY (custodian, chart)) WITHOUT ROWID",
+    "CREATE TABLE custody (custodian INTEGER, chart INTEGER, PRIMARY KEY (custodian, chart)) WITHOUT ROWID, STRICT",
     # own transactions until final, and what became of them
     """CREATE TABLE outbox (
         position INTEGER PRIMARY KEY, prefix INTEGER NOT NULL, id BLOB NOT NULL, institution INTEGER NOT NULL,
         key INTEGER NOT NULL, number INTEGER NOT NULL, valid_until INTEGER NOT NULL, raw BLOB NOT NULL,
-        UNIQUE (institution, key, number))""",
+        UNIQUE (institution, key, number)) STRICT""",
     "CREATE INDEX outbox_prefix ON outbox (prefix)",
     """CREATE TABLE receipt (
         position INTEGER PRIMARY KEY, prefix INTEGER NOT NULL, id BLOB NOT NULL, height INTEGER NOT NULL,
-        timestamp INTEGER NOT NULL, valid_until INTEGER NOT NULL, receipt BLOB NOT NULL)""",
+        timestamp INTEGER NOT NULL, valid_until INTEGER NOT NULL, receipt BLOB NOT NULL) STRICT""",
     "CREATE INDEX receipt_prefix ON receipt (prefix)",
     """CREATE TABLE number_mark (
-        institution INTEGER, key INTEGER, next INTEGER NOT NULL, PRIMARY KEY (institution, key)) WITHOUT ROWID""",
+        institution INTEGER, key INTEGER, next INTEGER NOT NULL, PRIMARY KEY (institution, key))
+        WITHOUT ROWID, STRICT""",
     """CREATE TABLE idempotency (
         key BLOB PRIMARY KEY, request BLOB NOT NULL, expires_at INTEGER NOT NULL, status INTEGER, body BLOB NOT NULL)
-        WITHOUT ROWID""",
+        WITHOUT ROWID, STRICT""",
     # the custodian's side; `mark` is a checksum, since no digest on the ledger covers these bytes
     """CREATE TABLE staged (
         position INTEGER PRIMARY KEY, prefix INTEGER NOT NULL, id BLOB NOT NULL, operation INTEGER NOT NULL,
         entry INTEGER NOT NULL, blob_id BLOB, blob_bytes INTEGER NOT NULL, sealed BLOB NOT NULL,
-        owner_envelope BLOB NOT NULL)""",
+        owner_envelope BLOB NOT NULL) STRICT""",
     "CREATE INDEX staged_prefix ON staged (prefix)",
     """CREATE TABLE record (
         place INTEGER PRIMARY KEY, mark BLOB NOT NULL, blob_id BLOB NOT NULL, blob_bytes INTEGER NOT NULL,
-        sealed BLOB NOT NULL, owner_envelope BLOB NOT NULL)""",
-    "CREATE TABLE chart_secret (chart INTEGER PRIMARY KEY, mark BLOB NOT NULL, sealed BLOB NOT NULL)",
+        sealed BLOB NOT NULL, owner_envelope BLOB NOT NULL) STRICT""",
+    "CREATE TABLE chart_secret (chart INTEGER PRIMARY KEY, mark BLOB NOT NULL, sealed BLOB NOT NULL) STRICT",
 )
 
 _BLOBS_1: Migration = (
-    "CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE tally (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID, STRICT",
     # data is NULL for a blob that lies in the object store
     """CREATE TABLE blob (
-        position INTEGER PRIMARY KEY, prefix INTEGER NOT NULL, id BLOB NOT NULL, bytes INTEGER NOT NULL, data BLOB)""",
+        position INTEGER PRIMARY KEY, prefix INTEGER NOT NULL, id BLOB NOT NULL, bytes INTEGER NOT NULL, data BLOB)
+        STRICT""",
     "CREATE INDEX blob_prefix ON blob (prefix)",
 )
 
