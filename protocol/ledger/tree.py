@@ -20,15 +20,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
 from protocol.codec.canonical import encode
 from protocol.crypto.hashing import DIGEST_BYTES, Domain, digest
 from protocol.errors import BadProof, ChartledgerError
 
-Slots = list[bytes | None]
+Slots = list[Annotated[bytes, Meta(min_length=DIGEST_BYTES + 1)] | None]
 _Items = list[tuple[bytes, bytes]]  # (path of a whole key, digest of its leaf), ascending
 
 _NODE: Final = 0
@@ -38,7 +39,7 @@ _LEAF_BYTE: Final = bytes([_LEAF])
 _SKIP: Final = DIGEST_BYTES + 1  # where a child's digits begin
 _SLOT: Final = {digit: slot for slot, digit in enumerate(b"0123456789abcdef")}
 _DIGIT: Final = b"0123456789abcdef"
-_decoder: Final = msgspec.msgpack.Decoder(Slots)
+_decoder: Final = msgspec.msgpack.Decoder(Annotated[Slots, Meta(min_length=16, max_length=16)])
 _node_state: Final = blake2b(digest_size=DIGEST_BYTES, person=Domain.STATE_NODE)
 _leaf_state: Final = blake2b(digest_size=DIGEST_BYTES, person=Domain.STATE_LEAF)
 
@@ -217,26 +218,29 @@ def _check_end(path: Sequence[bytes], number: int, *, absent: bool, value: bytes
 
 def _decode(raw: bytes) -> Slots:
     try:
-        slots = _decoder.decode(raw)
+        slots: Slots = _decoder.decode(raw)
     except msgspec.DecodeError:
-        raise BadProof("a node of the state tree does not decode") from None
-    if len(slots) != 16 or any(child is not None and len(child) < _SKIP for child in slots):
-        raise BadProof("a node of the state tree is malformed")
+        raise BadProof("a node of the state tree is malformed") from None
     return slots
 
 
 def _descend(path: bytes, slots: Slots, targets: list[bytes]) -> list[tuple[bytes, list[bytes]]]:
     """The nodes right below that some of the targets (whole paths, ascending) pass through, with those targets."""
     depth = len(path)
-    found: dict[bytes, list[bytes]] = {}
+    found: list[tuple[bytes, list[bytes]]] = []
+    last = b""
     for target in targets:
         child = slots[_SLOT[target[depth]]]
         if child is None or child[DIGEST_BYTES] == _LEAF:
             continue
         stands = target[: depth + 1] + child[_SKIP:]
-        if target.startswith(stands):
-            found.setdefault(stands, []).append(target)
-    return list(found.items())
+        if stands == last:  # ascending: those that share a node follow each other
+            if target.startswith(stands):
+                found[-1][1].append(target)
+        elif target.startswith(stands):
+            found.append((stands, [target]))
+            last = stands
+    return found
 
 
 def _shared(one: bytes, other: bytes, start: int) -> int:
