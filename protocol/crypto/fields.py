@@ -8,6 +8,7 @@ implementation finds the same ones. Relies on `msgspec.Raw`, which slices the so
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import msgspec
 from msgspec import Raw
@@ -16,7 +17,8 @@ from protocol import limits
 
 _object = msgspec.json.Decoder(dict[str, Raw])
 _array = msgspec.json.Decoder(list[Raw])
-_OPEN_OBJECT, _OPEN_ARRAY = b"{"[0], b"["[0]
+_OPENERS = b"{["
+_OPEN_ARRAY = b"["[0]
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)  # an unfinished one too: linear on any input
 _NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
 
@@ -45,7 +47,7 @@ def _depth(data: bytes) -> int:
     """How deep brackets nest outside strings; what is no JSON gets some number."""
     deepest = depth = 0
     for bracket in _STRING.sub(b"", data).translate(None, _NO_BRACKET):
-        depth += 1 if bracket in (_OPEN_OBJECT, _OPEN_ARRAY) else -1
+        depth += 1 if bracket in _OPENERS else -1
         deepest = max(deepest, depth)
     return deepest
 
@@ -53,22 +55,23 @@ def _depth(data: bytes) -> int:
 def _walk(data: bytes) -> list[tuple[str, bytes]]:
     """The leaves in no particular order."""
     fields: list[tuple[str, bytes]] = []
-    containers: list[tuple[str, Raw]] = [("", Raw(data.strip(b" \t\r\n")))]
+    containers: list[tuple[str, bytes]] = [("", data.strip(b" \t\r\n"))]
     while containers:
-        for pointer, child in _children(*containers.pop()):
-            if memoryview(child)[0] in (_OPEN_OBJECT, _OPEN_ARRAY):
-                containers.append((pointer, child))
-            else:
-                fields.append((pointer, bytes(child)))
+        prefix, source = containers.pop()
+        for name, raw in _children(source):
+            child = bytes(raw)
+            (containers if child[0] in _OPENERS else fields).append((f"{prefix}/{name}", child))
     return fields
 
 
-def _children(prefix: str, raw: Raw) -> list[tuple[str, Raw]]:
-    if memoryview(raw)[0] == _OPEN_ARRAY:
-        return [(f"{prefix}/{index}", child) for index, child in enumerate(_array.decode(raw))]
-    return [
-        (f"{prefix}/{name.replace('~', '~0').replace('/', '~1')}", child) for name, child in _object.decode(raw).items()
-    ]
+def _children(source: bytes) -> Iterable[tuple[str | int, Raw]]:
+    """What an object or array holds, each with its step of a pointer."""
+    if source[0] == _OPEN_ARRAY:
+        return enumerate(_array.decode(source))
+    members = _object.decode(source)
+    if b"/" in source or b"~" in source or b"\\" in source:  # only then may a name need escaping
+        return [(name.replace("~", "~0").replace("/", "~1"), child) for name, child in members.items()]
+    return members.items()
 
 
 def _by_pointer(field: tuple[str, bytes]) -> bytes:
