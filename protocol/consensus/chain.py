@@ -184,8 +184,8 @@ class Chain:
         return path[::-1]
 
     def unfinal(self) -> bool:
-        """Whether something is notarized and not final, or final and not here."""
-        return self.final_view > self.head.view or any(view > self.final_view for view in self.notarizations)
+        """Whether something is notarized above the newest final view."""
+        return any(view > self.final_view for view in self.notarizations)
 
     def gap_nullifications(self, view: int) -> tuple[Certificate, ...]:
         """The nullifications held of views below `view` and above the head."""
