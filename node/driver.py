@@ -48,7 +48,7 @@ from protocol.consensus.machine import Machine
 from protocol.crypto.hashing import block_digest
 from protocol.errors import InvalidBlock
 from protocol.types.block import Block
-from protocol.types.votes import NOTARIZE, Certificate, ConsensusMessage
+from protocol.types.votes import FINALIZE, NOTARIZE, Certificate, ConsensusMessage
 
 log = get_logger("consensus")
 
@@ -68,6 +68,8 @@ class JournalFile(Protocol):
         ...
 
     def append(self, records: Sequence[bytes]) -> None: ...
+
+    def mark(self) -> bytes: ...
 
     def rewrite(self, records: Sequence[bytes]) -> None: ...
 
@@ -98,18 +100,18 @@ class Driver:
         self,
         *,
         machine: Machine,
-        journal: JournalFile,
+        journal: JournalFile | None,
         network: Network,
         ledger: Ledger,
         institutions: Sequence[int],
         clock: Clock,
         fail: Callable[[BaseException], None],
         behind: Callable[[Behind], None],
+        may_compact: Callable[[], bool],
     ) -> None:
         self.machine = machine
         self.halted: str | None = None
         self.evidence: dict[int, Evidence] = {}
-        self.may_compact: Callable[[], bool] = lambda: True
         self._journal = journal
         self._network = network
         self._ledger = ledger
@@ -118,12 +120,13 @@ class Driver:
         self._clock = clock
         self._fail = fail
         self._behind = behind
+        self._may_compact = may_compact
         self._events: deque[Event] = deque()
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._has_work = False
-        self._journal_base = journal.size_bytes
+        self._journal_base = journal.size_bytes if journal else 0
         self._loop: asyncio.Task[None] | None = None
 
     # --- in ------------------------------------------------------------------------------------------------------
@@ -143,9 +146,10 @@ class Driver:
         if index is not None:
             self.post(PeerUp(index))
 
-    def set_work(self, has_work: bool) -> None:
-        """Tell the machine when there begins or ceases to be work."""
-        if has_work != self._has_work:
+    def set_work(self, has_work: bool, fresh: bool = False) -> None:
+        """Tell the machine when there begins or ceases to be work; `fresh`: something new waits, so that a leader
+        that had nothing to build tries again."""
+        if has_work != self._has_work or (has_work and fresh):
             self._has_work = has_work
             self.post(WorkChanged(has_work))
 
@@ -184,30 +188,39 @@ class Driver:
         await self._persist([effect for effect in effects if isinstance(effect, Persist)])
         for effect in effects:
             self._carry_out(effect)
-        if self._journal.size_bytes - self._journal_base > COMPACT_BYTES and self.may_compact():
-            records = [encode(record) for record in self.machine.journal_snapshot()]
-            await asyncio.get_running_loop().run_in_executor(None, self._journal.rewrite, records)
-            self._journal_base = self._journal.size_bytes
+        await self._compact()
+
+    async def _compact(self) -> None:
+        journal = self._journal
+        if journal is None or journal.size_bytes - self._journal_base < COMPACT_BYTES or not self._may_compact():
+            return
+        records = [encode(record) for record in self.machine.journal_snapshot()]
+        await asyncio.get_running_loop().run_in_executor(None, journal.rewrite, records)
+        self._journal_base = journal.size_bytes
 
     async def _persist(self, effects: Sequence[Persist]) -> None:
         if not effects:
             return
-        records = [encode(effect.record) for effect in effects]
-        if any(effect.sync for effect in effects):
-            await self._journal.write(records)
-        else:
-            self._journal.append(records)
+        if self._journal is not None:  # a follower signs nothing, so it forgets nothing
+            await self._write(self._journal, effects)
         for effect in effects:
             record = effect.record
             if isinstance(record, Certificate) and record.subject.kind == NOTARIZE:
                 self._ledger.notarized(record.subject.block)
+
+    async def _write(self, journal: JournalFile, effects: Sequence[Persist]) -> None:
+        records = [encode(effect.record) for effect in effects]
+        if any(effect.sync for effect in effects):
+            await journal.write(records)
+        else:
+            journal.append(records)
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
             case Persist():
                 pass  # done before
             case Send(None, message):
-                self._network.broadcast(Channel.VOTES, encode(message))
+                self._to_all(message)
             case Send(int(index), message):
                 self._network.send(self._institutions[index], Channel.VOTES, encode(message))
             case Build():
@@ -228,6 +241,12 @@ class Driver:
             case Halted(reason):
                 self.halted = reason
                 log.error("halted", reason=reason)
+
+    def _to_all(self, message: ConsensusMessage) -> None:
+        followers: frozenset[int] = frozenset()
+        if not (isinstance(message, Certificate) and message.subject.kind == FINALIZE):
+            followers = self._network.connected() - self._indexes.keys()
+        self._network.broadcast(Channel.VOTES, encode(message), exclude=followers)
 
     def _arm(self, at_ms: int | None, serial: int) -> None:
         if self._timer is not None:

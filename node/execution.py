@@ -66,7 +66,8 @@ class StateStore(Protocol):
 
 
 class Executed(Struct, frozen=True, eq=False):
-    """An executed block: `receipts`, `ids` and `slots` go with its transactions, in order."""
+    """An executed block: `receipts`, `ids` and `slots` go with its transactions, in order. `seen_ms`: monotonic, when
+    its execution began here."""
 
     digest: bytes
     block: Block
@@ -74,6 +75,7 @@ class Executed(Struct, frozen=True, eq=False):
     receipts: tuple[Receipt, ...]
     ids: tuple[bytes, ...]
     slots: dict[Slot, bytes]
+    seen_ms: int
 
     @property
     def header(self) -> Header:
@@ -121,6 +123,7 @@ class Executor:
 
         No block if nothing goes in and none is wanted empty. Raises `Obsolete`.
         """
+        seen_ms = self._clock.monotonic_ms()
         async with self._lock:
             parent, overlay = self._state_after(wanted.parent)
             skip = self._carried_by(wanted.parent)
@@ -147,7 +150,13 @@ class Executor:
             tree = await self._update_tree(overlay, parent, changes)
             raws = [entry.raw for entry in good]
             block = build_block(parent, self._institution, timestamp, raws, tree.root)
-            self._keep(block, Overlay(overlay, block.header, changes, tree), receipts, good)
+            self._keep(
+                block=block,
+                overlay=Overlay(overlay, block.header, changes, tree),
+                receipts=receipts,
+                entries=good,
+                seen_ms=seen_ms,
+            )
             return block, bad
 
     async def validate(self, wanted: Validate) -> None:
@@ -186,6 +195,7 @@ class Executor:
     async def execute(self, block: Block) -> Executed:
         """Execute the block on its parent's state, unless that was done. Raises `InvalidBlock` or `Obsolete`."""
         digest = block_digest(block.header)
+        seen_ms = self._clock.monotonic_ms()
         async with self._lock:
             found = self._executed.get(digest)
             if found is not None:
@@ -198,7 +208,7 @@ class Executor:
             tree = await self._update_tree(overlay, parent, done.changes)
             check_state_root(block.header, tree.root)
             above = Overlay(overlay, block.header, done.changes, tree)
-            return self._keep(block, above, done.receipts, entries)
+            return self._keep(block=block, overlay=above, receipts=done.receipts, entries=entries, seen_ms=seen_ms)
 
     async def try_all(self, entries: Sequence[Entry]) -> list[Receipt | InvalidTransaction]:
         """What each, one after the other, would do in a block on the final head; changes nothing."""
@@ -311,10 +321,12 @@ class Executor:
 
     def _keep(
         self,
+        *,
         block: Block,
         overlay: Overlay,
         receipts: Iterable[Receipt],
         entries: Sequence[Entry],
+        seen_ms: int,
     ) -> Executed:
         executed = Executed(
             digest=block_digest(block.header),
@@ -323,6 +335,7 @@ class Executor:
             receipts=tuple(receipts),
             ids=tuple(entry.id for entry in entries),
             slots={entry.slot: entry.id for entry in entries},
+            seen_ms=seen_ms,
         )
         self._executed[executed.digest] = executed
         return executed

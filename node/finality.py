@@ -83,7 +83,7 @@ class Finality:
         gossip: Gossip,
         outcomes: Outcomes,
         certificate: Certificate | None,
-        journal_mark: Callable[[], bytes],
+        journal_mark: Callable[[], bytes | None],
     ) -> None:
         self.stored = executor.head
         self.certificate = certificate

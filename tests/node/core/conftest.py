@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 
 import pytest
 
-from node.intake import Intake
+from node.app import Node
+from node.config import Config
+from node.core import Core
+from node.genesis_file import write_genesis
+from node.institution_keys import new_institution
 from node.mempool import Entry
-from protocol.codec.canonical import encode
-from protocol.crypto.hashing import Domain, digest, transaction_digest
-from protocol.crypto.signing import SigningKey, sign_transaction
+from node.services import Final
+from protocol.codec.canonical import decode, encode
+from protocol.crypto.hashing import Domain, chain_id, digest, transaction_digest
+from protocol.crypto.signing import SigningKey, cosign, sign_transaction
 from protocol.ledger.transition import Family, classify
+from protocol.params import Params
+from protocol.types.institutions import Genesis
 from protocol.types.operations import (
+    ROLE_OWNER,
     AppendRecords,
-    Grant,
-    GrantTerms,
+    OpenChart,
     Operation,
     RecordEntry,
     SignedOperation,
 )
-from protocol.types.transaction import TransactionBody
+from protocol.types.transaction import Transaction, TransactionBody
 
 CHAIN = bytes(range(32))
 
@@ -39,11 +50,6 @@ def append(chart: int = 0, number: int = 0) -> AppendRecords:
     return AppendRecords(chart, (record(number),))
 
 
-def grant(chart: int = 0) -> Grant:
-    tag = bytes(16)
-    return Grant(chart, GrantTerms(1, (None, None, (tag,), (tag,)), ("TREAT",), 0, 10**15))
-
-
 def sign(
     institution: int,
     number: int,
@@ -59,9 +65,6 @@ def sign(
 
 
 def entry_of(raw: bytes) -> Entry:
-    from protocol.codec.canonical import decode
-    from protocol.types.transaction import Transaction
-
     transaction = decode(Transaction, raw)
     return Entry(
         raw=raw,
@@ -80,4 +83,97 @@ def make_entry() -> Callable[..., Entry]:
     return make
 
 
-__all__ = ["CHAIN", "Intake", "append", "entry_of", "grant", "record", "seed", "sign"]
+class Devnet:
+    """Four nodes in this process: real network on loopback, real storage in a temporary folder."""
+
+    def __init__(self, folder: Path, params: Params, count: int = 4) -> None:
+        self.folder = folder
+        made = [new_institution(f"Hospital {number}", outside_keys=1) for number in range(count)]
+        self.keystores = [one.keystore for one in made]
+        self.outside = [SigningKey(one.outside[0]) for one in made]
+        self.genesis = Genesis(
+            "test", 1_700_000_000_000, params, tuple(one.public for one in made), tuple(range(count))
+        )
+        self.chain = chain_id(self.genesis)
+        write_genesis(folder / "genesis.json", self.genesis)
+        self.ports = _free_ports(count)
+        self.nodes: list[Node | None] = [None] * count
+
+    def config(self, number: int) -> Config:
+        data = self.folder / f"n{number}"
+        return Config(
+            institution=number,
+            genesis=self.folder / "genesis.json",
+            data=data,
+            socket=self.folder / f"{number}.sock",
+            listen=f"127.0.0.1:{self.ports[number]}",
+            peers={n: f"127.0.0.1:{port}" for n, port in enumerate(self.ports) if n != number},
+            disk_warning_bytes=0,
+        )
+
+    async def start(self, *numbers: int) -> None:
+        for number in numbers:
+            node = Node(self.config(number), self.keystores[number])
+            await node.start()
+            self.nodes[number] = node
+
+    async def stop(self, *numbers: int) -> None:
+        for number in numbers:
+            node = self.nodes[number]
+            if node is not None:
+                self.nodes[number] = None
+                await node.stop()
+
+    def services(self, number: int) -> Core:
+        node = self.nodes[number]
+        assert node is not None
+        return node.services
+
+    async def height(self, number: int, height: int) -> None:
+        """Wait until the node's final head is at least that high."""
+        services = self.services(number)
+        async with services.subscribe() as blocks:
+            while services.head().height < height:
+                await anext(blocks)
+
+    async def open_charts(self, number: int, first: int, count: int) -> list[Final]:
+        """Charts `first` and so on at institution `number`, final there."""
+        owners = [SigningKey(seed("owner", n)) for n in range(first, first + count)]
+        return await self.submit(number, [[self.opening(owner)] for owner in owners])
+
+    def opening(self, owner: SigningKey) -> SignedOperation:
+        operation = OpenChart(owner.public, 1, bytes(32))
+        return SignedOperation(operation, (cosign(owner, self.chain, operation, ROLE_OWNER, 0, 10**14),))
+
+    async def submit(self, number: int, batches: Sequence[Sequence[SignedOperation]]) -> list[Final]:
+        services = self.services(number)
+        prepared = await services.prepare(batches)
+        await services.submit(prepared)
+        outcomes = await services.outcomes([one.id for one in prepared], 60)
+        assert all(isinstance(one, Final) for one in outcomes), outcomes
+        return [one for one in outcomes if isinstance(one, Final)]
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+@pytest.fixture
+async def devnet(tmp_path: Path) -> AsyncIterator[Devnet]:
+    """Four nodes, started."""
+    # A short path: a Unix socket's is bounded.
+    folder = Path(tempfile.mkdtemp(prefix="cl-"))
+    net = Devnet(folder, Params())
+    try:
+        await net.start(0, 1, 2, 3)
+        yield net
+    finally:
+        await net.stop(0, 1, 2, 3)
+        shutil.rmtree(folder)

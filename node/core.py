@@ -1,0 +1,310 @@
+"""The node without its files and its socket: ledger, consensus, gossip, sync and submission, wired and run together.
+
+`node.app` opens what it stands on and hands it in. `Core` is what `node.services.NodeServices` describes. If any of its
+tasks fails, the node must not go on as if nothing were: `failure` is set, and whoever runs the node stops it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Executor as Threads
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from node.clock import Clock
+from node.driver import Driver, JournalFile
+from node.execution import Executed, Executor
+from node.feed import Feed
+from node.finality import Finality
+from node.gossip import TICK_MS, Gossip
+from node.intake import Intake, Standing
+from node.latency import Latencies
+from node.logs import get_logger
+from node.mempool import Entry, Mempool
+from node.network.interface import Channel, Network
+from node.proposals import Proposals
+from node.queries import Queries
+from node.router import Router
+from node.services import FinalBlock, Outcome, Prepared
+from node.storage.ledger_store import LedgerStore
+from node.storage.types import Head
+from node.submission import Submission
+from node.sync import Sync
+from protocol import limits
+from protocol.consensus.chain import FinalHead
+from protocol.consensus.core import Config as MachineConfig
+from protocol.consensus.effects import Record
+from protocol.consensus.machine import Machine
+from protocol.crypto.hashing import chain_id
+from protocol.crypto.signing import SigningKey, sign_vote, verify
+from protocol.errors import Busy, ChartledgerError, Expired, Replayed
+from protocol.ledger import keys
+from protocol.types.institutions import Genesis
+from protocol.types.operations import SignedOperation
+from protocol.types.votes import Vote, VoteSubject
+
+log = get_logger("core")
+
+
+class Ground(Struct, frozen=True):
+    """What a core stands on. `journal` is None for a node that must not vote, and `why_silent` says why."""
+
+    genesis: Genesis
+    institution: int
+    operation_keys: Mapping[int, SigningKey]
+    vote_key: SigningKey | None
+    store: LedgerStore
+    head: Head
+    leaves: Mapping[bytes, bytes]  # parameters, institutions and windows at the head
+    journal: JournalFile | None
+    records: Sequence[Record]
+    why_silent: str | None
+    network: Network
+    threads: Threads
+    clock: Clock
+    mempool_bytes: int
+
+
+class Core(Queries):
+    """One node's core. See `node.services.NodeServices` for what it offers."""
+
+    def __init__(self, ground: Ground) -> None:
+        self.ground = ground
+        self.pool = Mempool(ground.mempool_bytes)
+        self.standing = Standing(ground.leaves)
+        self.feed = Feed()
+        self.finality_times = Latencies()
+        self.report: Callable[[], Awaitable[Mapping[str, Any]]] = _nothing_to_report
+        self.metrics: Callable[[], str] = str
+        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.transactions_final = 0
+        chain = chain_id(ground.genesis)
+        clock, network = ground.clock, ground.network
+        intake = Intake(chain, self.standing, ground.threads)
+        self.gossip = Gossip(network, self.pool, intake, self._admit, clock)
+        self.executor = Executor(
+            store=ground.store,
+            pool=self.pool,
+            intake=intake,
+            standing=self.standing,
+            head=ground.head.header,
+            institution=ground.institution,
+            clock=clock,
+        )
+        self.submission = Submission(
+            institution=ground.institution,
+            keys=ground.operation_keys,
+            executor=self.executor,
+            intake=intake,
+            standing=self.standing,
+            pool=self.pool,
+            gossip=self.gossip,
+            outbox=ground.store.outbox,
+            clock=clock,
+            work=self._new_work,
+        )
+        journal = ground.journal
+        self.finality = Finality(
+            executor=self.executor,
+            store=ground.store,
+            pool=self.pool,
+            standing=self.standing,
+            gossip=self.gossip,
+            outcomes=self.submission,
+            certificate=ground.head.certificate,
+            journal_mark=(lambda: None) if journal is None else journal.mark,
+        )
+        super().__init__(
+            institution=ground.institution,
+            genesis=ground.genesis,
+            chain=chain,
+            store=ground.store,
+            finality=self.finality,
+            standing=self.standing,
+            clock=clock,
+        )
+        self.driver = Driver(
+            machine=self._machine(chain),
+            journal=journal,
+            network=network,
+            ledger=Proposals(self.executor, self.finality, self.heartbeat_due),
+            institutions=ground.genesis.authorities,
+            clock=clock,
+            fail=self.fail,
+            behind=lambda _: self.sync.behind(),
+            may_compact=lambda: self.finality.idle,
+        )
+        self.sync = Sync(
+            network=network,
+            store=ground.store,
+            finality=self.finality,
+            vote_keys=self.driver.machine.config.vote_keys,
+            epoch=ground.head.header.epoch,
+            clock=clock,
+            caught_up=self.driver.post,
+        )
+        self.router = Router(self.driver, self.gossip, self.sync, clock)
+        network.set_handler(self.router)
+        self.finality.listeners += [self._on_final, self.feed.on_final]
+        self.finality.after_commit.append(self._refresh_work)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _machine(self, chain: bytes) -> Machine:
+        ground = self.ground
+        genesis, params = ground.genesis, self.standing.params
+        votes = ground.vote_key is not None and ground.journal is not None
+        index = genesis.authorities.index(ground.institution) if votes else None
+        config = MachineConfig(
+            chain=chain,
+            epoch=ground.head.header.epoch,
+            vote_keys=tuple(genesis.institutions[number].vote_key for number in genesis.authorities),
+            institutions=genesis.authorities,
+            index=index,
+            delta_ms=params.delta_ms,
+            timeout_cap_ms=params.timeout_cap_ms,
+            block_bytes=params.block_bytes,
+            depth=limits.UNFINALIZED_DEPTH,
+        )
+
+        def sign(subject: VoteSubject) -> Vote:
+            assert ground.vote_key is not None
+            assert index is not None
+            return sign_vote(ground.vote_key, subject, index)
+
+        final = FinalHead(ground.head.header, ground.head.certificate)
+        return Machine(config, ground.records, final, verify, sign)
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Take up the outbox and go online. Raises `ListenFailed`."""
+        self._spawn(self.finality.run(), "finality")
+        self._spawn(self.gossip.run(self._new_work), "gossip")
+        self._spawn(self.sync.run(), "sync")
+        self.driver.start()
+        await self.submission.load()
+        await self.ground.network.start()
+        self._spawn(self._tick(), "tick")
+
+    async def stop(self) -> None:
+        """Leave the network, let what is final reach the disk, and end every task."""
+        self.feed.close()
+        await self.ground.network.stop()
+        await self.driver.stop()
+        await self.sync.stop()
+        if not self.failure.done():
+            await self.finality.drain()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def fail(self, error: BaseException) -> None:
+        """Something that the node cannot go on without has failed."""
+        if not self.failure.done():
+            log.error("the node cannot go on", exc_info=error)
+            self.failure.set_exception(error)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.fail(error)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_MS / 1_000)
+            if len(self.pool):
+                self.gossip.tick(self._leader_elsewhere())
+            self._refresh_work()
+
+    def _leader_elsewhere(self) -> int | None:
+        machine = self.driver.machine
+        leader: int = machine.config.institutions[machine.leader(machine.view)]
+        return leader if leader != self.institution else None
+
+    # --- work ----------------------------------------------------------------------------------------------------
+
+    def heartbeat_due(self) -> bool:
+        """Whether the last block is as old as the parameters allow on an idle chain."""
+        age = self.ground.clock.wall_ms() - self.executor.head.timestamp
+        return age >= self.standing.params.heartbeat_ms
+
+    def _refresh_work(self) -> None:
+        self.driver.set_work(self.pool.has_work or self.heartbeat_due())
+
+    def _new_work(self) -> None:
+        self.driver.set_work(self.pool.has_work or self.heartbeat_due(), fresh=True)
+
+    def _admit(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Take others' checked transactions into the pool."""
+        now = self.ground.clock.monotonic_ms()
+        head_ms = self.executor.head.timestamp
+        new = []
+        for entry in entries:
+            try:
+                self.standing.check_fresh(entry, head_ms)
+                entry.added_ms = now
+                if self.pool.add(entry):
+                    new.append(entry)
+            except (Expired, Replayed):
+                self.gossip.forget([entry.id])
+            except Busy:
+                continue  # counted by the pool; an announcement brings it again
+        return new
+
+    def _on_final(self, executed: Executed) -> None:
+        self.finality_times.add(self.ground.clock.monotonic_ms() - executed.seen_ms)
+        self.transactions_final += len(executed.ids)
+
+    # --- services ------------------------------------------------------------------------------------------------
+
+    async def prepare(self, batches: Sequence[Sequence[SignedOperation]]) -> list[Prepared]:
+        return await self.submission.prepare(batches)
+
+    async def adopt(self, raws: Sequence[bytes]) -> list[Prepared | ChartledgerError]:
+        return await self.submission.adopt(raws)
+
+    async def submit(self, prepared: Sequence[Prepared]) -> None:
+        await self.submission.submit(prepared)
+
+    async def outcomes(self, ids: Sequence[bytes], wait_s: float) -> list[Outcome]:
+        return await self.submission.outcomes(ids, wait_s)
+
+    async def status(self) -> Mapping[str, Any]:
+        return await self.report()
+
+    def metrics_text(self) -> str:
+        return self.metrics()
+
+    def subscribe(self) -> AbstractAsyncContextManager[AsyncIterator[FinalBlock]]:
+        return self.feed.subscribe()
+
+    def peers(self) -> list[Mapping[str, Any]]:
+        names = self.genesis.institutions
+        return [
+            {**msgspec.to_builtins(peer), "name": names[peer.institution].name} for peer in self.ground.network.peers()
+        ]
+
+    async def ask(self, institution: int, method: str, payload: bytes, wait_s: float) -> bytes:
+        return await self.ground.network.request(institution, Channel.BLOBS, method, payload, wait_s)
+
+
+async def _nothing_to_report() -> Mapping[str, Any]:
+    return {}
+
+
+async def standing_leaves(store: LedgerStore, genesis: Genesis) -> dict[bytes, bytes]:
+    """Parameters, institutions and windows as they stand on disk."""
+    wanted = [keys.PARAMS]
+    for number in range(len(genesis.institutions)):
+        wanted.append(keys.institution(number))
+        wanted += [keys.window(number, index) for index in range(limits.OPERATION_KEYS_PER_INSTITUTION)]
+    return await store.read_leaves(wanted)

@@ -1,0 +1,70 @@
+"""Metrics in Prometheus' text format (version 0.0.4): numbers of this node, never anything of a record or patient."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+
+from node.core import Core
+from node.network.interface import PeerState
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def metrics_text(core: Core) -> str:
+    """All metrics of the node."""
+    return "".join(f"{line}\n" for line in _lines(core))
+
+
+def _lines(core: Core) -> Iterator[str]:
+    machine = core.driver.machine
+    head = core.head()
+    peers = core.ground.network.peers()
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    gauges: list[tuple[str, str, float]] = [
+        ("height", "Height of the final head.", head.height),
+        ("head_timestamp_seconds", "Ledger time of the final head.", head.timestamp / 1_000),
+        ("view", "Consensus view that this node is in.", machine.view),
+        ("voting", "1 if this node votes.", int(machine.me is not None and core.driver.halted is None)),
+        ("pending_transactions", "Transactions in the pool.", len(core.pool)),
+        ("pending_bytes", "Memory that the pool takes.", core.pool.bytes_used),
+        ("outbox_transactions", "Own transactions that are not final.", core.submission.pending),
+        ("behind_blocks", "Final blocks still to be fetched.", core.sync.planner.behind),
+        ("peers_connected", "Connected peers.", sum(1 for peer in peers if peer.state is PeerState.CONNECTED)),
+        ("resident_bytes_max", "Greatest resident memory so far.", usage.ru_maxrss * 1_024),
+    ]
+    counters: list[tuple[str, str, float]] = [
+        ("blocks_final_total", "Blocks that became final since the start.", core.finality_times.count),
+        ("transactions_final_total", "Transactions that became final since the start.", core.transactions_final),
+        ("own_final_total", "Own transactions that became final since the start.", core.submission.latencies.count),
+        ("gossip_received_total", "Transactions received from peers.", core.gossip.received),
+        ("gossip_refused_total", "Transactions of peers that were refused.", core.gossip.refused),
+        ("gossip_dropped_total", "Transactions of peers given up for want of room.", core.gossip.dropped),
+        ("pool_refused_total", "Transactions that found the pool full.", core.pool.refused),
+        ("equivocations_total", "Authorities seen to contradict themselves.", len(core.driver.evidence)),
+        ("cpu_seconds_total", "Processor time used.", usage.ru_utime + usage.ru_stime),
+    ]
+    for name, help_, value in gauges:
+        yield from _metric(name, help_, "gauge", [("", value)])
+    for name, help_, value in counters:
+        yield from _metric(name, help_, "counter", [("", value)])
+    for name, help_, times in (
+        ("finality_ms", "From first sight of a block to its being durable, recent blocks.", core.finality_times),
+        ("submission_ms", "From submission to final, recent own transactions.", core.submission.latencies),
+    ):
+        quantiles = [(f'{{quantile="{share}"}}', times.percentile(share)) for share in (0.5, 0.99)]
+        yield from _metric(name, help_, "gauge", [(label, value) for label, value in quantiles if value is not None])
+    for name, help_, attribute in (
+        ("peer_bytes_in_total", "Bytes received from a peer.", "bytes_in"),
+        ("peer_bytes_out_total", "Bytes sent to a peer.", "bytes_out"),
+        ("peer_dropped_total", "Messages given up because the peer was too slow.", "dropped"),
+    ):
+        rows = [(f'{{institution="{peer.institution}"}}', float(getattr(peer, attribute))) for peer in peers]
+        yield from _metric(name, help_, "counter", rows)
+
+
+def _metric(name: str, help_: str, kind: str, rows: list[tuple[str, float]]) -> Iterator[str]:
+    yield f"# HELP chartledger_{name} {help_}"
+    yield f"# TYPE chartledger_{name} {kind}"
+    for labels, value in rows:
+        yield f"chartledger_{name}{labels} {value:g}" if value < 1e6 else f"chartledger_{name}{labels} {value:.3f}"

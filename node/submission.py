@@ -1,0 +1,390 @@
+"""This node's own transactions: numbered, signed, durable in the outbox before they leave, waited for until final.
+
+A number is reserved on disk in ranges before it is used, so no restart hands one out twice. What is in flight spans
+less than the anti-replay window, or the oldest could fall below it. A transaction is in the outbox until its block is
+stored (then a receipt takes its place in the same SQLite transaction) or until it can never become final any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from node.caches import Lru
+from node.clock import Clock
+from node.execution import Executed, Executor
+from node.gossip import Gossip
+from node.intake import Intake, Standing
+from node.latency import Latencies
+from node.logs import get_logger
+from node.mempool import Entry, Mempool
+from node.services import Dead, Final, Outcome, Prepared, Waiting
+from node.storage.outbox import Outbox, Outgoing
+from node.storage.types import Place, Settled
+from protocol import limits
+from protocol.codec.canonical import decode, encode
+from protocol.crypto.hashing import transaction_digest, transaction_id
+from protocol.crypto.signing import SigningKey, sign_transaction
+from protocol.errors import (
+    Busy,
+    ChartExists,
+    ChartledgerError,
+    CosignatureExpired,
+    Expired,
+    InvalidTransaction,
+    Replayed,
+    Unauthorised,
+)
+from protocol.ledger.transition import Family, Receipt, classify
+from protocol.types.operations import SignedOperation
+from protocol.types.transaction import TransactionBody
+
+log = get_logger("submission")
+
+RESERVED = 256
+"""Numbers reserved at once: one write for so many transactions, and so many lost by a crash."""
+SPAN_MARGIN = 512
+"""Numbers below the window's width that are left free for what was prepared and not yet submitted."""
+VALID_MS = 60 * 60 * 1_000
+"""How long a transaction that this node signs may wait to become final, if the chain's parameters allow as much."""
+REMEMBERED = 16_384
+FOR_GOOD = (Replayed, Expired, ChartExists, CosignatureExpired)
+"""What later blocks cannot mend. Other causes may pass, so the transaction stays pending until it expires."""
+
+
+class Numbers:
+    """Hands out the numbers of one operations key."""
+
+    def __init__(self, outbox: Outbox, standing: Standing, institution: int, key: int) -> None:
+        self._outbox = outbox
+        self._standing = standing
+        self._institution = institution
+        self._key = key
+        self._next = 0
+        self._end = 0
+        self._lock = asyncio.Lock()
+
+    async def take(self, count: int) -> list[int]:
+        """`count` numbers that were never handed out before."""
+        async with self._lock:
+            numbers: list[int] = []
+            floor = self._standing.window(self._institution, self._key).highest + 1
+            # Others may use the same key elsewhere: never lag behind what the ledger has seen.
+            if self._next < floor - limits.WINDOW_BITS_INSTITUTION // 2:
+                self._next = self._end
+            while len(numbers) < count:
+                if self._next == self._end:
+                    wanted = max(RESERVED, count - len(numbers))
+                    self._next = await self._outbox.reserve_numbers(self._institution, self._key, wanted, floor)
+                    self._end = self._next + wanted
+                numbers.append(self._next)
+                self._next += 1
+            return numbers
+
+
+class _Waiter:
+    """Somebody who waits until `left` transactions are final or dead."""
+
+    __slots__ = ("done", "left")
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+class Submission:
+    """See `node.services.Submission`; told by `node.finality` what became of each transaction."""
+
+    def __init__(
+        self,
+        *,
+        institution: int,
+        keys: Mapping[int, SigningKey],
+        executor: Executor,
+        intake: Intake,
+        standing: Standing,
+        pool: Mempool,
+        gossip: Gossip,
+        outbox: Outbox,
+        clock: Clock,
+        work: Callable[[], None],
+    ) -> None:
+        self.latencies = Latencies()
+        self.expired: list[bytes] = []  # ids of own transactions that ran out since the start, newest last
+        self._institution = institution
+        self._keys = dict(keys)
+        self._executor = executor
+        self._intake = intake
+        self._standing = standing
+        self._pool = pool
+        self._gossip = gossip
+        self._outbox = outbox
+        self._clock = clock
+        self._work = work
+        self._key = min(keys)
+        self._numbers = Numbers(outbox, standing, institution, self._key)
+        self._pending: dict[bytes, Entry] = {}  # what the outbox holds, in order
+        self._numbers_pending: dict[int, None] = {}  # of the signing key, in order of their adding
+        self._unpooled: dict[bytes, Entry] = {}  # pending, but the pool had no room
+        self._checked: Lru[bytes, Entry] = Lru(REMEMBERED)
+        self._outcomes: Lru[bytes, Final | Dead] = Lru(REMEMBERED)
+        self._waiters: dict[bytes, list[_Waiter]] = {}
+        self._room = asyncio.Event()
+
+    @property
+    def pending(self) -> int:
+        """Own transactions that are neither final nor dead."""
+        return len(self._pending)
+
+    async def load(self) -> None:
+        """After a start: take up again what the outbox holds."""
+        waiting = await self._outbox.pending()
+        results = await self._intake.check([one.raw for one in waiting])
+        refused: list[tuple[bytes, ChartledgerError]] = []
+        for one, result in zip(waiting, results, strict=True):
+            if isinstance(result, ChartledgerError):
+                refused.append((one.id, result))
+            elif one.valid_until <= self._executor.head.timestamp:
+                refused.append((one.id, Expired()))
+            else:
+                self._hold(result)
+                self._unpooled[result.id] = result
+        await self._bury(refused)
+        self.retry()
+
+    # --- in ------------------------------------------------------------------------------------------------------
+
+    async def prepare(self, batches: Sequence[Sequence[SignedOperation]]) -> list[Prepared]:
+        """See `node.services.Submission.prepare`."""
+        await self._await_room()
+        numbers = await self._numbers.take(len(batches))
+        valid_until = self._valid_until()
+        entries = []
+        for number, batch in zip(numbers, batches, strict=True):
+            body = TransactionBody(
+                self._executor.head.chain, self._institution, self._key, number, valid_until, tuple(batch)
+            )
+            entries.append(self._sign(body))
+        for result in await self._executor.try_all(entries):
+            if isinstance(result, InvalidTransaction):
+                raise result
+        self._checked.update({entry.id: entry for entry in entries})
+        return [_prepared(entry) for entry in entries]
+
+    async def adopt(self, raws: Sequence[bytes]) -> list[Prepared | ChartledgerError]:
+        """See `node.services.Submission.adopt`."""
+        results: list[Entry | ChartledgerError] = await self._intake.check(raws)
+        for index, result in enumerate(results):
+            if isinstance(result, Entry) and result.body.institution != self._institution:
+                results[index] = Unauthorised(
+                    f"this node submits for institution {self._institution}, not {result.body.institution}"
+                )
+        entries = [result for result in results if isinstance(result, Entry)]
+        tried = await self._executor.try_all(entries)
+        refused = {e.id: r for e, r in zip(entries, tried, strict=True) if isinstance(r, InvalidTransaction)}
+        if refused:
+            # A client that sends the same again gets what became of it, not a refusal.
+            waiting, receipts = await self._outbox.standing(refused)
+            refused = {id_: r for id_, r in refused.items() if id_ not in waiting and id_ not in receipts}
+        good = [entry for entry in entries if entry.id not in refused]
+        self._checked.update({entry.id: entry for entry in good})
+        return [
+            refused.get(result.id) or _prepared(result) if isinstance(result, Entry) else result for result in results
+        ]
+
+    async def submit(self, prepared: Sequence[Prepared]) -> None:
+        """See `node.services.Submission.submit`."""
+        entries = await self._entries(prepared)
+        fresh = [e for e in entries if e.id not in self._pending and self._outcomes.get(e.id) is None]
+        if not self._pool.room(fresh):
+            raise Busy
+        await self._outbox.add(
+            [Outgoing(e.id, e.body.institution, e.body.key, e.body.number, e.body.valid_until, e.raw) for e in fresh]
+        )
+        if self._executor.head.height:
+            # What is final already was left out of the outbox, and must not wait for ever.
+            known = await self._outbox.receipts([e.id for e in fresh]) if self._maybe_final(fresh) else {}
+            fresh = [e for e in fresh if e.id not in known]
+        now = self._clock.monotonic_ms()
+        for entry in fresh:
+            entry.added_ms = now
+            self._hold(entry)
+            self._unpooled[entry.id] = entry
+        self.retry()
+
+    def _maybe_final(self, entries: Sequence[Entry]) -> bool:
+        """Whether some number is used up on the ledger already."""
+        head_ms = self._executor.head.timestamp
+        for entry in entries:
+            try:
+                self._standing.check_fresh(entry, head_ms)
+            except (Replayed, Expired):
+                return True
+        return False
+
+    def retry(self) -> None:
+        """Pool and gossip what waits for room."""
+        pooled = []
+        for entry in list(self._unpooled.values()):
+            try:
+                self._pool.add(entry)
+            except Busy:
+                break
+            except Replayed:
+                pass  # a transaction of another machine with this key waits there: the ledger decides
+            else:
+                pooled.append(entry)
+            del self._unpooled[entry.id]
+        if pooled:
+            self._gossip.push(pooled)
+            self._work()
+
+    async def outcomes(self, ids: Sequence[bytes], wait_s: float) -> list[Outcome]:
+        """See `node.services.Submission.outcomes`."""
+        pending = [id_ for id_ in dict.fromkeys(ids) if id_ in self._pending]
+        if pending and wait_s > 0:
+            waiter = _Waiter(len(pending))
+            for id_ in pending:
+                self._waiters.setdefault(id_, []).append(waiter)
+            try:
+                async with asyncio.timeout(wait_s):
+                    await waiter.done
+            except TimeoutError:
+                self._unwatch(pending, waiter)
+        found: dict[bytes, Outcome] = {}
+        for id_ in ids:
+            outcome = self._outcomes.get(id_)
+            if outcome is not None:
+                found[id_] = outcome
+            elif id_ in self._pending:
+                found[id_] = Waiting.PENDING
+        unknown = {id_ for id_ in ids if id_ not in found}
+        stored = await self._outbox.receipts(unknown) if unknown else {}
+        for id_ in unknown:
+            receipt = stored.get(id_)
+            found[id_] = (
+                Waiting.UNKNOWN
+                if receipt is None
+                else Final(id_, receipt.height, receipt.timestamp, decode(Receipt, receipt.receipt))
+            )
+        return [found[id_] for id_ in ids]
+
+    # --- what finality says --------------------------------------------------------------------------------------
+
+    def settled(self, executed: Executed) -> tuple[Settled, ...]:
+        """Those of the block's transactions that are in the outbox, with what is stored in their place."""
+        if not self._pending:
+            return ()
+        return tuple(
+            Settled(
+                id_,
+                encode(receipt),
+                tuple(Place(index, one.chart, one.first_event) for index, one in enumerate(receipt.operations)),
+            )
+            for id_, receipt in zip(executed.ids, executed.receipts, strict=True)
+            if id_ in self._pending
+        )
+
+    def final(self, executed: Executed) -> None:
+        """The block is final and durable: answer whoever waits."""
+        now = self._clock.monotonic_ms()
+        height, timestamp = executed.header.height, executed.header.timestamp
+        done: dict[bytes, Final | Dead] = {}
+        for id_, receipt in zip(executed.ids, executed.receipts, strict=True):
+            entry = self._pending.get(id_)
+            if entry is not None:
+                self.latencies.add(now - entry.added_ms)
+                done[id_] = Final(id_, height, timestamp, receipt)
+        self._finish(done)
+
+    async def refused(self, refused: Sequence[tuple[Entry, InvalidTransaction]]) -> None:
+        """These left the pool for what is wrong with them."""
+        await self._bury(
+            [(entry.id, error) for entry, error in refused if entry.id in self._pending and isinstance(error, FOR_GOOD)]
+        )
+
+    async def _bury(self, lost: Sequence[tuple[bytes, ChartledgerError]]) -> None:
+        if not lost:
+            return
+        await self._outbox.drop([id_ for id_, _ in lost])
+        for id_, error in lost:
+            log.warning("own transaction cannot become final", transaction=id_.hex(), code=error.code)
+            if isinstance(error, Expired):
+                self.expired = [*self.expired[-99:], id_]
+        self._finish({id_: Dead(id_, error) for id_, error in lost})
+
+    def _finish(self, outcomes: Mapping[bytes, Final | Dead]) -> None:
+        self._outcomes.update(outcomes)
+        for id_ in outcomes:
+            entry = self._pending.pop(id_, None)
+            self._unpooled.pop(id_, None)
+            if entry is not None and entry.body.key == self._key:
+                self._numbers_pending.pop(entry.body.number, None)
+            for waiter in self._waiters.pop(id_, ()):
+                waiter.left -= 1
+                if waiter.left == 0 and not waiter.done.done():
+                    waiter.done.set_result(None)
+        if outcomes:
+            self._room.set()
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    def _hold(self, entry: Entry) -> None:
+        self._pending[entry.id] = entry
+        if entry.body.key == self._key:
+            self._numbers_pending[entry.body.number] = None
+
+    def _unwatch(self, ids: Sequence[bytes], waiter: _Waiter) -> None:
+        for id_ in ids:
+            left = [one for one in self._waiters.get(id_, ()) if one is not waiter]
+            if left:
+                self._waiters[id_] = left
+            else:
+                self._waiters.pop(id_, None)
+
+    async def _await_room(self) -> None:
+        """Wait while what is in flight spans nearly the whole anti-replay window."""
+        span = limits.WINDOW_BITS_INSTITUTION - SPAN_MARGIN
+        while self._numbers_pending:
+            oldest = next(iter(self._numbers_pending))
+            newest = next(reversed(self._numbers_pending))
+            if newest - oldest < span:
+                return
+            self._room.clear()
+            await self._room.wait()
+
+    def _valid_until(self) -> int:
+        now = max(self._executor.head.timestamp, self._clock.wall_ms())
+        return now + min(VALID_MS, self._standing.params.valid_until_max_ms // 2)
+
+    def _sign(self, body: TransactionBody) -> Entry:
+        transaction = sign_transaction(self._keys[body.key], body)
+        raw = encode(transaction)
+        if len(raw) > limits.TRANSACTION_BYTES:
+            raise Busy(
+                f"a transaction of {len(raw)} bytes is over the limit of {limits.TRANSACTION_BYTES}",
+                advice="Split it: limits are in docs/spec/limits.md.",
+            )
+        return Entry(
+            raw=raw,
+            id=transaction_id(body),
+            digest=transaction_digest(raw),
+            transaction=transaction,
+            owners=classify(body) is Family.OWNERS,
+        )
+
+    async def _entries(self, prepared: Sequence[Prepared]) -> list[Entry]:
+        entries: list[Entry] = []
+        for one in prepared:
+            entry = self._pending.get(one.id) or self._checked.get(one.id)
+            if entry is None:
+                result = (await self._intake.check([one.raw]))[0]
+                if isinstance(result, ChartledgerError):
+                    raise result
+                entry = result
+            entries.append(entry)
+        return entries
+
+
+def _prepared(entry: Entry) -> Prepared:
+    return Prepared(entry.id, entry.raw, entry.body.number, entry.body.valid_until)

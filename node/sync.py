@@ -1,0 +1,216 @@
+"""Catches up by ranges of final blocks, and serves them to others.
+
+A node learns that it is behind from a peer's height (asked for whenever one connects) or from consensus, which saw a
+finalization of a block that it cannot reach. Ranges come from one peer at a time, the next while the last is executed;
+every certificate, link, signature and state root is checked as if the peer were hostile. Relies on
+`protocol.sync.planner` for whom to ask, and on `node.finality` to store what was checked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from node.clock import Clock
+from node.finality import Finality
+from node.logs import get_logger
+from node.network.interface import Channel, Network, Refuse
+from node.storage.types import StoredBlock
+from protocol.codec.canonical import decode, encode
+from protocol.consensus.events import CaughtUp
+from protocol.consensus.quorum import check_certificate
+from protocol.crypto.signing import verify
+from protocol.errors import ChartledgerError
+from protocol.sync.messages import BLOCKS_PER_RANGE, FinalRange, RangeBlock, RangeRequest
+from protocol.sync.planner import RANGE_BYTES, Planner
+from protocol.sync.ranges import Segment, check_range
+from protocol.types.votes import Certificate
+
+log = get_logger("sync")
+
+METHOD = "sync.range"
+TIMEOUT_S = 20.0
+SEGMENT_BLOCKS = 64
+"""Blocks handed to finality at once: enough to share a commit, few enough to bound memory."""
+
+
+Fetched = tuple[int, RangeRequest, FinalRange]
+"""Whom was asked for what, and the answer."""
+
+
+class BlockStore(Protocol):
+    """Where final blocks are read from."""
+
+    async def blocks(self, first: int, count: int, max_bytes: int) -> list[StoredBlock]: ...
+
+
+class Sync:
+    """One node's catching up. `caught_up` is told each time that the final head moved by it."""
+
+    def __init__(
+        self,
+        *,
+        network: Network,
+        store: BlockStore,
+        finality: Finality,
+        vote_keys: Sequence[bytes],
+        epoch: int,
+        clock: Clock,
+        caught_up: Callable[[CaughtUp], None],
+    ) -> None:
+        self.planner = Planner(finality.head.height)
+        self.active = False
+        self._network = network
+        self._store = store
+        self._finality = finality
+        self._vote_keys = tuple(vote_keys)
+        self._epoch = epoch
+        self._clock = clock
+        self._caught_up = caught_up
+        self._wake = asyncio.Event()
+        self._asking: set[asyncio.Task[None]] = set()
+
+    # --- hints ---------------------------------------------------------------------------------------------------
+
+    def on_peer_up(self, peer: int) -> None:
+        """Ask how far it is."""
+        task = asyncio.create_task(self._ask_height(peer), name="ask height")
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    def on_peer_down(self, peer: int) -> None:
+        """It cannot be asked any more."""
+        self.planner.lost(peer)
+
+    def behind(self) -> None:
+        """Consensus saw finality that it cannot reach: ask everyone anew."""
+        for peer in self._network.connected():
+            self.on_peer_up(peer)
+
+    async def _ask_height(self, peer: int) -> None:
+        try:
+            answer = await self._request(peer, RangeRequest(0, 0, 0))
+        except ChartledgerError as error:
+            log.info("peer did not tell its height", peer=peer, code=error.code)
+            return
+        self.planner.heard(peer, answer.height)
+        if answer.height > self._finality.head.height:
+            self._wake.set()
+
+    # --- fetching ------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Catch up whenever there is a reason to, until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            self.active = True
+            try:
+                await self._catch_up()
+            finally:
+                self.active = False
+
+    async def stop(self) -> None:
+        """Ask no more."""
+        for task in list(self._asking):
+            task.cancel()
+        await asyncio.gather(*self._asking, return_exceptions=True)
+
+    async def _catch_up(self) -> None:
+        self.planner.reset(self._finality.head.height)
+        fetch: asyncio.Task[Fetched | None] | None = None
+        try:
+            fetch = asyncio.create_task(self._fetch())
+            while (got := await fetch) is not None:
+                peer, request, answer = got
+                head = self._finality.head
+                if request.first != head.height + 1:  # consensus was faster
+                    self.planner.reset(head.height)
+                    fetch = asyncio.create_task(self._fetch())
+                    continue
+                try:
+                    segments = await asyncio.to_thread(check_range, head, answer, self._check_certificate)
+                    self.planner.answered(peer, len(answer.blocks), answer.height)
+                    fetch = asyncio.create_task(self._fetch())
+                    await self._apply(segments)
+                except ChartledgerError as error:
+                    log.warning("sync refused", peer=peer, height=head.height, code=error.code, reason=str(error))
+                    self.planner.failed(peer, self._clock.monotonic_ms())
+                    self.planner.reset(self._finality.head.height)
+                    fetch.cancel()
+                    fetch = asyncio.create_task(self._fetch())
+        finally:
+            if fetch is not None:
+                fetch.cancel()
+
+    async def _apply(self, segments: Sequence[Segment]) -> None:
+        """Execute and store; raises `InvalidBlock` for what does not execute as its header says."""
+        last: Segment | None = None
+        waiting = []
+        for segment in segments:
+            waiting.append(self._finality.put(segment.blocks, segment.certificate))
+            last = segment
+            if len(waiting) >= SEGMENT_BLOCKS:
+                await asyncio.gather(*waiting)
+                self._tell(segment)
+                waiting = []
+        if waiting and last is not None:
+            await asyncio.gather(*waiting)
+            self._tell(last)
+
+    def _tell(self, segment: Segment) -> None:
+        self._caught_up(CaughtUp(segment.blocks[-1], segment.certificate))
+
+    async def _fetch(self) -> Fetched | None:
+        """The next range, from whoever has it; None when nobody who is connected has more."""
+        while True:
+            now = self._clock.monotonic_ms()
+            wanted = self.planner.next_request(now)
+            if wanted is None:
+                wait = self.planner.wait_ms(now)
+                if wait is None:
+                    return None
+                await asyncio.sleep(max(wait, 10) / 1_000)
+                continue
+            peer, request = wanted
+            try:
+                answer = await self._request(peer, request)
+            except ChartledgerError as error:
+                log.info("sync failed", peer=peer, code=error.code)
+                self.planner.failed(peer, self._clock.monotonic_ms())
+                continue
+            if answer.blocks:
+                return peer, request, answer
+            self.planner.answered(peer, 0, answer.height)
+
+    async def _request(self, peer: int, request: RangeRequest) -> FinalRange:
+        raw = await self._network.request(peer, Channel.SYNC, METHOD, encode(request), TIMEOUT_S)
+        return decode(FinalRange, raw)
+
+    def _check_certificate(self, certificate: Certificate) -> None:
+        chain = self._finality.head.chain
+        check_certificate(certificate, chain, self._epoch, self._vote_keys, verify)
+
+    # --- serving -------------------------------------------------------------------------------------------------
+
+    async def answer(self, payload: bytes) -> bytes:
+        """The canonical `FinalRange` for a canonical `RangeRequest`. Raises `DecodeError`, `Refuse`."""
+        wanted = decode(RangeRequest, payload)
+        head = self._finality.head
+        if wanted.count == 0 or wanted.first > head.height:
+            return encode(FinalRange(head.height, ()))
+        if wanted.first == 0:
+            raise Refuse("bad-range", "the block at height 0 is the genesis, which every node has")
+        size = min(wanted.size_bytes, RANGE_BYTES)
+        stored = await self._store.blocks(wanted.first, min(wanted.count, BLOCKS_PER_RANGE), size)
+        # A range ends with a certificate; what vouches for its only run of blocks may lie beyond the size asked for.
+        while stored and all(block.certificate_raw is None for block in stored):
+            more = await self._store.blocks(stored[-1].height + 1, 1, RANGE_BYTES)
+            if not more or len(stored) > BLOCKS_PER_RANGE:
+                raise Refuse("no-certificate", "no certificate was found for these blocks")
+            stored.extend(more)
+        while stored and stored[-1].certificate_raw is None:
+            stored.pop()
+        blocks = tuple(RangeBlock(block.block_raw, block.certificate_raw) for block in stored)
+        return encode(FinalRange(head.height, blocks))
