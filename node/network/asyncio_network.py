@@ -291,10 +291,13 @@ class AsyncioNetwork:
         assert present.hello is not None
         if not present.is_open or new.hello.instance != present.hello.instance:
             return True  # the present one belongs to a process that is no more
-        if (new.dialled is None) == (present.dialled is None):
-            return True  # its dialler dialled anew, so to it the present one is dead
-        assert new.institution is not None
-        return (new.dialled is not None) == (self._identity.number < new.institution)
+        # Dialled anew by the same side, so to that side the present one is dead; or dialled by both, then the lower's.
+        return self._dialler(new) <= self._dialler(present)
+
+    def _dialler(self, connection: Connection) -> int:
+        """The institution that dialled."""
+        assert connection.institution is not None
+        return connection.institution if connection.dialled is None else self._identity.number
 
     async def _dial(self, peer: Peer) -> None:
         assert peer.member.address is not None

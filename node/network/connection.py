@@ -16,16 +16,13 @@ from typing import Protocol, cast
 
 from msgspec import Struct
 
+from node.network.exchange import Exchange
 from node.network.frames import Kind, Unframer, frame, frames
-from node.network.interface import Channel, PeerGone, Refuse, RequestRefused, RequestTimedOut
+from node.network.interface import Channel
 from node.network.messages import (
-    CODE_CHARACTERS,
     OLDEST_VERSION,
-    PAYLOAD_BYTES,
     VERSION,
     Hello,
-    Request,
-    Response,
     decode_goodbye,
     decode_ping,
     encode_goodbye,
@@ -33,11 +30,10 @@ from node.network.messages import (
     printable,
 )
 from node.network.meter import Meter
-from node.network.queues import SendQueue
+from node.network.queues import Drawn, SendQueue
 from protocol.codec.canonical import decode, encode
 from protocol.errors import DecodeError
 
-REQUESTS_PER_CHANNEL = 16  # outstanding in one direction
 _WRITE_BYTES = 64 * 1024  # drawn at once: what a vote may have to wait for
 _UNSENT_BYTES = 128 * 1024  # in the kernel, likewise
 _PONGS = 64  # unsent answers to pings
@@ -116,11 +112,8 @@ class Connection(asyncio.Protocol):
         self._unanswered = 0
         self._pinged_at_s = 0.0
         self._pings = 0
-        self._requests = 0
-        self._waiting: dict[int, asyncio.Future[bytes]] = {}
-        self._turns = tuple(asyncio.Semaphore(REQUESTS_PER_CHANNEL) for _ in Channel)
-        self._serving = [0 for _ in Channel]
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._exchange = Exchange(self._send, lambda method, payload: owner.answer(self, method, payload), self.violate)
+        self.request = self._exchange.request
 
     # --- the transport's side ------------------------------------------------------------------------------------
 
@@ -209,11 +202,7 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         self._closing = True
-        for task in self._tasks:
-            task.cancel()
-        for waiting in self._waiting.values():
-            if not waiting.done():
-                waiting.set_exception(PeerGone(f"institution {self.institution}: {reason}"))
+        self._exchange.end(f"institution {self.institution}: {reason}")
         if not self.opened.done():
             self.opened.set_exception(ConnectionEnded(reason))
             self.opened.exception()  # whoever waits has it, and nobody need wait
@@ -231,9 +220,9 @@ class Connection(asyncio.Protocol):
         elif kind is Kind.MESSAGE:
             self._owner.deliver(self, channel, body)
         elif kind is Kind.REQUEST:
-            self._requested(channel, decode(Request, body))
+            self._exchange.requested(channel, body)
         elif kind is Kind.RESPONSE:
-            self._responded(decode(Response, body))
+            self._exchange.responded(body)
         elif kind is Kind.PING:
             nonce, self.height = decode_ping(body)
             if self.queue.control_frames > _PONGS:
@@ -271,76 +260,15 @@ class Connection(asyncio.Protocol):
             self._open(hello)
 
     def _open(self, hello: Hello) -> None:
+        self._is_open = True  # from here on the node may send, as it does when it is told of the peer
+        self.height = hello.height
+        self.opened_at_s = self._loop.time()
         refusal = self._owner.admit(self)
         if refusal is not None:
             self.close(*refusal)
-            return
-        self._is_open = True
-        self.height = hello.height
-        self.opened_at_s = self._loop.time()
-        self.opened.set_result(None)
-        self.ping()
-
-    # --- requests ------------------------------------------------------------------------------------------------
-
-    async def request(self, channel: Channel, method: str, payload: bytes, timeout_s: float) -> bytes:
-        """As `Network.request`."""
-        if len(payload) > PAYLOAD_BYTES:
-            raise ValueError(f"a request carries at most {PAYLOAD_BYTES} bytes")
-        number = self._requests = self._requests + 1
-        answer: asyncio.Future[bytes] = self._loop.create_future()
-        try:
-            async with asyncio.timeout(timeout_s), self._turns[channel]:
-                if not self.is_open:
-                    raise PeerGone(f"institution {self.institution} is not connected any more")
-                self._waiting[number] = answer
-                self._send_kept(Kind.REQUEST, channel, encode(Request(number, method, payload)), _nothing)
-                return await answer
-        except TimeoutError:
-            raise RequestTimedOut(
-                f"institution {self.institution} did not answer {method} within {timeout_s:g} s"
-            ) from None
-        finally:
-            self._waiting.pop(number, None)
-
-    def _responded(self, response: Response) -> None:
-        waiting = self._waiting.get(response.number)
-        if waiting is None or waiting.done():
-            return  # its time was over
-        if response.refusal:
-            sentence = printable(response.payload.decode(errors="replace"))
-            waiting.set_exception(RequestRefused(printable(response.refusal), sentence))
-        else:
-            waiting.set_result(response.payload)
-
-    def _requested(self, channel: Channel, request: Request) -> None:
-        if self._serving[channel] >= REQUESTS_PER_CHANNEL:
-            refusal = encode(Response(request.number, "busy", b"as many requests are being answered as may be"))
-            self._send_kept(Kind.RESPONSE, channel, refusal, _nothing)
-            return
-        self._serving[channel] += 1
-        task = self._loop.create_task(self._serve(channel, request))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _serve(self, channel: Channel, request: Request) -> None:
-        """Answer one request. The peer's turn is over when the answer has left the queue: so answers are bounded."""
-        response = Response(request.number, "internal", b"the peer failed to answer; its log says why")
-        try:
-            payload = await self._owner.answer(self, request.method, request.payload)
-            if len(payload) > PAYLOAD_BYTES:
-                raise ValueError(f"{request.method}: an answer carries at most {PAYLOAD_BYTES} bytes")
-            response = Response(request.number, "", payload)
-        except Refuse as refusal:
-            code = refusal.refusal[:CODE_CHARACTERS] or "refused"  # empty would mean an answer
-            response = Response(request.number, code, str(refusal).encode())
-        except DecodeError as error:
-            self.violate(f"{request.method}: {error}")
-        finally:
-            self._send_kept(Kind.RESPONSE, channel, encode(response), lambda: self._served(channel))
-
-    def _served(self, channel: Channel) -> None:
-        self._serving[channel] -= 1
+        elif self.is_open:
+            self.opened.set_result(None)
+            self.ping()
 
     # --- writing -------------------------------------------------------------------------------------------------
 
@@ -368,7 +296,7 @@ class Connection(asyncio.Protocol):
         self._put_control(Kind.PING, encode_ping(self._pings, self._owner.height()))
         return unanswered
 
-    def _send_kept(self, kind: Kind, channel: Channel, body: bytes, drawn: Callable[[], None]) -> None:
+    def _send(self, kind: Kind, channel: Channel, body: bytes, drawn: Drawn | None) -> None:
         parts = frames(kind, channel, body)
         self.queue.put(channel, parts, sum(map(len, parts)), drawn)
         self._schedule_flush()
@@ -399,10 +327,6 @@ class Connection(asyncio.Protocol):
 
         timer = self._loop.call_later(delay_s, fire)
         self._timers.add(timer)
-
-
-def _nothing() -> None:
-    """A request or a refusal that left the queue frees nothing."""
 
 
 def _why(error: Exception | None, *, said_hello: bool, dialled: bool) -> str:

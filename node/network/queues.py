@@ -43,7 +43,7 @@ class SendQueue:
         self.size_bytes += len(frame)
 
     def put(self, channel: Channel, frames: Frames, size_bytes: int, drawn: Drawn | None = None) -> None:
-        """Queue a message of `size_bytes` in all. Above the channel's bounds its oldest messages are dropped.
+        """Queue a message of `size_bytes` in all. Above the channel's bounds older messages are dropped, oldest first.
 
         With `drawn` it is never dropped, and `drawn` is called once its last frame has left the queue.
         """
@@ -70,7 +70,7 @@ class SendQueue:
 
     def _shed(self, queue: _Class) -> None:
         kept: list[Waiting] = []
-        while queue.waiting and (queue.size_bytes > self.limit_bytes or len(queue.waiting) > MESSAGES):
+        while len(queue.waiting) > 1 and (queue.size_bytes > self.limit_bytes or len(queue.waiting) > MESSAGES):
             oldest = queue.waiting.popleft()
             if oldest[2] is not None:
                 kept.append(oldest)

@@ -78,12 +78,12 @@ class Node:
     def __init__(self, number: int, members: dict[int, Member], **settings: Any) -> None:
         self.number = number
         self.handler = Recorder()
-        chain = settings.pop("chain", CHAIN)
         listen = settings.pop("listen", "127.0.0.1:0")
+        certificate = settings.pop("certificate", certificate_of(number))
         self.network = AsyncioNetwork(
             NetworkConfig(listen, **{"redial_least_s": 0.01, "redial_most_s": 0.05, "barred_s": 0.01, **settings}),
-            Identity(number, certificate_of(number), seed_of(number)),
-            chain,
+            Identity(number, certificate, seed_of(number)),
+            CHAIN,
             members,
             height=lambda: 100 + number,
             clock_ms=lambda: 1_700_000_000_000,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from node.network.connection import REQUESTS_PER_CHANNEL
+from node.network.certificates import make_certificate
+from node.network.exchange import REQUESTS_PER_CHANNEL
 from node.network.interface import (
     BadAddress,
     Channel,
@@ -36,6 +38,13 @@ async def test_a_broadcast_reaches_every_peer_but_the_excluded_one(net: Net) -> 
         await node.handler.until(lambda node=node: (0, Channel.VOTES, b"last") in node.handler.messages)
         got = {body for _, _, body in node.handler.messages}
         assert got == ({b"vote", b"last"} if node.number == 2 else {b"vote", b"batch", b"last"})
+
+
+async def test_what_is_sent_when_a_peer_comes_up_arrives(net: Net) -> None:
+    one = await net.start(0, {1: Member(certificate_of(1))})
+    one.handler.on_peer_up = lambda peer: one.network.broadcast(Channel.VOTES, b"what you missed")
+    two = await net.start(1, {0: Member(certificate_of(0), one.network.address)})
+    await two.handler.until(lambda: two.handler.messages == [(0, Channel.VOTES, b"what you missed")])
 
 
 async def test_messages_of_one_turn_leave_in_one_write(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +123,7 @@ async def test_a_request_that_nobody_answers_times_out_and_a_late_answer_harms_n
         return payload
 
     two.handler.answer = late
-    with pytest.raises(RequestTimedOut, match="institution 1 did not answer late within"):
+    with pytest.raises(RequestTimedOut, match="no answer to late within"):
         await one.network.request(1, Channel.SYNC, "late", b"a", 0.01)
     go.set()
     assert await one.network.request(1, Channel.SYNC, "next", b"b", 5.0) == b"b"
@@ -191,6 +200,33 @@ async def test_when_both_dial_at_once_one_connection_remains(net: Net) -> None:
             assert (connection.dialled is None) != (facing.dialled is None), "each side kept another connection"
 
 
+@pytest.mark.parametrize(
+    ("new_by", "present_by", "instance", "open_", "kept"),
+    [
+        (3, 3, 7, True, True),  # dialled anew by the same side
+        (5, 5, 7, True, True),
+        (3, 5, 7, True, True),  # the lower's stays, whichever came first
+        (5, 3, 7, True, False),
+        (5, 3, 8, True, True),  # another life of the peer's process
+        (5, 3, 7, False, True),  # the present one is ending
+    ],
+)
+async def test_both_sides_keep_the_same_of_two_connections(
+    new_by: int, present_by: int, instance: int, open_: bool, kept: bool
+) -> None:
+    for own, peer in ((3, 5), (5, 3)):
+        new, present = (
+            SimpleNamespace(
+                institution=peer,
+                dialled=peer if by == own else None,
+                hello=SimpleNamespace(instance=number),
+                is_open=open_,
+            )
+            for by, number in ((new_by, instance), (present_by, 7))
+        )
+        assert Node(own, {}).network._replaces(new, present) is kept
+
+
 async def test_a_peer_says_how_far_it_is_and_what_it_runs(net: Net) -> None:
     one, two = await net.mesh(2)
     one.network.send(1, Channel.VOTES, b"vote")
@@ -206,7 +242,7 @@ async def test_a_peer_says_how_far_it_is_and_what_it_runs(net: Net) -> None:
 
 
 async def test_pings_tell_the_round_trip(net: Net) -> None:
-    one, _ = await net.mesh(2, ping_interval_s=0.01)
+    one, _ = await net.mesh(2, ping_interval_s=0.01, pings_unanswered=1_000)
     async with asyncio.timeout(PATIENCE_S):
         while one.status(1).rtt_ms is None:
             await one.network.request(1, Channel.SYNC, "a", b"", 5.0)
@@ -235,6 +271,13 @@ async def test_a_member_whose_key_changed_must_show_the_new_one(net: Net) -> Non
         while (one.status(1).last_error or "").find("does not hold this institution's") < 0:
             await two.network.request(2, Channel.SYNC, "a", b"", 5.0)
     assert one.network.connected() == frozenset()
+
+
+async def test_an_expired_certificate_still_connects(net: Net) -> None:
+    expired = [make_certificate(seed_of(n), "Clinic", not_before_ms=0, not_after_ms=1_000) for n in range(2)]
+    one = await net.start(0, {1: Member(expired[1])}, certificate=expired[0])
+    two = await net.start(1, {0: Member(expired[0], one.network.address)}, certificate=expired[1])
+    await two.until_connected(0)
 
 
 async def test_what_cannot_be_reached_is_named_and_tried_again(net: Net) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from node.network.connection import REQUESTS_PER_CHANNEL
+from node.network.exchange import REQUESTS_PER_CHANNEL
 from node.network.frames import Kind, frame, frames
 from node.network.interface import Channel, Member, PeerState
 from node.network.messages import Request, Response, encode_ping
@@ -213,8 +213,9 @@ async def test_half_open_handshakes_take_a_few_slots_and_lose_them_again(net: Ne
     await undisturbed(one)
 
 
-async def test_beyond_the_slots_a_connection_ends_before_tls(net: Net) -> None:
-    one, _ = await pair_and_place(net, handshakes_per_address=1, handshake_s=3600.0)
+@pytest.mark.parametrize("slots", [{"handshakes_per_address": 1}, {"handshakes": 1}])
+async def test_beyond_the_slots_a_connection_ends_before_tls(net: Net, slots: dict[str, int]) -> None:
+    one, _ = await pair_and_place(net, handshake_s=3600.0, **slots)
     host, port = one.network.address.rsplit(":", 1)
     holder = await asyncio.open_connection(host, int(port))
     await until_held(one, 1)
@@ -241,7 +242,7 @@ async def test_a_member_that_never_says_hello_is_let_go(net: Net, hostile: Hosti
 
 
 async def test_a_silent_peer_is_dropped_and_named(net: Net, hostile: Hostile) -> None:
-    one, _ = await pair_and_place(net, ping_interval_s=0.02)
+    one, _ = await pair_and_place(net, ping_interval_s=0.1)
     await greeted(one, hostile)  # and never answers a ping
     await one.handler.until(lambda: one.handler.downs != [])
     assert one.handler.downs == [(2, "it did not answer 3 pings in a row")]
@@ -309,6 +310,20 @@ async def test_more_requests_than_may_be_outstanding_are_refused(net: Net, hosti
     go.set()
     numbers = {decode(Response, await raw.until_received(Kind.RESPONSE)).number for _ in range(REQUESTS_PER_CHANNEL)}
     assert numbers == set(range(REQUESTS_PER_CHANNEL))
+
+
+async def test_refusals_that_nobody_reads_stay_bounded(net: Net, hostile: Hostile) -> None:
+    one, _ = await pair_and_place(net, queue_bytes=100_000, inbound_cost_per_s=1e12)
+    one.handler.answer = lambda peer, method, payload: asyncio.Event().wait()
+    raw = await greeted(one, hostile)
+    raw.writer.transport.pause_reading()
+    one.network.send(2, Channel.VOTES, bytes(8_000_000))  # nothing is drawn behind it
+    request = frame(Kind.REQUEST, encode(Request(1, "get", b"")), Channel.BLOBS)
+    async with asyncio.timeout(PATIENCE_S):
+        while not one.status(2).dropped:
+            raw.write(request * 1_000)
+            await asyncio.sleep(0)
+    assert one.status(2).queue_bytes <= 8_200_000
 
 
 async def test_a_peer_that_died_unseen_is_replaced_by_its_next_life(net: Net, hostile: Hostile) -> None:

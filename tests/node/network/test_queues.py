@@ -62,6 +62,13 @@ def test_a_full_queue_drops_its_oldest_and_counts_them() -> None:
     assert sum(c is Channel.VOTES for _, c, _ in found) == 8
 
 
+def test_one_message_above_the_bound_still_goes() -> None:
+    queue = SendQueue(100)
+    put(queue, Channel.VOTES, bytes(90))
+    put(queue, Channel.VOTES, bytes(5_000))
+    assert [len(body) for _, _, body in drain(queue)] == [5_000]
+
+
 def test_the_number_of_small_messages_is_bounded_too() -> None:
     queue = SendQueue(1 << 30)
     for _ in range(MESSAGES + 10):
@@ -72,9 +79,9 @@ def test_the_number_of_small_messages_is_bounded_too() -> None:
 def test_requests_and_answers_are_never_dropped_and_tell_when_they_left() -> None:
     queue, left = SendQueue(100), []
     for number in range(10):
+        put(queue, Channel.SYNC, b"droppable")
         put(queue, Channel.SYNC, bytes(40), drawn=lambda number=number: left.append(number))
-    put(queue, Channel.SYNC, b"droppable")
-    assert queue.dropped == 1
+    assert queue.dropped == 10
     assert left == []
     assert len(drain(queue)) == 10
     assert left == list(range(10))
