@@ -38,7 +38,15 @@ BUSY_MS = 10_000
 
 
 class _Connection(aiosqlite.Connection):
-    """aiosqlite's connection, with a way to run a whole job in its thread."""
+    """aiosqlite's connection, with a way to run a whole job in its thread.
+
+    The thread is a daemon: a node that ends with an error must end, even where nobody got to close its files. SQLite
+    takes that as it takes a crash.
+    """
+
+    def __init__(self, connector: Callable[[], sqlite3.Connection], iter_chunk_size: int) -> None:
+        super().__init__(connector, iter_chunk_size)
+        self._thread.daemon = True
 
     async def run(self, job: Job[T]) -> T:
         execute = cast(Callable[..., Awaitable[Any]], self._execute)
@@ -56,7 +64,7 @@ class _Outcome:
 
 
 class Database:
-    """An open database file. Make one with `open`; `close` it, or its threads keep the process alive."""
+    """An open database file. Make one with `open`."""
 
     def __init__(self, path: Path, writer: _Connection | None, readers: list[_Connection]) -> None:
         self.path = path

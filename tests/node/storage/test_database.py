@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -230,6 +232,18 @@ async def test_closing_finishes_what_was_begun_and_ends_the_threads(tmp_path: Pa
         await database.write(partial(insert, n=99))
     with pytest.raises(StorageFailed):
         await database.read(numbers)
+
+
+def test_an_error_that_nobody_cleans_up_after_ends_the_process(tmp_path: Path) -> None:
+    code = (
+        "import asyncio, sys; from pathlib import Path; from node.storage.ledger_store import LedgerStore\n"
+        "async def main():\n"
+        "    kept.append(await LedgerStore.open(Path(sys.argv[1]) / 'ledger.db')); raise SystemExit(7)\n"
+        "kept = []; asyncio.run(main())"
+    )
+    root = Path(__file__).parents[3]
+    ended = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, cwd=root, timeout=60)
+    assert ended.returncode == 7
 
 
 async def test_a_full_disk_fails_the_write_and_keeps_what_was_there(tmp_path: Path) -> None:
