@@ -48,9 +48,10 @@ def test_owners_operations_go_first_whenever_they_came(make_entry: Make) -> None
 def test_a_flooding_institution_neither_fills_the_pool_nor_the_block(make_entry: Make) -> None:
     cost = make_entry(0, 0).cost_bytes
     pool = Mempool(100 * cost, share=0.5)
+    for number in range(50):
+        pool.add(make_entry(0, number))
     with pytest.raises(Busy):
-        for number in range(101):
-            pool.add(make_entry(0, number))
+        pool.add(make_entry(0, 50))
     assert len(pool) == 50
     others = [make_entry(1, number) for number in range(20)]
     assert pool.room(others)
