@@ -108,6 +108,7 @@ class Core:
         """Rule 4: stop voting for good."""
         if self.halted is None:
             self.halted = reason
+            self._changes += 1
             self._emit(Halted(reason))
 
     def _flush(self) -> list[Effect]:

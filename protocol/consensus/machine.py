@@ -71,9 +71,12 @@ class Machine(Intake):
         if self.halted is not None:
             return []
         self.now_ms = now_ms
+        before = self._changes
         self._take(event)
-        self._advance()
-        self._arm()
+        due = self._timer_ms is not None and now_ms >= self._timer_ms
+        if due or self._changes != before or not isinstance(event, Received):  # most messages say nothing new
+            self._advance()
+            self._arm()
         return self._flush()
 
     def _take(self, event: Event) -> None:
