@@ -10,7 +10,7 @@ from protocol import limits
 from protocol.errors import Unauthorised, UnknownChart, UnknownRecord
 from protocol.ledger import history
 from protocol.ledger.events import RecordAppended, event_digest
-from protocol.types.operations import AppendRecords
+from protocol.types.operations import AppendRecords, Disclose
 
 
 def test_entries_become_events_in_order(world: Any, make_entry: Any) -> None:
@@ -97,3 +97,19 @@ def test_whole_or_not_at_all(world: Any, make_entry: Any) -> None:
     clean.apply(after)
     assert execution.changes() == clean.changes()
     assert [place[:2] for place in execution.changes().events] == [(mine.chart, 1), (mine.chart, 2)]
+
+
+def test_only_what_the_leaf_counts_is_an_event(world: Any, make_entry: Any) -> None:
+    """Storage that holds more than the state commits to changes nothing about validity."""
+    patient = world.open_chart()
+    world.append(patient)
+    world.events[(patient.chart, 50)] = world.events[(patient.chart, 1)]
+    amending = AppendRecords(patient.chart, (make_entry(supersedes=50),))
+    world.refuses(UnknownRecord, world.body(0, amending))
+    world.refuses(UnknownRecord, world.body(1, Disclose(patient.chart, None, (50,), "TREAT")))
+
+
+def test_an_event_is_bound_to_its_chart_and_place() -> None:
+    raw = b"the same bytes"
+    places = [(0, 0), (0, 1), (1, 0), (1, 1), (256, 0), (0, 256)]
+    assert len({event_digest(chart, number, raw) for chart, number in places}) == len(places)
