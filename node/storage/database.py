@@ -126,7 +126,7 @@ class Database:
         self._jobs.append((job, future))
         if self._drain is None:
             self._drain = asyncio.create_task(self._write_all(self._writer), name=f"writer of {self.path.name}")
-        return await asyncio.shield(future)
+        return await future
 
     async def checkpoint(self) -> None:
         """Fold the write-ahead log into the file and cut it to nothing, as far as readers let it."""

@@ -21,7 +21,7 @@ from node.storage.errors import OutOfOrder
 from node.storage.lookup import rows_in
 from node.storage.outbox import Idempotency, Outbox
 from node.storage.records_store import RecordsStore
-from node.storage.schema import LEDGER, place, unplace
+from node.storage.schema import LEDGER, place, places, span, unplace
 from node.storage.types import CommittedBlock, Head, StoredBlock
 from protocol.codec.canonical import decode, encode
 from protocol.ledger.events import decode_event
@@ -219,8 +219,7 @@ def _nodes(connection: sqlite3.Connection, paths: Collection[bytes]) -> dict[byt
 
 
 def _events(connection: sqlite3.Connection, refs: Collection[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
-    places = [place(chart, number) for chart, number in refs]
-    rows = rows_in(connection, "SELECT place, raw FROM event WHERE place IN", places)
+    rows = rows_in(connection, "SELECT place, raw FROM event WHERE place IN", places(refs))
     return {unplace(at): raw for at, raw in rows}
 
 
@@ -239,4 +238,4 @@ def _blocks(connection: sqlite3.Connection, first: int, count: int, max_bytes: i
 
 def _chart_events(connection: sqlite3.Connection, chart: int, first: int, count: int) -> Iterable[tuple[int, bytes]]:
     query = "SELECT place, raw FROM event WHERE place >= ? AND place < ? ORDER BY place LIMIT ?"
-    return connection.execute(query, (place(chart, first), place(chart + 1, 0), count)).fetchall()
+    return connection.execute(query, (*span(chart, first), count)).fetchall()

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from node.storage.database import Database
 from node.storage.lookup import rows_in
-from node.storage.schema import place, prefix, unplace
+from node.storage.schema import place, places, prefix, span, unplace
 from node.storage.types import Settled
 
 _COUNT = "records"
@@ -183,14 +183,14 @@ _COLUMNS = "place, blob_id, blob_bytes, sealed, owner_envelope"
 
 
 def _get(connection: sqlite3.Connection, chart: int, events: Collection[int]) -> dict[int, StoredRecord]:
-    places = [place(chart, event) for event in events]
-    rows = rows_in(connection, f"SELECT {_COLUMNS} FROM record WHERE place IN", places)  # noqa: S608  # a constant
+    wanted = places((chart, event) for event in events)
+    rows = rows_in(connection, f"SELECT {_COLUMNS} FROM record WHERE place IN", wanted)  # noqa: S608  # a constant
     return {unplace(row[0])[1]: StoredRecord(*unplace(row[0]), *row[1:]) for row in rows}
 
 
 def _list(connection: sqlite3.Connection, chart: int, first: int, count: int) -> list[StoredRecord]:
     query = f"SELECT {_COLUMNS} FROM record WHERE place >= ? AND place < ? ORDER BY place LIMIT ?"  # noqa: S608  # a constant
-    rows = connection.execute(query, (place(chart, first), place(chart + 1, 0), count)).fetchall()
+    rows = connection.execute(query, (*span(chart, first), count)).fetchall()
     return [StoredRecord(*unplace(row[0]), *row[1:]) for row in rows]
 
 

@@ -17,6 +17,7 @@ How the tables are laid out, and why:
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Struct
@@ -136,6 +137,18 @@ def place(chart: int, number: int) -> int:
     if not (0 <= chart < CHARTS and 0 <= number < limits.EVENTS_PER_CHART):
         raise OverflowError(f"chart {chart} has no place for event {number}")
     return chart << EVENT_BITS | number
+
+
+def places(refs: Iterable[tuple[int, int]]) -> list[int]:
+    """The places of those (chart, event number) that can exist: whoever asks may have it from a stranger."""
+    return [place(*ref) for ref in refs if 0 <= ref[0] < CHARTS and 0 <= ref[1] < limits.EVENTS_PER_CHART]
+
+
+def span(chart: int, first: int) -> tuple[int, int]:
+    """(from, until before) of the places of a chart's events from number `first` on; empty for what cannot exist."""
+    if not 0 <= chart < CHARTS or first >= limits.EVENTS_PER_CHART:
+        return 0, 0
+    return place(chart, max(first, 0)), place(chart, limits.EVENTS_PER_CHART - 1) + 1
 
 
 def unplace(value: int) -> tuple[int, int]:

@@ -69,6 +69,16 @@ async def test_absent_things_are_left_out(store: LedgerStore, chain: Any) -> Non
     assert await store.charts_of(3, 0, 10) == []
 
 
+@pytest.mark.parametrize("ref", [(0, 1 << 24), (1 << 39, 0), (1 << 53, 1 << 53), (0, (1 << 53) - 1)])
+async def test_what_a_stranger_asks_for_beyond_all_numbers_is_absent(store: LedgerStore, ref: tuple[int, int]) -> None:
+    """A disclosure may name any event number, and each authority looks it up."""
+    assert await store.read_set([], [ref]) == ({}, {})
+    assert await store.chart_events(*ref, 10) == []
+    assert await store.records.get(ref[0], [ref[1]]) == {}
+    assert await store.records.list(*ref, 10) == []
+    assert await store.records.chart_secret(ref[0]) is None
+
+
 async def test_a_read_set_of_thousands_comes_in_one_hop(store: LedgerStore, chain: Any) -> None:
     opened = chain.block(*(chain.open_charts(0, *range(first, first + 16)) for first in range(0, 64, 16)))
     await store.commit([opened])
