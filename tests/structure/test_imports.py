@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # What a pure core may not touch: clocks, randomness, files, sockets, logs, and the daemon itself.
 IMPURE = {
-    "asyncio", "socket", "ssl", "selectors", "sqlite3", "aiosqlite", "time", "datetime", "os", "io", "pathlib",
+    "asyncio", "socket", "ssl", "selectors", "sqlite3", "aiosqlite", "time", "os", "io", "pathlib",
     "random", "secrets", "uuid", "tempfile", "subprocess", "threading", "multiprocessing", "concurrent", "logging",
     "structlog", "httpx", "starlette", "uvicorn", "obstore", "typer", "rich", "node",
 }  # fmt: skip
@@ -58,6 +58,14 @@ def modules(folder: str) -> list[Path]:
 def test_the_core_is_pure(path: Path) -> None:
     impure = {name for name in imports_of(path) if name.split(".")[0] in IMPURE}
     assert not impure, f"{path.relative_to(ROOT)} imports {sorted(impure)}"
+
+
+def test_the_core_never_asks_for_the_date() -> None:
+    """datetime may format a time that it was given, but not look at the clock."""
+    for path in modules("protocol"):
+        for item in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(item, ast.Attribute):
+                assert item.attr not in {"now", "utcnow", "today"}, f"{path.relative_to(ROOT)}:{item.lineno}"
 
 
 @pytest.mark.parametrize("layer", sorted(MAY_IMPORT))
