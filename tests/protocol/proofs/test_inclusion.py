@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from protocol import limits
 from protocol.codec.canonical import encode
 from protocol.consensus.quorum import finalize, notarize
 from protocol.crypto.commitments import Opening, bytes_proof, commit
@@ -170,3 +172,14 @@ def test_garbage(data: bytes) -> None:
 def test_a_prover_cannot_be_handed_too_few_events(story: Any) -> None:
     with pytest.raises(BadProof, match="8 events are needed"):
         prove(story, story.story, 2, events=[])
+
+
+@given(st.datetimes(min_value=datetime(1970, 1, 1), timezones=st.just(UTC)))
+def test_times_read_as_the_calendar_has_them(moment: datetime) -> None:
+    time_ms = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+    expected = moment.replace(tzinfo=None).isoformat(sep=" ", timespec="milliseconds") + " UTC"
+    assert bundle._time(time_ms) == expected
+
+
+def test_the_last_time_that_a_header_can_carry_reads_too() -> None:
+    assert bundle._time(limits.U53).startswith("287396-10-12 ")
