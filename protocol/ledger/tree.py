@@ -92,8 +92,13 @@ class Walk:
         return list(self._wanted)
 
     def supply(self, nodes: Mapping[bytes, bytes]) -> None:
-        """Go on with whatever wanted nodes `nodes` holds, down to where it holds none."""
+        """Go on with whatever wanted nodes `nodes` holds, down to where it holds none.
+
+        Raises `NeedNodes` if it holds none that is wanted: asking the same source again would never end.
+        """
         frontier = [path for path in self._wanted if path in nodes]
+        if self._wanted and not frontier:
+            raise NeedNodes(self.wanted())
         while frontier:
             path = frontier.pop()
             slots = self._nodes[path] = _decode(nodes[path])
