@@ -372,6 +372,8 @@ async def test_a_port_that_speaks_no_tls_is_named(net: Net) -> None:
         async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b"220 mail.example.org ESMTP\r\n")
             said.set()
+            await reader.read()
+            writer.close()
 
         said = asyncio.Event()
         server = await asyncio.start_server(speak, sock=sock)
