@@ -36,7 +36,7 @@ def open_own(  # the parts come from three requests
     Raises `UnknownRecord` if the event is no record, `SealBroken` or `CommitmentMismatch` if what was handed over is
     not what the ledger has.
     """
-    appended = decode(Event, event)  # type: ignore[arg-type]  # a union is no type to mypy
+    appended: Event = decode(Event, event)  # type: ignore[arg-type]  # a union is no type to mypy
     if not isinstance(appended, RecordAppended):
         raise UnknownRecord("the event is not a record")
     private, public = keypair_from_seed(suite, keys.encryption_seed)

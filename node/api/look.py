@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import msgpack
 from starlette.responses import Response
@@ -10,7 +10,7 @@ from starlette.responses import Response
 from node.api.call import CHART_MAX, Call, json_response
 from node.api.context import Context
 from node.api.errors import NothingThere
-from node.api.schemas import BlockOut, ChartOut, EventOut, EventsOut, GrantOut, Health
+from node.api.schemas import BlockOut, ChartOut, EventOut, EventsOut, GrantOut, Health, InstitutionOut
 from node.services import FinalBlock
 from protocol import limits
 from protocol.errors import UnknownChart, UnknownGrant
@@ -28,12 +28,18 @@ from protocol.ledger.events import (
     reason_text,
 )
 from protocol.ledger.leaves import Chart
+from protocol.types.institutions import STATUS_ACCREDITED, STATUS_REMOVED, STATUS_SUSPENDED
 from protocol.types.operations import GrantTags
 
 PAGE = 100
 PAGE_MOST = 1_000
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PROOF_TYPE = "application/octet-stream"
+_STANDING: Final[dict[int, Literal["accredited", "suspended", "removed"]]] = {
+    STATUS_ACCREDITED: "accredited",
+    STATUS_SUSPENDED: "suspended",
+    STATUS_REMOVED: "removed",
+}
 
 
 async def status(context: Context, call: Call) -> Response:
@@ -49,6 +55,18 @@ async def health(context: Context, call: Call) -> Response:
 
 async def peers(context: Context, call: Call) -> Response:
     return json_response(context.node.peers())
+
+
+async def institutions(context: Context, call: Call) -> Response:
+    """All of them, ascending; a page is enough for any consortium."""
+    node = context.node
+    found: list[InstitutionOut] = []
+    while (one := await node.institution_leaf(len(found))) is not None:
+        number = len(found)
+        operation_keys = [key.hex() for key in one.operation_keys]
+        status = _STANDING[one.status]
+        found.append(InstitutionOut(number, one.name, status, number in node.genesis.authorities, operation_keys))
+    return json_response(found)
 
 
 async def metrics(context: Context, call: Call) -> Response:
@@ -120,6 +138,7 @@ async def _chart_out(context: Context, number: int) -> ChartOut:
         grants=found.grants,
         events=found.events,
         history_root=found.history_root.hex(),
+        owner_number=found.window.highest,
         held_here=found.custodian == context.node.institution,
     )
 

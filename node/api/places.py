@@ -96,6 +96,7 @@ NODE = (
     ),
 )
 CHAIN = (
+    _look("/v1/institutions", look.institutions, {JSON: list[schemas.InstitutionOut]}, "All institutions"),
     _look("/v1/blocks", look.blocks, {JSON: list[schemas.BlockOut]}, "Final blocks; the last without first", PAGED),
     _look(BLOCK, look.block, {JSON: schemas.BlockOut}, "One final block"),
     _look(PROOF, look.proof, {BYTES: None}, "The inclusion proof of an event, for chartledger verify"),

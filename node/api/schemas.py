@@ -178,8 +178,19 @@ class BlockOut(Struct, frozen=True, omit_defaults=True):
     bytes: int
 
 
+class InstitutionOut(Struct, frozen=True):
+    """An institution at the final head. `authority` says whether its vote counts in this epoch."""
+
+    number: int
+    name: str
+    status: Literal["accredited", "suspended", "removed"]
+    authority: bool
+    operation_keys: list[str]
+
+
 class ChartOut(Struct, frozen=True):
-    """A chart at the final head. `history_root` commits to all its `events`."""
+    """A chart at the final head. `history_root` commits to all its `events`; `owner_number` is the highest number that
+    its owner has signed with."""
 
     chart: int
     custodian: int
@@ -191,6 +202,7 @@ class ChartOut(Struct, frozen=True):
     grants: int
     events: int
     history_root: str
+    owner_number: int
     held_here: bool
 
 

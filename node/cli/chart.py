@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from node.cli.client import Session, connect
+from node.cli.client import Document, Session, connect
 from node.cli.options import SOCKET, JsonOption, PassphraseOption, SocketOption, WalletOption
 from node.cli.output import emit, facts, say, table, when
 from node.keystore import find_passphrase
@@ -30,7 +30,7 @@ def open_chart(
     emit(document, as_json, lambda: say(f"chart {document['chart']} is open since block {document['height']}"))
 
 
-def open_with(session: Session, wallet: Wallet) -> dict[str, Any]:
+def open_with(session: Session, wallet: Wallet) -> Document:
     """Open a chart of this wallet at the session's institution; one that was opened before the answer got lost is
     found again instead."""
     chart = wallet.reserve_chart(session.chain(), session.institution())

@@ -17,7 +17,8 @@ from node.client import Client
 from protocol.errors import UnknownChart, UnknownRecord
 from protocol.types.operations import GrantTags
 
-Document = dict[str, Any]
+Document = Any
+"""A JSON document; docs/api.md says what is in it."""
 PAGE = 1_000
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from node.cli.client import Session, connect, tags_of_grant
+from node.cli.client import Document, Session, connect, tags_of_grant
 from node.cli.exits import BadArgument
 from node.cli.options import SOCKET, JsonOption, PassphraseOption, SocketOption, WalletOption, parse_time
 from node.cli.output import emit, say, table, warn, when
@@ -76,7 +76,7 @@ def grant_with(
     purposes: list[str],
     not_before: int,
     not_after: int,
-) -> dict[str, Any]:
+) -> Document:
     """Sign a grant, submit it and wait until it is final; times in ms of ledger time."""
     assert chart.number is not None, "a chart found by its number has one"
     ledger = session.chart(chart.number)
@@ -123,7 +123,7 @@ def revoke(
     emit(document, as_json, render)
 
 
-def revoke_with(session: Session, wallet: Wallet, chart: WalletChart, number: int) -> dict[str, Any]:
+def revoke_with(session: Session, wallet: Wallet, chart: WalletChart, number: int) -> Document:
     """Sign a revocation with fresh tags for the other live grants, submit it and wait until it is final."""
     assert chart.number is not None, "a chart found by its number has one"
     ledger = session.chart(chart.number)

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from node.cli.client import connect
-from node.cli.exits import Unreachable
 from node.cli.options import JsonOption
 from node.cli.output import emit, say, table
+from node.client import Unreachable
 from node.devnet import Devnet, DevnetFailed
 
 app = typer.Typer(no_args_is_help=True)

@@ -8,9 +8,10 @@ import typer
 from msgspec import to_builtins
 
 from node.cli.client import connect
-from node.cli.exits import ExitCode, Unreachable
+from node.cli.exits import ExitCode
 from node.cli.options import ConfigOption, JsonOption, PassphraseOption
 from node.cli.output import emit, say, spinner
+from node.client import Unreachable
 from node.config import Config, load_config
 from node.doctor import Finding, examine
 from node.keystore import find_passphrase
@@ -50,5 +51,6 @@ def _running(settings: Config) -> Finding:
     except Unreachable:
         advice = "Start it with `chartledger node run`."
         return Finding("node", "warning", f"no node answers on {settings.socket}", advice)
-    state = "ok" if status["healthy"] else "wrong"
-    return Finding("node", state, status["summary"], "" if status["healthy"] else "See `chartledger status`.")
+    if status["healthy"]:
+        return Finding("node", "ok", status["summary"])
+    return Finding("node", "wrong", status["summary"], "See `chartledger status`.")

@@ -27,14 +27,6 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
-class Unreachable(ChartledgerError):
-    """No node answers on the socket."""
-
-    advice = (
-        "Start it with `chartledger node run --config FILE`, or name its socket with --socket or CHARTLEDGER_SOCKET."
-    )
-
-
 class BadArgument(ChartledgerError):
     """An argument is not usable."""
 
@@ -48,7 +40,7 @@ def report(error: BaseException) -> ExitCode:
         return ExitCode.INTERRUPTED
     if isinstance(error, ChartledgerError):
         print(f"error: {_sentence(str(error))} {error.advice} [{error.code}]", file=sys.stderr)
-        return ExitCode.UNREACHABLE if isinstance(error, Unreachable) else ExitCode.REFUSED
+        return ExitCode.UNREACHABLE if error.code == "unreachable" else ExitCode.REFUSED
     if isinstance(error, BrokenPipeError):
         # Who reads our output has seen enough; without this the interpreter complains while it closes it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

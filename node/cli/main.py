@@ -10,7 +10,7 @@ import os
 import sys
 from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 
@@ -83,7 +83,7 @@ def build(arguments: list[str]) -> typer.Typer:
     return app
 
 
-def _load(entry: Entry) -> object:
+def _load(entry: Entry) -> Any:
     return getattr(import_module(f"node.cli.{entry.module}"), entry.attribute)
 
 

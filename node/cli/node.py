@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,9 @@ from node.config import load_config, parse_address
 from node.genesis_file import read_genesis
 from node.keystore import KeyfileRefused, find_passphrase, open_keystore, write_keystore
 from node.logs import configure_logs
+
+if TYPE_CHECKING:
+    from node.app import Node
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -67,14 +70,22 @@ def run(config: ConfigOption, passphrase_file: PassphraseOption = None) -> None:
     asyncio.run(_run(Node(settings, keystore)))
 
 
-async def _run(node: object) -> None:
+async def _run(node: Node) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await node.start()
-    await stop.wait()
-    await node.stop()
+    told = asyncio.ensure_future(stop.wait())
+    failed = asyncio.ensure_future(node.failed())
+    try:
+        await asyncio.wait({told, failed}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        told.cancel()
+        await node.stop()
+    if failed.done():
+        failed.result()
+    failed.cancel()
 
 
 def _make_keys(folder: Path, keystore: Path, card: Path, name: str, passphrase_file: Path | None) -> None:

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-_console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
+console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
 _errors = Console(stderr=True, markup=False, highlight=False, emoji=False)
 
 
@@ -38,7 +38,7 @@ def print_json(document: Any) -> None:
 
 def say(text: str, style: str = "") -> None:
     """Print one line for people."""
-    _console.print(Text(plain(text), style=style))
+    console.print(Text(plain(text), style=style))
 
 
 def warn(text: str) -> None:
@@ -48,24 +48,34 @@ def warn(text: str) -> None:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str = "none") -> None:
     """Print a table, or `empty` if there are no rows."""
-    listed = [[plain(_cell(value)) for value in row] for row in rows]
-    if not listed:
+    grid = table_of(columns, rows)
+    if grid.row_count == 0:
         say(empty, "dim")
-        return
+    else:
+        console.print(grid, soft_wrap=False)
+
+
+def table_of(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """A table to be printed."""
     grid = Table(box=None, header_style="bold", pad_edge=False)
     for name in columns:
         grid.add_column(name, overflow="fold")
-    for row in listed:
-        grid.add_row(*(Text(value) for value in row))
-    _console.print(grid, soft_wrap=False)
+    for row in rows:
+        grid.add_row(*(Text(plain(_cell(value))) for value in row))
+    return grid
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> None:
     """Print names and values under one another."""
+    for line in fact_lines(pairs):
+        console.print(line)
+
+
+def fact_lines(pairs: Iterable[tuple[str, object]]) -> list[Text]:
+    """Names and values, to be printed under one another."""
     listed = [(name, plain(_cell(value))) for name, value in pairs]
     width = max((len(name) for name, _ in listed), default=0)
-    for name, value in listed:
-        _console.print(Text(f"{name:<{width}}  ", style="dim") + Text(value))
+    return [Text(f"{name:<{width}}  ", style="dim") + Text(value) for name, value in listed]
 
 
 @contextmanager

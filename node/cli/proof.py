@@ -71,4 +71,4 @@ def verify(
         "record_shown": shown.record_shown,
         "explanation": lines,
     }
-    emit(document, as_json, lambda: [say(line) for line in lines] and None)
+    emit(document, as_json, lambda: say("\n".join(lines)))

@@ -11,14 +11,14 @@ from typing import Annotated, Any
 
 import typer
 
-from node.cli.client import Session, connect
+from node.cli.client import Document, Session, connect
 from node.cli.exits import BadArgument, ExitCode
 from node.cli.options import SOCKET, JsonOption, PassphraseOption, SocketOption
 from node.cli.output import emit, print_json, progress, say, table, warn, when
 from node.keystore import find_passphrase
 from node.owner_reading import OwnRecord, open_own
 from node.records.errors import BadBundle, NotFhir
-from node.records.fhir import FHIR_JSON, bundle_slices, labels_of
+from node.records.fhir import FHIR_JSON, bundle_slices, described
 from node.wallet import Wallet
 from protocol.errors import ChartledgerError
 
@@ -74,7 +74,7 @@ def submit(
 
 def _submit(
     session: Session, chart: int, path: Path, *, media_type: str, whole: bool, labels: dict[str, str | None]
-) -> dict[str, Any]:
+) -> Document:
     data = path.read_bytes()
     if not data:
         raise BadArgument("the file is empty")
@@ -83,7 +83,7 @@ def _submit(
             # Broken bundles are told here, before anything is sent; the node checks again.
             bundle_slices(data)
             return session.submit_bundle(chart, data)
-        labels_of(data)
+        described(data)
     return session.submit_record(chart, data, media_type, **labels)
 
 
@@ -222,7 +222,7 @@ def guess_type(path: Path) -> str:
 
 def is_bundle(data: bytes) -> bool:
     """Whether FHIR JSON is a Bundle. Raises `NotFhir` for what is not FHIR JSON."""
-    return labels_of(data).category == "Bundle"
+    return described(data).category == "Bundle"
 
 
 def _files(paths: list[Path]) -> Iterator[Path]:

@@ -9,7 +9,7 @@ from msgspec import Struct
 from node.cli.exits import BadArgument
 from node.demo.generator import generate
 from node.records.errors import BadBundle, NotFhir
-from node.records.fhir import bundle_slices, labels_of
+from node.records.fhir import FHIR_JSON, Described, bundle_slices
 from protocol.crypto.tags import Labels
 
 
@@ -53,4 +53,4 @@ def read_bundle(name: str, raw: bytes) -> Patient:
     if not raw.strip():
         raise BadBundle("the file is empty")
     resources = bundle_slices(raw)
-    return Patient(name, raw, resources, [labels_of(one) for one in resources])
+    return Patient(name, raw, resources, [Described().plain(one, FHIR_JSON).labels for one in resources])

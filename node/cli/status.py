@@ -1,0 +1,134 @@
+"""`chartledger status` and `peers`: how this node and the chain are doing, at a glance and in words."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from node.cli.client import Session, connect
+from node.cli.exits import ExitCode
+from node.cli.options import SOCKET, JsonOption, SocketOption
+from node.cli.output import console, emit, fact_lines, size, table, table_of, when
+
+REFRESH_SECONDS = 1.0
+
+
+def status(
+    socket: SocketOption = SOCKET,
+    *,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep showing it, until Ctrl-C.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """How this node and the chain are doing. Exits 5 if something is wrong."""
+    with connect(socket) as session:
+        if watch and not as_json:
+            _watch(session)
+            return
+        document = session.status()
+    emit(document, as_json, lambda: console.print(_picture(document)))
+    if not document["healthy"]:
+        raise typer.Exit(ExitCode.UNHEALTHY)
+
+
+def _watch(session: Session) -> None:
+    with Live(_picture(session.status()), console=console, auto_refresh=False, screen=True) as live:
+        while True:
+            time.sleep(REFRESH_SECONDS)
+            live.update(_picture(session.status()), refresh=True)
+
+
+def _picture(document: dict[str, Any]) -> Group:
+    style = "bold green" if document["healthy"] else "bold red"
+    authorities = table_of(
+        ["authority", "institution", "state", "since (UTC)", "last view", "leads"],
+        (
+            [
+                one["index"],
+                one["name"],
+                one["state"],
+                since(one["since_ms"]),
+                one["last_view"],
+                "*" if one["leader"] else "",
+            ]
+            for one in document["authorities"]
+        ),
+    )
+    return Group(Text(document["summary"], style=style), "", *fact_lines(_facts(document)), "", authorities)
+
+
+def _facts(document: dict[str, Any]) -> Iterable[tuple[str, object]]:
+    finality, blobs, disk = document["finality_ms"], document["blobs"], document["disk"]
+    connected = sum(peer["state"] == "connected" for peer in document["peers"])
+    institution = document["institution"]
+    leader = document["leader"]["institution"]
+    bad = "not examined yet: run `chartledger doctor`" if blobs["bad"] is None else f"{blobs['bad']} missing or damaged"
+    return (
+        ("institution", f"{institution['number']}, {institution['name']} ({document['role']})"),
+        ("chain", f"{document['network']}, {document['chain'][:16]}"),
+        ("height", f"{document['height']}, {ago(document['head_age_s'])} old"),
+        ("finality", f"p50 {ms(finality['p50'])}, p99 {ms(finality['p99'])} over {finality['count']} blocks"),
+        ("view", f"{document['view']}, led by institution {leader}; {document['quorum']} votes are a quorum"),
+        ("peers", f"{connected} of {len(document['peers'])} connected"),
+        ("pending", f"{document['pending']} transactions here, {document['outbox']} of our own not final"),
+        ("blobs", f"{blobs['count']}, {size(blobs['size_bytes'])}; {bad}"),
+        ("disk", f"{size(disk['data_bytes'])} used, {size(disk['free_bytes'])} free"),
+        ("version", f"{document['version']}, up since {when(document['up_since_ms'])}"),
+    )
+
+
+def peers(socket: SocketOption = SOCKET, as_json: JsonOption = False) -> None:
+    """The connections to the other institutions' nodes."""
+    with connect(socket) as session:
+        found: list[dict[str, Any]] = session.client.get("/v1/peers")
+    columns = [
+        "institution",
+        "address",
+        "state",
+        "since (UTC)",
+        "round trip",
+        "in",
+        "out",
+        "waiting",
+        "dropped",
+        "last error",
+    ]
+    rows = (
+        [
+            one["institution"],
+            one["address"],
+            one["state"],
+            since(one.get("since_ms")),
+            ms(one.get("rtt_ms")),
+            size(one.get("bytes_in", 0)),
+            size(one.get("bytes_out", 0)),
+            size(one.get("queue_bytes", 0)),
+            one.get("dropped", 0),
+            one.get("last_error"),
+        ]
+        for one in found
+    )
+    emit(found, as_json, lambda: table(columns, rows, "no peers"))
+
+
+def since(time_ms: int | None) -> str:
+    """A time, or nothing."""
+    return "" if time_ms is None else when(time_ms)
+
+
+def ms(value: float | None) -> str:
+    """A duration that may not be known yet."""
+    return "-" if value is None else f"{value:.0f} ms"
+
+
+def ago(seconds: float) -> str:
+    """A duration for people."""
+    for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.1f} s"
