@@ -8,13 +8,14 @@ recomputes it from what is public anyway; what a practitioner adds in confidence
 from __future__ import annotations
 
 from enum import IntEnum
+from hashlib import blake2b
 from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
 
 from protocol import limits
-from protocol.crypto.hashing import Domain, digest
+from protocol.crypto.hashing import DIGEST_BYTES, Domain
 from protocol.types.base import U16, Digest, Number, TimeMs, Wire
 from protocol.types.operations import GrantTerms, Purpose, RecordEntry, Reissue
 
@@ -104,6 +105,7 @@ class Disclosed(Wire, frozen=True, tag=5):
 Event = ChartOpened | RecordAppended | Granted | Revoked | Disclosed
 
 _decoder: Final = msgspec.msgpack.Decoder(Event)
+_leaf_state: Final = blake2b(digest_size=DIGEST_BYTES, person=Domain.EVENT_LEAF)
 
 
 def decode_event(raw: bytes) -> Event:
@@ -114,7 +116,9 @@ def decode_event(raw: bytes) -> Event:
 
 def event_digest(chart: int, number: int, raw: bytes) -> bytes:
     """32 bytes: the leaf of a chart's history for event `number` with these canonical bytes."""
-    return digest(Domain.EVENT_LEAF, chart.to_bytes(5, "big"), number.to_bytes(7, "big"), raw)
+    state = _leaf_state.copy()  # half the cost of a new one with parameters, and every event passes here
+    state.update(chart.to_bytes(5, "big") + number.to_bytes(7, "big") + raw)
+    return state.digest()
 
 
 _REASONS: Final = {
