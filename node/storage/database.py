@@ -85,8 +85,10 @@ class Database:
         opened: list[_Connection] = []
         try:
             writer = None
+            # what the system refuses is found here, before any thread is begun
+            flags = os.O_RDONLY if read_only else os.O_RDWR | os.O_CREAT
+            os.close(os.open(path, flags | os.O_CLOEXEC, 0o600))
             if not read_only:
-                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
                 writer = await _connect(str(path), opened)
                 await writer.run(partial(_prepare_writer, kind=kind, path=str(path)))
             pool = []

@@ -31,6 +31,7 @@ async def path(tmp_path: Path, store: LedgerStore, chain: Any) -> Path:
     secrets = [StagedSecret(n, b"sealed secret %d" % n) for n in range(2)]
     await store.records.stage({transaction_id(opening.body): secrets})
     settled = chain.settled(opening, Place(0, 0, 0), Place(1, 1, 0))
+    await store.outbox.add([chain.outgoing(opening)])
     await store.commit([chain.block(opening, chain.open_charts(1, 2), settled=[settled])])
     for round_ in range(4):
         append = chain.append(0, round_ % 2, 3)
@@ -192,6 +193,21 @@ async def test_what_is_missing_or_too_much_is_named(path: Path, statement: str, 
     change(path, statement)
     problems = await check_ledger(path)
     assert any(named in problem.place and sentence in problem.sentence for problem in problems), problems
+
+
+async def test_a_lookup_that_would_miss_its_row_is_named(path: Path) -> None:
+    """The receipt of a final transaction is found by the first bytes of its id, in row and index alike."""
+    whole = path.read_bytes()
+    connection = sqlite3.connect(path)
+    ((identity,),) = connection.execute("SELECT id FROM receipt").fetchall()
+    connection.close()
+    starts = [at for at in range(len(whole)) if whole.startswith(identity[:8], at)]
+    found = 0
+    for at in starts:
+        path.write_bytes(flipped(whole, at + 3))
+        problems = await check_ledger(path)
+        found += any("receipt" in problem.sentence for problem in problems)
+    assert found >= 2, "the index, and the column that it is made of"
 
 
 async def test_a_certificate_by_too_few_is_no_certificate(path: Path, chain: Any) -> None:
