@@ -53,7 +53,7 @@ from protocol.types.votes import FINALIZE, NOTARIZE, Certificate, ConsensusMessa
 log = get_logger("consensus")
 
 _MESSAGE = cast(type[ConsensusMessage], ConsensusMessage)
-COMPACT_BYTES = 32 * 1024 * 1024
+COMPACT_BYTES = 4 * 1024 * 1024
 """The journal is rewritten when it has grown by this much."""
 
 

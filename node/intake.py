@@ -10,11 +10,10 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor as Threads
 
-from node.mempool import Entry
+from node.mempool import Entry, make_entry
 from protocol import limits
 from protocol.codec.canonical import decode
-from protocol.crypto.hashing import Domain, digest, transaction_digest
-from protocol.crypto.signing import SIGNATURE_BYTES, transaction_message_of, verify
+from protocol.crypto.signing import transaction_message_of, verify
 from protocol.errors import (
     BadSignature,
     ChartledgerError,
@@ -26,7 +25,6 @@ from protocol.errors import (
 )
 from protocol.ledger import keys
 from protocol.ledger.leaves import decode_leaf
-from protocol.ledger.transition import Family, classify
 from protocol.ledger.windows import FRESH, Window, used
 from protocol.params import Params
 from protocol.types.institutions import Institution
@@ -34,6 +32,9 @@ from protocol.types.transaction import Transaction
 
 CHUNK = 64
 """Transactions a thread takes at once: long enough to be worth the hop, short enough to share the cores."""
+
+INLINE = 4
+"""So few are checked on the spot: a hop to a thread and back takes longer than it frees."""
 
 
 class Standing:
@@ -98,6 +99,8 @@ class Intake:
 
     async def check(self, raws: Sequence[bytes]) -> list[Entry | ChartledgerError]:
         """For each of `raws`, in order: its entry, or the named error that refuses it for good."""
+        if len(raws) <= INLINE:
+            return self._check_chunk(raws)
         loop = asyncio.get_running_loop()
         chunks = [raws[i : i + CHUNK] for i in range(0, len(raws), CHUNK)]
         done = await asyncio.gather(*(loop.run_in_executor(self._threads, self._check_chunk, c) for c in chunks))
@@ -121,11 +124,4 @@ class Intake:
         public = self._standing.operation_key(body.institution, body.key)
         if not verify(public, transaction_message_of(raw), transaction.signature):
             raise BadSignature("the institution's signature of the transaction does not verify")
-        return Entry(
-            raw=raw,
-            # The body's canonical bytes, as in `transaction_message_of`: spares encoding it again.
-            id=digest(Domain.TRANSACTION_ID, raw[1 : -(2 + SIGNATURE_BYTES)]),
-            digest=transaction_digest(raw),
-            transaction=transaction,
-            owners=classify(body) is Family.OWNERS,
-        )
+        return make_entry(transaction, raw)

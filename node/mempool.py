@@ -12,13 +12,20 @@ from itertools import islice
 
 from msgspec import Struct
 
+from protocol.crypto.hashing import Domain, digest, transaction_digest
+from protocol.crypto.signing import SIGNATURE_BYTES
 from protocol.errors import Busy, Replayed
+from protocol.ledger.transition import Family, classify
 from protocol.types.transaction import Transaction, TransactionBody
 
 ENTRY_OVERHEAD_BYTES = 1_200
 """What a pooled transaction costs in memory beside its bytes: decoded objects, digests and index entries."""
 
 Slot = tuple[int, int, int]
+
+
+LOOK_AGAIN = 8
+"""Final blocks that pass a transaction by before its validity is looked at again; then twice as many, and so on."""
 
 
 class Entry(Struct, eq=False, gc=False):
@@ -29,6 +36,7 @@ class Entry(Struct, eq=False, gc=False):
     digest: bytes
     transaction: Transaction
     owners: bool
+    slot: Slot  # what the ledger uses up: (institution, key, number)
     added_ms: int = 0
     survived: int = 0  # final blocks that passed without it
     carried: bool = False  # stands in a notarized block that is not final yet
@@ -37,16 +45,27 @@ class Entry(Struct, eq=False, gc=False):
 
     @property
     def body(self) -> TransactionBody:
+        """What the institution signed."""
         return self.transaction.body
 
     @property
-    def slot(self) -> Slot:
-        body = self.transaction.body
-        return body.institution, body.key, body.number
-
-    @property
     def cost_bytes(self) -> int:
+        """What it counts for in the pool's bounds."""
         return len(self.raw) + ENTRY_OVERHEAD_BYTES
+
+
+def make_entry(transaction: Transaction, raw: bytes) -> Entry:
+    """The entry of a transaction whose canonical bytes are `raw`. Raises `MixedTransaction`."""
+    body = transaction.body
+    return Entry(
+        raw=raw,
+        # The body's canonical bytes, as in `transaction_message_of`: spares encoding it again.
+        id=digest(Domain.TRANSACTION_ID, raw[1 : -(2 + SIGNATURE_BYTES)]),
+        digest=transaction_digest(raw),
+        transaction=transaction,
+        owners=classify(body) is Family.OWNERS,
+        slot=(body.institution, body.key, body.number),
+    )
 
 
 class Mempool:
@@ -73,6 +92,7 @@ class Mempool:
 
     @property
     def bytes_used(self) -> int:
+        """Of the capacity."""
         return self._total_bytes
 
     @property
@@ -92,7 +112,7 @@ class Mempool:
         """Whether all of `entries` fit together."""
         wanted: dict[int, int] = {}
         for entry in entries:
-            institution = entry.body.institution
+            institution = entry.slot[0]
             wanted[institution] = wanted.get(institution, 0) + entry.cost_bytes
         return self._total_bytes + sum(wanted.values()) <= self._capacity_bytes and all(
             self._used_bytes.get(institution, 0) + size <= self._share_bytes for institution, size in wanted.items()
@@ -198,11 +218,12 @@ class Mempool:
         return [entry for entry in self._by_id.values() if entry.body.valid_until <= ledger_ms]
 
     def stale(self, everything: bool) -> list[Entry]:
-        """Those due for another look: `everything`, or those that 2, 4, 8, ... final blocks have passed by."""
+        """Those due for another look: `everything`, or those that 8, 16, 32, ... final blocks have passed by."""
         return [
             entry
             for entry in self._by_id.values()
-            if not entry.carried and (everything or (entry.survived > 1 and entry.survived & (entry.survived - 1) == 0))
+            if not entry.carried
+            and (everything or (entry.survived >= LOOK_AGAIN and entry.survived & (entry.survived - 1) == 0))
         ]
 
     def counts(self) -> dict[int, int]:
@@ -218,7 +239,7 @@ class Mempool:
             return None
         del self._by_raw[entry.raw]
         del self._slots[entry.slot]
-        institution = entry.body.institution
+        institution = entry.slot[0]
         if entry.owners:
             del self._owners[id_]
         else:

@@ -17,13 +17,12 @@ from node.gossip import Gossip
 from node.intake import Intake, Standing
 from node.latency import Latencies
 from node.logs import get_logger
-from node.mempool import Entry, Mempool
+from node.mempool import Entry, Mempool, make_entry
 from node.services import Dead, Final, Outcome, Prepared, Waiting
 from node.storage.outbox import Outbox, Outgoing
 from node.storage.types import Place, Settled
 from protocol import limits
 from protocol.codec.canonical import decode, encode
-from protocol.crypto.hashing import transaction_digest, transaction_id
 from protocol.crypto.signing import SigningKey, sign_transaction
 from protocol.errors import (
     Busy,
@@ -32,10 +31,11 @@ from protocol.errors import (
     CosignatureExpired,
     Expired,
     InvalidTransaction,
+    Oversize,
     Replayed,
     Unauthorised,
 )
-from protocol.ledger.transition import Family, Receipt, classify
+from protocol.ledger.transition import Receipt
 from protocol.types.operations import SignedOperation
 from protocol.types.transaction import TransactionBody
 
@@ -361,17 +361,8 @@ class Submission:
         transaction = sign_transaction(self._keys[body.key], body)
         raw = encode(transaction)
         if len(raw) > limits.TRANSACTION_BYTES:
-            raise Busy(
-                f"a transaction of {len(raw)} bytes is over the limit of {limits.TRANSACTION_BYTES}",
-                advice="Split it: limits are in docs/spec/limits.md.",
-            )
-        return Entry(
-            raw=raw,
-            id=transaction_id(body),
-            digest=transaction_digest(raw),
-            transaction=transaction,
-            owners=classify(body) is Family.OWNERS,
-        )
+            raise Oversize(f"a transaction of {len(raw)} bytes is over the limit of {limits.TRANSACTION_BYTES}")
+        return make_entry(transaction, raw)
 
     async def _entries(self, prepared: Sequence[Prepared]) -> list[Entry]:
         entries: list[Entry] = []

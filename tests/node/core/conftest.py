@@ -17,11 +17,11 @@ from node.core import Core
 from node.genesis_file import write_genesis
 from node.institution_keys import new_institution
 from node.mempool import Entry
+from node.mempool import make_entry as make_pool_entry
 from node.services import Final
 from protocol.codec.canonical import decode, encode
-from protocol.crypto.hashing import Domain, chain_id, digest, transaction_digest
+from protocol.crypto.hashing import chain_id
 from protocol.crypto.signing import SigningKey, cosign, sign_transaction
-from protocol.ledger.transition import Family, classify
 from protocol.params import Params
 from protocol.types.institutions import Genesis
 from protocol.types.operations import (
@@ -65,14 +65,7 @@ def sign(
 
 
 def entry_of(raw: bytes) -> Entry:
-    transaction = decode(Transaction, raw)
-    return Entry(
-        raw=raw,
-        id=digest(Domain.TRANSACTION_ID, encode(transaction.body)),
-        digest=transaction_digest(raw),
-        transaction=transaction,
-        owners=classify(transaction.body) is Family.OWNERS,
-    )
+    return make_pool_entry(decode(Transaction, raw), raw)
 
 
 @pytest.fixture

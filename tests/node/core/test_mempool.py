@@ -112,11 +112,11 @@ def test_another_look_comes_at_growing_intervals(make_entry: Make) -> None:
     entry = make_entry(0, 1)
     pool.add(entry)
     looks = []
-    for block in range(1, 18):
+    for block in range(1, 70):
         pool.finalize({}, set())
         if pool.stale(everything=False):
             looks.append(block)
-    assert looks == [2, 4, 8, 16]
+    assert looks == [8, 16, 32, 64]
     assert pool.stale(everything=True) == [entry]
 
 
@@ -124,7 +124,14 @@ def bare(institution: int, number: int, size: int, owners: bool) -> Entry:
     operation = SignedOperation(AppendRecords(0, (RecordEntry(bytes(32), (bytes(16),) * 4),)))
     body = TransactionBody(bytes(32), institution, 0, number, 10**12, (operation,))
     raw = institution.to_bytes(2, "big") + number.to_bytes(4, "big") + bytes(size)
-    return Entry(raw=raw, id=raw[:6], digest=raw[:6], transaction=Transaction(body, bytes(64)), owners=owners)
+    return Entry(
+        raw=raw,
+        id=raw[:6],
+        digest=raw[:6],
+        transaction=Transaction(body, bytes(64)),
+        owners=owners,
+        slot=(institution, 0, number),
+    )
 
 
 @settings(max_examples=60, deadline=None)
