@@ -166,6 +166,12 @@ class ChartExists(InvalidTransaction):
     """This owner key already opened a chart."""
 
 
+class ChartFull(InvalidTransaction):
+    """The chart has as many events as a chart may have."""
+
+    advice = "Open another chart for this patient; what stands in this one stays, and grants on it can be revoked."
+
+
 class UnknownGrant(InvalidTransaction):
     """The chart has no grant of this number."""
 

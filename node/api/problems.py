@@ -36,6 +36,7 @@ STATUS: dict[type[ChartledgerError], int] = {
     core.UnknownRecord: 404,
     core.Replayed: 409,
     core.ChartExists: 409,
+    core.ChartFull: 409,
     core.Expired: 409,
     core.CosignatureExpired: 409,
     core.TooManyGrants: 409,

@@ -93,7 +93,7 @@ def _revoke(working: Working, operation: Revoke, call: Call) -> OperationReceipt
     reissued = tuple(reissue for reissue in operation.reissues if _reissue(working, number, reissue))
     generation = chart.generation + 1
     revoked = Revoked(working.height, working.timestamp, call.institution, operation.grant, generation, reissued)
-    after = working.append(number, chart, [revoked])
+    after = working.append(number, chart, [revoked], reserve=0)
     working.put(keys.chart(number), replace(after, generation=generation, window=window))
     return OperationReceipt(number, chart.events, 1, grant=operation.grant)
 

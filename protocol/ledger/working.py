@@ -11,9 +11,10 @@ from typing import TypeVar
 
 from msgspec import UNSET, UnsetType
 
+from protocol import limits
 from protocol.codec.canonical import encode
 from protocol.crypto.signing import Verifier
-from protocol.errors import UnknownChart
+from protocol.errors import ChartFull, UnknownChart
 from protocol.ledger import history, keys
 from protocol.ledger.events import Event, decode_event, event_digest
 from protocol.ledger.leaves import Chart, Leaf, decode_leaf
@@ -99,10 +100,13 @@ class Working:
         raw = self._tx_events.get(place) or self._block_events.get(place) or self._view.event(chart, number)
         return None if raw is None else decode_event(raw)
 
-    def append(self, number: int, chart: Chart, events: Iterable[Event]) -> Chart:
+    def append(
+        self, number: int, chart: Chart, events: Iterable[Event], reserve: int = limits.GRANTS_PER_CHART
+    ) -> Chart:
         """`chart` with these events at the end of its history, which the transaction now holds; the caller puts it.
 
-        `number` is the chart's. Events get the numbers from `chart.events` on, in order.
+        `number` is the chart's. Events get the numbers from `chart.events` on, in order. The last `reserve` numbers
+        are kept free, for revocations: every grant can be revoked even on a chart that is full. Raises `ChartFull`.
         """
         first = at = chart.events
         leaves = []
@@ -111,6 +115,8 @@ class Working:
             self._tx_events[(number, at)] = raw
             leaves.append(event_digest(number, at, raw))
             at += 1
+        if at > limits.EVENTS_PER_CHART - reserve:
+            raise ChartFull(f"chart {number} has {first} events, and no room for {at - first} more")
         return Chart(
             chart.custodian,
             chart.owner_key,
