@@ -98,7 +98,7 @@ def cosignature_message(chain: bytes, op_digest: bytes, role: int, number: int, 
     return COSIGNATURE_LABEL + encode(CosignatureSubject(chain, op_digest, role, number, expires_at))
 
 
-def cosign(  # noqa: PLR0917 - in the order in which a co-signature states them
+def cosign(
     key: SigningKey, chain: bytes, operation: Operation, role: int, number: int, expires_at: int
 ) -> Cosignature:
     """A co-signature of `operation` on this chain."""

@@ -146,6 +146,17 @@ def test_3_an_invalid_block_is_rejected_and_nullified() -> None:
     assert bench.signed == [nullify_of(1)]
 
 
+def test_3_what_was_refused_in_one_view_is_judged_anew_in_another() -> None:
+    bench = Bench(index=0)
+    bench.get(proposal(A, 1, 0), 1)
+    bench.answer(A, 1, Verdict.REFUSED)
+    for view in (1, 2, 3, 4):
+        bench.get(certificate(nullify_of(view), 1, 2, 3))
+    assert only(Validate, bench.get(proposal(A, 5, 0), 1))
+    bench.answer(A, 5)
+    assert bench.signed[-1] == notarize_of(A, 5, 0)
+
+
 def test_3_missing_evidence_is_fetched_and_waited_for() -> None:
     child = block(A.header, 2, b"c")
     bench = Bench()
