@@ -85,8 +85,8 @@ class Plan(Struct, frozen=True):
 
     @property
     def batch_size(self) -> int:
-        """Transactions in a request: about a hundred items unless told otherwise."""
-        return self.batch or max(1, 100 // self.operations)
+        """Transactions in a request: a hundred items, but at least ten transactions, unless told otherwise."""
+        return self.batch or max(10, 100 // self.operations)
 
 
 class Phase(Struct):

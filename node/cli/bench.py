@@ -21,7 +21,7 @@ def bench(
     operations: Annotated[int, typer.Option("--operations", min=1, help="Record entries in a transaction.")] = 1,
     charts: Annotated[int, typer.Option("--charts", min=1, help="Charts that they are spread over.")] = 1,
     batch: Annotated[
-        int, typer.Option("--batch", min=0, help="Transactions in a request. Default: about 100 items.")
+        int, typer.Option("--batch", min=0, help="Transactions in a request. Default: 100 items, at least 10.")
     ] = 0,
     clients: Annotated[int, typer.Option("--clients", min=1, help="Requests under way at each node.")] = 2,
     folder: Annotated[Path | None, typer.Option("--folder", help="Keep the network's files here.")] = None,

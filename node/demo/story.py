@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -69,25 +70,21 @@ class Story:
         charts = [chart for chart in self.stage.charts if chart.patient.resources]
         total = sum(len(chart.patient.resources) for chart in charts)
         began = time.monotonic()
-        with progress("records final", total, self.quiet) as step, ThreadPoolExecutor(len(HOSPITALS)) as pool:
-            for done in pool.map(partial(self._ingest_at, charts), HOSPITALS):
-                for count in done:
-                    step(count)
+        with progress("records final", total, self.quiet) as step, ThreadPoolExecutor() as pool:
+            for _ in pool.map(partial(self._ingest_at, charts, step), HOSPITALS):
+                pass
         seconds = time.monotonic() - began
         self.report.records = total
         self.report.bytes = sum(len(one) for chart in charts for one in chart.patient.resources)
         self.report.records_per_second = round(total / seconds, 1)
         return f"{total} records are final, {self.report.records_per_second:.0f} a second, sealing included"
 
-    def _ingest_at(self, charts: list[Chart], hospital: int) -> list[int]:
+    def _ingest_at(self, charts: list[Chart], step: Callable[[int], None], hospital: int) -> None:
         session = self.stage.sessions[hospital]
-        counts = []
         for chart in charts:
             if chart.custodian == hospital:
-                answer = session.submit_bundle(chart.number, chart.patient.raw)
-                chart.records = answer["records"]
-                counts.append(len(chart.records))
-        return counts
+                chart.records = session.submit_bundle(chart.number, chart.patient.raw)["records"]
+                step(len(chart.records))
 
     def final_everywhere(self) -> str:
         """Every record stands in its chart's history on all four nodes, under the same history and state roots."""
@@ -108,17 +105,23 @@ class Story:
 
     def read_back(self) -> str:
         """Every record comes back byte for byte."""
-        charts = [chart for chart in self.stage.charts if chart.records]
         identical = 0
-        with progress("records read back", self.report.records, self.quiet) as step:
-            for chart in charts:
-                session = self.stage.sessions[chart.custodian]
-                for number, original in zip(chart.records, chart.patient.resources, strict=True):
-                    identical += session.read_own(chart.number, number) == original
-                    step(1)
+        with progress("records read back", self.report.records, self.quiet) as step, ThreadPoolExecutor() as pool:
+            for count in pool.map(partial(self._read_back_at, step), HOSPITALS):
+                identical += count
         self.report.read_back_identical = identical
         expect(identical == self.report.records, f"{self.report.records - identical} records came back altered")
         return f"{identical} of {self.report.records} records are byte for byte what went in"
+
+    def _read_back_at(self, step: Callable[[int], None], hospital: int) -> int:
+        session = self.stage.sessions[hospital]
+        identical = 0
+        for chart in self.stage.charts:
+            if chart.custodian == hospital:
+                for number, original in zip(chart.records, chart.patient.resources, strict=True):
+                    identical += session.read_own(chart.number, number) == original
+                    step(1)
+        return identical
 
     def give_permission(self) -> str:
         """The patient grants one institution some categories for treatment until a date."""
