@@ -92,7 +92,7 @@ class CustodianUnreachable(RecordsError):
 
 
 class CustodianRefused(RecordsError):
-    """The custodian refused with a reason that this version does not know."""
+    """The custodian answered with what this version does not understand."""
 
 
 class PartlyFinal(RecordsError):

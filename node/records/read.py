@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from msgspec import Struct
 
@@ -36,9 +36,11 @@ from node.storage import errors as storage_errors
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.envelopes import envelope_info, keypair_from_seed, open_envelope
 from protocol.crypto.hashing import encryption_key_digest
-from protocol.errors import ChartledgerError, NotAccredited, SealBroken, UnknownChart
+from protocol.errors import ChartledgerError, DecodeError, NotAccredited, SealBroken, UnknownChart
 from protocol.ledger.events import decode_event
 from protocol.types.operations import RecordEntry
+
+A = TypeVar("A", ReleaseAnswer, BlobPiece)
 
 WAIT_S = 30.0
 FILE_PIECE_BYTES = 1024 * 1024
@@ -143,19 +145,21 @@ class Reader:
         if custodian == self._node.institution:
             released = (await self._releaser.release(custodian, request)).released
         else:
-            released = decode(ReleaseAnswer, await self._request(custodian, RELEASE, encode(request))).released
+            released = (await self._request(custodian, RELEASE, encode(request), ReleaseAnswer)).released
         if [one.record for one in released] != list(records[: len(released)]):
             raise errors.CustodianRefused("the custodian answered with other records than those asked for")
         return released
 
-    async def _request(self, custodian: int, method: str, payload: bytes) -> bytes:
+    async def _request(self, custodian: int, method: str, payload: bytes, kind: type[A]) -> A:
         try:
-            return await self._node.ask(custodian, method, payload, WAIT_S)
+            return decode(kind, await self._node.ask(custodian, method, payload, WAIT_S))
+        except DecodeError as error:
+            raise errors.CustodianRefused(f"institution {custodian} answered with what is no answer: {error}") from None
         except RequestRefused as refused:
-            kind = REFUSALS.get(refused.refusal)
-            if kind is None:
+            known = REFUSALS.get(refused.refusal)
+            if known is None:
                 raise errors.CustodianRefused(f"the custodian refused ({refused.refusal})") from None
-            raise kind(str(refused)) from None
+            raise known(str(refused)) from None
         except RequestFailed as failed:
             raise errors.CustodianUnreachable(f"institution {custodian} did not answer: {failed}") from None
 
@@ -172,7 +176,7 @@ class Reader:
             if custodian == self._node.institution:
                 piece = await self._releaser.blob(custodian, request)
             else:
-                piece = decode(BlobPiece, await self._request(custodian, BLOB, encode(request)))
+                piece = await self._request(custodian, BLOB, encode(request), BlobPiece)
             if not piece.data or offset + len(piece.data) > size:
                 raise SealBroken("the custodian sent a blob of another size than it said")
             await asyncio.to_thread(_write_all, file, piece.data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from functools import partial
@@ -49,6 +50,7 @@ class Records:
         self._store = store
         self._blobs = blobs
         self._threads = threads
+        self._folder = folder
         self._kek = Kek(keys.kek, node.chain)
         self.submitter = Submitter(node, store, blobs, self._kek, threads)
         self.releaser = Releaser(node, store, blobs, self._kek, threads)
@@ -56,6 +58,7 @@ class Records:
 
     async def start(self) -> None:
         """Once the core knows its outbox, before requests come in."""
+        await asyncio.to_thread(self._folder.mkdir, mode=0o700, parents=True, exist_ok=True)
         await self.submitter.sweep()
 
     async def answer(self, peer: int, method: str, payload: bytes) -> bytes:

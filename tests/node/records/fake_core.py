@@ -1,0 +1,430 @@
+"""A core without consensus or network: several nodes on one chain that they agree on at once, with the real ledger
+rules and the real storage below. Blocks are made when a transaction comes in, or by hand while `chain.held`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from node.network.interface import PeerGone, Refuse, RequestRefused
+from node.records.seal import RecordKeys
+from node.records.service import Records
+from node.services import Dead, Final, FinalBlock, Outcome, Prepared, Waiting
+from node.storage.blobs import BlobStore
+from node.storage.ledger_store import LedgerStore
+from node.storage.outbox import Outgoing
+from node.storage.types import CommittedBlock, Place, Settled
+from protocol.codec.canonical import decode, encode
+from protocol.crypto.envelopes import keypair_from_seed
+from protocol.crypto.hashing import block_digest, chain_id, encryption_key_digest, transaction_id
+from protocol.crypto.signing import SigningKey, cosign, sign_transaction, transaction_message, verify
+from protocol.crypto.tags import GrantLabels, grant_tags
+from protocol.crypto.wallet import ChartKeys, chart_keys
+from protocol.errors import BadSignature, ChartledgerError, Expired, InvalidTransaction, UnknownChart, UnknownRecord
+from protocol.ledger import keys
+from protocol.ledger.genesis import genesis_block
+from protocol.ledger.leaves import Chart, GrantLeaf, Leaf, OwnerIndex, decode_leaf
+from protocol.ledger.transition import Execution, Receipt
+from protocol.params import Params
+from protocol.types.block import BLOCK_VERSION, Header
+from protocol.types.institutions import STATUS_ACCREDITED, Genesis, Institution
+from protocol.types.operations import ROLE_OWNER, Grant, GrantTerms, OpenChart, Operation, Revoke, SignedOperation
+from protocol.types.transaction import Transaction, TransactionBody
+from protocol.types.votes import FINALIZE, Certificate, VoteSubject
+
+START_MS = 1_900_000_000_000
+SUITE = 1
+HOUR_MS = 3_600_000
+
+
+def seed(label: str) -> bytes:
+    return label.encode().ljust(32, b".")[:32]
+
+
+@dataclass
+class View:
+    leaves: dict[bytes, bytes]
+    events: dict[tuple[int, int], bytes]
+
+    def leaf(self, key: bytes) -> bytes | None:
+        return self.leaves.get(key)
+
+    def event(self, chart: int, number: int) -> bytes | None:
+        return self.events.get((chart, number))
+
+
+@dataclass
+class Clock:
+    ms: int = START_MS + 1_000
+
+
+class Chain:
+    """What all nodes agree on."""
+
+    def __init__(self, institutions: int = 3) -> None:
+        self.clock = Clock()
+        members = tuple(_institution(number) for number in range(institutions))
+        self.genesis = Genesis("test", START_MS, Params(), members, tuple(range(institutions)))
+        self.id = chain_id(self.genesis)
+        first = genesis_block(self.genesis)
+        self.first = first
+        self.header = first.header
+        self.view = View(dict(first.changes.leaves), {})
+        self.blocks: list[FinalBlock] = [FinalBlock(self.header, block_digest(self.header), ())]
+        self.nodes: dict[int, FakeCore] = {}
+        self.waiting: list[bytes] = []
+        self.held = False
+
+    def execution(self) -> Execution:
+        time_ms = max(self.header.timestamp + 1, self.clock.ms)
+        return Execution(self.view, self.id, self.header.height + 1, time_ms, verify)
+
+    async def offer(self, raws: Sequence[bytes]) -> None:
+        self.waiting.extend(raw for raw in raws if raw not in self.waiting)
+        if not self.held:
+            await self.make_block()
+
+    async def make_block(self) -> None:
+        """Everything that waits and is valid becomes final at every node."""
+        raws, self.waiting = self.waiting, []
+        execution = self.execution()
+        time_ms = max(self.header.timestamp + 1, self.clock.ms)
+        done: list[tuple[bytes, bytes, Receipt]] = []
+        dead: list[tuple[bytes, ChartledgerError]] = []
+        for raw in raws:
+            body = decode(Transaction, raw).body
+            try:
+                done.append((transaction_id(body), raw, execution.apply(body)))
+            except InvalidTransaction as error:
+                dead.append((transaction_id(body), error))
+        changes = execution.changes()
+        parent = block_digest(self.header)
+        height = self.header.height + 1
+        self.header = Header(BLOCK_VERSION, self.id, 0, height, parent, 0, time_ms, bytes(32), bytes(32))
+        self.view.leaves.update(changes.leaves)
+        self.view.events.update({(chart, number): raw for chart, number, raw in changes.events})
+        transactions = tuple(raw for _, raw, _ in done)
+        block = FinalBlock(self.header, block_digest(self.header), transactions, tuple(changes.events))
+        self.blocks.append(block)
+        for node in self.nodes.values():
+            await node.take(block, changes.leaves, done, dead)
+
+
+def _institution(number: int) -> Institution:
+    encryption = keypair_from_seed(SUITE, seed(f"encryption {number}"))[1]
+    operations = SigningKey(seed(f"operations {number}")).public
+    vote = SigningKey(seed(f"vote {number}")).public
+    return Institution(
+        f"hospital {number}", STATUS_ACCREDITED, (operations,), vote, b"certificate %d" % number, SUITE,
+        encryption_key_digest(SUITE, encryption),
+    )  # fmt: skip
+
+
+class FakeCore:
+    """`node.services.NodeServices` for one institution."""
+
+    def __init__(self, chain: Chain, institution: int, ledger: LedgerStore) -> None:
+        self._chain = chain
+        self.institution = institution
+        self.ledger = ledger
+        self.key = SigningKey(seed(f"operations {institution}"))
+        self.records: Records | None = None
+        self.dead: dict[bytes, ChartledgerError] = {}
+        self.changed = asyncio.Condition()
+        self.submitted = 0
+        self.prepared = 0
+        self.unreachable: set[int] = set()
+        self.healthy = True
+        self.watchers: list[asyncio.Queue[FinalBlock | None]] = []
+
+    # --- submission
+
+    async def prepare(self, batches: Sequence[Sequence[SignedOperation]]) -> list[Prepared]:
+        execution = self._chain.execution()
+        prepared = []
+        number = await self.ledger.outbox.reserve_numbers(self.institution, 0, len(batches), 1)
+        for at, batch in enumerate(batches, number):
+            body = TransactionBody(
+                self._chain.id, self.institution, 0, at, self._chain.clock.ms + HOUR_MS, tuple(batch)
+            )
+            execution.apply(body)
+            raw = encode(sign_transaction(self.key, body))
+            prepared.append(Prepared(transaction_id(body), raw, at, body.valid_until))
+        self.prepared += len(prepared)
+        return prepared
+
+    async def adopt(self, raws: Sequence[bytes]) -> list[Prepared | ChartledgerError]:
+        results: list[Prepared | ChartledgerError] = []
+        for raw in raws:
+            try:
+                transaction = decode(Transaction, raw)
+                body = transaction.body
+                if not verify(self.key.public, transaction_message(body), transaction.signature):
+                    raise BadSignature
+            except ChartledgerError as error:
+                results.append(error)
+            else:
+                results.append(Prepared(transaction_id(body), raw, body.number, body.valid_until))
+        return results
+
+    async def submit(self, prepared: Sequence[Prepared]) -> None:
+        self.submitted += 1
+        await self.ledger.outbox.add(
+            [Outgoing(one.id, self.institution, 0, one.number, one.valid_until, one.raw) for one in prepared]
+        )
+        waiting = await self.ledger.outbox.waiting([one.id for one in prepared])
+        await self._chain.offer([one.raw for one in prepared if one.id in waiting])
+
+    async def outcomes(self, ids: Sequence[bytes], wait_s: float) -> list[Outcome]:
+        async with self.changed:
+            while True:
+                found = await self._standing(ids)
+                if wait_s <= 0 or Waiting.PENDING not in found:
+                    return found
+                try:
+                    await asyncio.wait_for(self.changed.wait(), wait_s)
+                except TimeoutError:
+                    return await self._standing(ids)
+
+    async def _standing(self, ids: Sequence[bytes]) -> list[Outcome]:
+        waiting, receipts = await self.ledger.outbox.standing(ids)
+        found: list[Outcome] = []
+        for one in ids:
+            if one in receipts:
+                stored = receipts[one]
+                found.append(Final(one, stored.height, stored.timestamp, decode(Receipt, stored.receipt)))
+            elif one in self.dead:
+                found.append(Dead(one, self.dead[one]))
+            else:
+                found.append(Waiting.PENDING if one in waiting else Waiting.UNKNOWN)
+        return found
+
+    async def expire(self, ids: Sequence[bytes]) -> None:
+        """The ledger's time went past these."""
+        self._chain.waiting = [
+            raw for raw in self._chain.waiting if transaction_id(decode(Transaction, raw).body) not in ids
+        ]
+        await self._bury([(one, Expired()) for one in ids])
+
+    async def _bury(self, dead: Sequence[tuple[bytes, ChartledgerError]]) -> None:
+        await self.ledger.outbox.drop([one for one, _ in dead])
+        async with self.changed:
+            self.dead.update(dict(dead))
+            self.changed.notify_all()
+
+    async def take(
+        self,
+        block: FinalBlock,
+        leaves: Mapping[bytes, bytes],
+        done: Sequence[tuple[bytes, bytes, Receipt]],
+        dead: Sequence[tuple[bytes, ChartledgerError]],
+    ) -> None:
+        settled = tuple(
+            Settled(
+                one,
+                encode(receipt),
+                tuple(Place(at, r.chart, r.first_event) for at, r in enumerate(receipt.operations)),
+            )
+            for one, _, receipt in done
+        )
+        subject = VoteSubject(FINALIZE, self._chain.id, 0, block.header.height, 0, block.digest)
+        certificate = Certificate(subject, ((0, bytes(64)),))  # storage keeps certificates and never judges them
+        committed = CommittedBlock(block.header, block.transactions, certificate, (), leaves, {}, block.events, settled)
+        async with self.changed:
+            await self.ledger.commit([committed])
+            self.changed.notify_all()
+        await self._bury(dead)
+        for watcher in self.watchers:
+            watcher.put_nowait(block)
+
+    # --- queries
+
+    @property
+    def chain(self) -> bytes:
+        return self._chain.id
+
+    @property
+    def genesis(self) -> Genesis:
+        return self._chain.genesis
+
+    @property
+    def params(self) -> Params:
+        return self._chain.genesis.params
+
+    def head(self) -> Header:
+        return self._chain.header
+
+    def now_ms(self) -> int:
+        return self._chain.clock.ms
+
+    def _leaf(self, key: bytes) -> Leaf | None:
+        raw = self._chain.view.leaves.get(key)
+        return None if raw is None else decode_leaf(key, raw)
+
+    async def institution_leaf(self, number: int) -> Institution | None:
+        leaf = self._leaf(keys.institution(number))
+        assert leaf is None or isinstance(leaf, Institution)
+        return leaf
+
+    async def chart(self, number: int) -> Chart | None:
+        leaf = self._leaf(keys.chart(number))
+        assert leaf is None or isinstance(leaf, Chart)
+        return leaf
+
+    async def chart_of_owner(self, owner_key: bytes) -> int | None:
+        leaf = self._leaf(keys.owner(owner_key))
+        assert leaf is None or isinstance(leaf, OwnerIndex)
+        return None if leaf is None else leaf.chart
+
+    async def charts_of_custodian(self, institution: int, first: int, count: int) -> list[int]:
+        return await self.ledger.charts_of(institution, first, count)
+
+    async def grant(self, chart: int, grant: int) -> GrantLeaf | None:
+        leaf = self._leaf(keys.grant(chart, grant))
+        assert leaf is None or isinstance(leaf, GrantLeaf)
+        return leaf
+
+    async def leaves(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        return {key: self._chain.view.leaves[key] for key in keys if key in self._chain.view.leaves}
+
+    async def events(self, chart: int, first: int, count: int) -> list[tuple[int, bytes]]:
+        return await self.ledger.chart_events(chart, first, count)
+
+    async def events_at(self, chart: int, numbers: Sequence[int]) -> dict[int, bytes]:
+        found = await self.ledger.read_events([(chart, number) for number in numbers])
+        return {number: raw for (_, number), raw in found.items()}
+
+    async def blocks(self, first: int, count: int) -> list[FinalBlock]:
+        return self._chain.blocks[first : first + count]
+
+    async def proof(self, chart: int, event: int) -> bytes:
+        if await self.chart(chart) is None:
+            raise UnknownChart
+        if (chart, event) not in self._chain.view.events:
+            raise UnknownRecord
+        return b"proof of " + self._chain.view.events[chart, event]
+
+    # --- operations and peers
+
+    async def status(self) -> Mapping[str, Any]:
+        return {"healthy": self.healthy, "summary": "healthy" if self.healthy else "two of four are gone"}
+
+    def peers(self) -> list[Mapping[str, Any]]:
+        return [{"institution": number} for number in self._chain.nodes if number != self.institution]
+
+    def metrics_text(self) -> str:
+        return "chartledger_height 1\n"
+
+    @asynccontextmanager
+    async def subscribe(self) -> AsyncIterator[AsyncIterator[FinalBlock]]:
+        watcher: asyncio.Queue[FinalBlock | None] = asyncio.Queue()
+        self.watchers.append(watcher)
+
+        async def blocks() -> AsyncIterator[FinalBlock]:
+            while (block := await watcher.get()) is not None:
+                yield block
+
+        try:
+            yield blocks()
+        finally:
+            self.watchers.remove(watcher)
+
+    async def ask(self, institution: int, method: str, payload: bytes, wait_s: float) -> bytes:
+        other = self._chain.nodes.get(institution)
+        if other is None or other.records is None or institution in self.unreachable:
+            raise PeerGone("the peer is not connected")
+        try:
+            return await other.records.answer(self.institution, method, payload)
+        except Refuse as refused:
+            raise RequestRefused(refused.refusal, str(refused)) from None
+
+
+@dataclass
+class Hospital:
+    """One institution's node: core, records side, storage."""
+
+    core: FakeCore
+    records: Records
+    ledger: LedgerStore
+    blobs: BlobStore
+    folder: Path
+
+    async def close(self) -> None:
+        await self.ledger.close()
+        await self.blobs.close()
+
+
+@dataclass
+class Network:
+    """Hospitals on one chain."""
+
+    chain: Chain
+    folder: Path
+    threads: Executor = field(default_factory=lambda: ThreadPoolExecutor(2))
+    hospitals: dict[int, Hospital] = field(default_factory=dict)
+
+    async def start(self, number: int) -> Hospital:
+        """Open (again) the node of an institution."""
+        folder = self.folder / str(number)
+        folder.mkdir(exist_ok=True)
+        ledger = await LedgerStore.open(folder / "ledger.db")
+        if await ledger.head() is None:
+            first = self.chain.first
+            genesis = CommittedBlock(first.header, (), None, (), first.changes.leaves, {}, ())
+            await ledger.init_genesis(encode(self.chain.genesis), genesis)
+        blobs = await BlobStore.open(folder)
+        core = FakeCore(self.chain, number, ledger)
+        keys = RecordKeys(seed(f"kek {number}"), SUITE, seed(f"encryption {number}"))
+        records = Records(core, store=ledger.records, blobs=blobs, keys=keys, folder=folder, threads=self.threads)
+        core.records = records
+        self.chain.nodes[number] = core
+        await records.start()
+        self.hospitals[number] = Hospital(core, records, ledger, blobs, folder)
+        return self.hospitals[number]
+
+    async def stop(self, number: int) -> None:
+        """Close a node's files, as a crash between two awaits would leave them."""
+        self.chain.nodes.pop(number)
+        await self.hospitals.pop(number).close()
+
+    async def close(self) -> None:
+        for number in list(self.hospitals):
+            await self.stop(number)
+        self.threads.shutdown()
+
+
+class Patient:
+    """An owner's keys for one chart, and what it signs."""
+
+    def __init__(self, chain: Chain, custodian: int, name: str = "patient") -> None:
+        self.chain = chain
+        self.keys: ChartKeys = chart_keys(seed(name), chain.id, custodian, 0)
+        self.key = self.keys.signing_key()
+        self.private, self.public = keypair_from_seed(SUITE, self.keys.encryption_seed)
+        self.number = 0
+
+    def sign(self, operation: Operation) -> SignedOperation:
+        self.number += 1
+        expires_at = self.chain.clock.ms + HOUR_MS
+        return SignedOperation(
+            operation, (cosign(self.key, self.chain.id, operation, ROLE_OWNER, self.number, expires_at),)
+        )
+
+    def open_chart(self) -> SignedOperation:
+        return self.sign(OpenChart(self.key.public, SUITE, encryption_key_digest(SUITE, self.public)))
+
+    def grant(
+        self, chart: int, grantee: int, labels: GrantLabels, generation: int = 0, **terms: Any
+    ) -> SignedOperation:
+        tags = grant_tags(self.keys.chart_secret, 0, labels)
+        now = self.chain.clock.ms
+        values = {"purposes": ("TREAT",), "not_before": now - HOUR_MS, "not_after": now + 240 * HOUR_MS} | terms
+        return self.sign(Grant(chart, GrantTerms(grantee, tags, **values)))
+
+    def revoke(self, chart: int, grant: int) -> SignedOperation:
+        return self.sign(Revoke(chart, grant))
