@@ -102,6 +102,7 @@ class Oracle:
         demand(subject.kind == FINALIZE and len(signers) >= self.needed, "final without a quorum")
         digest = b""
         for block in blocks:
+            demand(len(set(block.transactions)) == len(block.transactions), "an invalid block is final")
             digest, height = block_digest(block.header), block.header.height
             demand(height == self.heads.get(node, 0) + 1, f"node {node} makes height {height} final out of order")
             demand(self.final.setdefault(height, digest) == digest, f"FORK at height {height}")

@@ -10,10 +10,11 @@ import msgspec
 from protocol.consensus.quorum import finalize, notarize, nullify
 from protocol.crypto.hashing import block_digest, transaction_digest
 from protocol.crypto.merkle import merkle_root
-from protocol.types.block import Block
+from protocol.types.block import Block, Header
 from protocol.types.votes import FINALIZE, NOTARIZE, ConsensusMessage, Proposal, Vote, VoteSubject
 
 Sign = Callable[[VoteSubject], Vote]
+Head = tuple[Header, int]
 Lies = list[tuple[int, ConsensusMessage]]
 
 
@@ -23,7 +24,7 @@ def _another(block: Block, note: bytes) -> Block:
     return Block(msgspec.structs.replace(block.header, transactions_root=root), transactions)
 
 
-def equivocator(message: ConsensusMessage, peers: list[int], sign: Sign, rng: Random) -> Lies:
+def equivocator(message: ConsensusMessage, peers: list[int], sign: Sign, rng: Random, head: Head) -> Lies:
     """Two blocks to two halves, and notarize votes for each."""
     if not isinstance(message, Proposal):
         return [(peer, message) for peer in peers]
@@ -37,7 +38,7 @@ def equivocator(message: ConsensusMessage, peers: list[int], sign: Sign, rng: Ra
     return lies
 
 
-def double_voter(message: ConsensusMessage, peers: list[int], sign: Sign, rng: Random) -> Lies:
+def double_voter(message: ConsensusMessage, peers: list[int], sign: Sign, rng: Random, head: Head) -> Lies:
     """Nullifies and finalizes whatever it notarizes."""
     lies: Lies = [(peer, message) for peer in peers]
     vote = message.vote if isinstance(message, Proposal) else message
@@ -48,12 +49,12 @@ def double_voter(message: ConsensusMessage, peers: list[int], sign: Sign, rng: R
     return lies
 
 
-def withholder(message: ConsensusMessage, peers: list[int], sign: Sign, rng: Random) -> Lies:
+def withholder(message: ConsensusMessage, peers: list[int], sign: Sign, rng: Random, head: Head) -> Lies:
     """Sends each thing to some only."""
     return [(peer, message) for peer in peers if rng.random() < 0.5]
 
 
-def nuller(message: ConsensusMessage, peers: list[int], sign: Sign, rng: Random) -> Lies:
+def nuller(message: ConsensusMessage, peers: list[int], sign: Sign, rng: Random, head: Head) -> Lies:
     """Nullifies each view that it votes in, and never finalizes."""
     vote = message.vote if isinstance(message, Proposal) else message
     if isinstance(vote, Vote) and vote.subject.kind in (NOTARIZE, FINALIZE):
@@ -62,7 +63,7 @@ def nuller(message: ConsensusMessage, peers: list[int], sign: Sign, rng: Random)
     return [(peer, message) for peer in peers]
 
 
-def liar_about_parents(message: ConsensusMessage, peers: list[int], sign: Sign, rng: Random) -> Lies:
+def liar_about_parents(message: ConsensusMessage, peers: list[int], sign: Sign, rng: Random, head: Head) -> Lies:
     """Proposes on view 0 whatever happened since, or puts foreign transactions behind its header."""
     if not isinstance(message, Proposal):
         return [(peer, message) for peer in peers]
@@ -74,10 +75,33 @@ def liar_about_parents(message: ConsensusMessage, peers: list[int], sign: Sign, 
     return [(peer, false) for peer in peers]
 
 
-KINDS: dict[str, Callable[[ConsensusMessage, list[int], Sign, Random], Lies]] = {
+def proposer_of_invalid(message: ConsensusMessage, peers: list[int], sign: Sign, rng: Random, head: Head) -> Lies:
+    """Signs blocks that contain a transaction twice."""
+    if not isinstance(message, Proposal) or rng.random() < 0.3:
+        return [(peer, message) for peer in peers]
+    false = _another(_another(message.block, b"twice"), b"twice")
+    vote = sign(msgspec.structs.replace(message.vote.subject, block=block_digest(false.header)))
+    return [(peer, Proposal(false, vote)) for peer in peers]
+
+
+def forker(message: ConsensusMessage, peers: list[int], sign: Sign, rng: Random, head: Head) -> Lies:
+    """Proposes on its final head whatever was notarized since, and lies about the view that this is from."""
+    if not isinstance(message, Proposal):
+        return [(peer, message) for peer in peers]
+    header, view = head
+    s = message.vote.subject
+    forked = msgspec.structs.replace(message.block.header, parent=block_digest(header), height=header.height + 1)
+    parent_view = rng.choice((view, s.parent_view, s.view - 1))
+    vote = sign(notarize(s.chain, s.epoch, s.view, parent_view, block_digest(forked)))
+    return [(peer, Proposal(Block(forked, message.block.transactions), vote)) for peer in peers]
+
+
+KINDS: dict[str, Callable[[ConsensusMessage, list[int], Sign, Random, Head], Lies]] = {
     "equivocator": equivocator,
     "double_voter": double_voter,
     "withholder": withholder,
     "nuller": nuller,
     "liar_about_parents": liar_about_parents,
+    "proposer_of_invalid": proposer_of_invalid,
+    "forker": forker,
 }

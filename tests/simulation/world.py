@@ -202,7 +202,9 @@ class Node:
         peers = [n.index for n in self.world.nodes if n is not self] if effect.to is None else [effect.to]
         out = [(peer, message) for peer in peers]
         if self.lie is not None and self.world.faulty:
-            out = KINDS[self.lie](message, peers, lambda s: self.world.keys.sign(s, self.index), self.rng)
+            last = self.store[-1].header if self.store else genesis()
+            at = last, 0 if self.certificate is None else self.certificate.subject.view
+            out = KINDS[self.lie](message, peers, lambda s: self.world.keys.sign(s, self.index), self.rng, at)
         for peer, told in out:
             self.world.transmit(self.index, peer, told)
 
