@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from protocol.consensus.effects import Effect, Persist, Record, Send
-from protocol.consensus.events import Built, Event, Received, Started, Validated, Verdict, WorkChanged
+from protocol.consensus.effects import Effect, Finalized, Persist, Record, Send
+from protocol.consensus.events import Built, Event, Received, Started, TimerFired, Validated, Verdict, WorkChanged
 from protocol.consensus.machine import Config, FinalHead, Machine
 from protocol.consensus.quorum import finalize, notarize, nullify
 from protocol.crypto.hashing import block_digest, transaction_digest
@@ -112,3 +112,21 @@ def only(kind: type[T], effects: list[Effect]) -> list[T]:
 
 def sent(effects: list[Effect]) -> list[ConsensusMessage]:
     return [e.message for e in effects if isinstance(e, Send)]
+
+
+A = block(GENESIS, 1, b"a")
+OTHER = block(GENESIS, 1, b"b")
+
+
+def fire(bench: Bench, after_ms: int) -> list[object]:
+    return list(bench.do(TimerFired(bench.machine._serial), after_ms))
+
+
+def final_a(bench: Bench) -> Bench:
+    """A is final in view 1, all is quiet, and the machine is in view 2."""
+    bench.get(proposal(A, 1, 0), 1)
+    bench.answer(A, 1)
+    bench.get(certificate(notarize_of(A, 1, 0)))
+    effects = bench.get(certificate(finalize_of(A, 1)))
+    assert [e.blocks for e in only(Finalized, effects)] == [(A,)]
+    return bench
