@@ -23,7 +23,7 @@ import msgspec
 from msgspec import Struct
 
 from node.bench_load import Signer
-from node.devnet import Devnet
+from node.devnet import Devnet, wish_for
 from node.processes import cpu_seconds, folder_bytes, peak_resident_bytes
 from protocol.errors import ChartledgerError
 
@@ -104,7 +104,7 @@ def measure(plan: Plan, report: Report, folder: Path | None = None) -> Result:
     `folder` keeps the network's files; without, they lie in a temporary folder and are removed.
     """
     with tempfile.TemporaryDirectory(prefix="chartledger-bench-") as temporary:
-        devnet = Devnet.create(folder or Path(temporary) / "net", plan.authorities, outside_keys=1, log_level="warning")
+        devnet = Devnet.create(folder or Path(temporary) / "net", wish_for(plan.authorities, "warning"), outside_keys=1)
         try:
             return asyncio.run(_measure(plan, devnet, report))
         finally:

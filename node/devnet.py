@@ -17,8 +17,10 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from node.genesis_file import write_genesis
 from node.institution_keys import NewInstitution, new_institution
@@ -26,10 +28,12 @@ from node.keystore import write_keystore, write_private
 from protocol.crypto.hashing import chain_id
 from protocol.crypto.keyfiles import Cost
 from protocol.errors import ChartledgerError
+from protocol.ledger.genesis import check_genesis
 from protocol.params import Params
 from protocol.types.institutions import Genesis
 
 NAMES = ("St. Anna Hospital", "Rivertown Clinic", "Lakeside Laboratory", "University Hospital")
+NODES = 32
 START_SECONDS = 30
 STOP_SECONDS = 20
 PORTS = range(20_000, 32_000)
@@ -53,6 +57,32 @@ class DevnetNode(msgspec.Struct, frozen=True):
     port: int
 
 
+class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a new devnet is to be like; configs/devnet.toml is one. `params` are those that differ from the defaults."""
+
+    institutions: Annotated[
+        tuple[Annotated[str, Meta(min_length=1, max_length=80)], ...], Meta(min_length=1, max_length=NODES)
+    ] = NAMES
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    params: dict[str, int] = {}
+
+
+def read_wish(path: Path) -> Wish:
+    """The wish in a TOML file. Raises `DevnetFailed`."""
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=Wish)
+    except OSError as error:
+        raise DevnetFailed(f"cannot read {path}: {error.strerror}", advice="configs/devnet.toml is one.") from None
+    except msgspec.DecodeError as error:
+        raise DevnetFailed(f"{path}: {error}", advice="configs/devnet.toml explains it.") from None
+
+
+def wish_for(count: int, log_level: Literal["info", "warning"] = "info") -> Wish:
+    """A devnet of `count` nodes with the usual names."""
+    names = (*NAMES, *(f"Institution {number}" for number in range(len(NAMES), count)))
+    return Wish(institutions=names[:count], log_level=log_level)
+
+
 class Plan(msgspec.Struct, frozen=True):
     """What devnet.json says. `chain` is hex."""
 
@@ -69,34 +99,34 @@ class Devnet:
         self._started: dict[int, subprocess.Popen[bytes]] = {}
 
     @classmethod
-    def create(
-        cls, folder: Path, count: int = 4, params: Params | None = None, outside_keys: int = 0, log_level: str = "info"
-    ) -> Devnet:
-        """Write keys, genesis and configurations of `count` institutions, all authorities, into a new folder.
+    def create(cls, folder: Path, wish: Wish | None = None, outside_keys: int = 0) -> Devnet:
+        """Write keys, genesis and configurations of institutions, all authorities, into a new folder.
 
         With `outside_keys`, each institution has that many operations keys besides its node's, whose seeds stand in
         `<n>/outside-keys`. Raises `DevnetFailed` if the folder holds something.
         """
+        wish = wish or Wish()
         if folder.exists() and any(folder.iterdir()):
             raise DevnetFailed(f"{folder} is not empty", advice="Name another folder, or remove this one.")
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
         folder = folder.resolve()
-        names = [NAMES[n] if n < len(NAMES) else f"Institution {n}" for n in range(count)]
+        names = wish.institutions
         made = [new_institution(name, outside_keys) for name in names]
         genesis = Genesis(
             name="devnet",
             created_at=time.time_ns() // 1_000_000,
-            params=params or Params(),
+            params=_params(wish.params),
             institutions=tuple(one.public for one in made),
-            authorities=tuple(range(count)),
+            authorities=tuple(range(len(names))),
         )
-        ports = free_ports(count)
+        check_genesis(genesis)
+        ports = free_ports(len(names))
         nodes = [DevnetNode(n, name, port) for n, (name, port) in enumerate(zip(names, ports, strict=True))]
         devnet = cls(folder, Plan(chain_id(genesis).hex(), nodes))
         write_genesis(devnet.genesis, genesis)
         for node, one in zip(nodes, made, strict=True):
-            devnet._write_node(node, one, log_level)
+            devnet._write_node(node, one, wish.log_level)
         (folder / "devnet.json").write_bytes(msgspec.json.format(msgspec.json.encode(devnet.plan), indent=2))
         return devnet
 
@@ -238,6 +268,13 @@ class Devnet:
             f'passphrase_file = "passphrase"\ndata = "data"\nsocket = "s"\n'
             f'listen = "127.0.0.1:{node.port}"\nlog_level = "{log_level}"\n\n[peers]\n{others}'
         )
+
+
+def _params(changed: dict[str, int]) -> Params:
+    strange = sorted(set(changed) - set(Params.__struct_fields__))
+    if strange:
+        raise DevnetFailed(f"there is no parameter {strange[0]!r}", advice="docs/spec/ledger.md lists them.")
+    return Params(**changed)
 
 
 def free_ports(count: int) -> list[int]:

@@ -11,7 +11,7 @@ from node.cli.client import connect
 from node.cli.options import JsonOption
 from node.cli.output import emit, say, table
 from node.client import Unreachable
-from node.devnet import Devnet, DevnetFailed
+from node.devnet import NODES, Devnet, DevnetFailed, read_wish, wish_for
 
 app = typer.Typer(no_args_is_help=True)
 FolderArgument = Annotated[Path, typer.Argument(help="The devnet's folder.")]
@@ -21,11 +21,17 @@ DEFAULT = Path("devnet")
 @app.command()
 def up(
     folder: FolderArgument = DEFAULT,
-    nodes: Annotated[int, typer.Option("--nodes", min=1, max=32, help="How many, for a new devnet.")] = 4,
+    nodes: Annotated[int, typer.Option("--nodes", min=1, max=NODES, help="How many, for a new devnet.")] = 4,
+    plan: Annotated[
+        Path | None, typer.Option("--plan", help="What a new devnet is like: configs/devnet.toml is one.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Start the devnet in a folder, and make it first if it is not there."""
-    devnet = Devnet.load(folder) if (folder / "devnet.json").exists() else Devnet.create(folder, nodes)
+    if (folder / "devnet.json").exists():
+        devnet = Devnet.load(folder)
+    else:
+        devnet = Devnet.create(folder, wish_for(nodes) if plan is None else read_wish(plan))
     try:
         devnet.start()
     except DevnetFailed:

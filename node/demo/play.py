@@ -13,7 +13,7 @@ from node.demo.report import Report, StepFailed
 from node.demo.stage import set_stage
 from node.demo.story import Story, best_first
 from node.demo.trouble import Trouble
-from node.devnet import Devnet
+from node.devnet import Devnet, wish_for
 
 NODES = 4
 PATIENTS = 6
@@ -34,7 +34,7 @@ def play(fhir: Path | None, *, seed: int, keep: bool, quiet: bool) -> Report:
     patients = best_first(patients)
     report.patients = len(patients)
     folder = Path(tempfile.mkdtemp(prefix="chartledger-demo-"))
-    devnet = Devnet.create(folder / "net", NODES)
+    devnet = Devnet.create(folder / "net", wish_for(NODES))
     report.folder = str(devnet.folder)
     try:
         _play(devnet, patients, report, quiet)
