@@ -58,7 +58,7 @@ def make_app(context: Context, secret: bytes) -> ASGIApp:
     for place in PLACES:
         by_path.setdefault(place.path, {})[place.method] = place
     routes = [_route(path, places, context, in_flight, secret) for path, places in by_path.items()]
-    handlers = {ChartledgerError: _named, HTTPException: _plain, ClientDisconnect: _gone}
+    handlers = {ChartledgerError: _named, HTTPException: _plain, ClientDisconnect: _gone, Exception: _unnamed}
     app = Starlette(routes=[Route("/openapi.json", describe), *routes], exception_handlers=handlers)
     app.router.redirect_slashes = False
     return _Guard(app)
@@ -104,26 +104,29 @@ async def _gone(request: Request, error: Exception) -> Response:
     return problem_response(BadRequest("the body ended early"))
 
 
+async def _unnamed(request: Request, error: Exception) -> Response:
+    return problem_response(InternalError("the daemon failed on this request"))
+
+
 class _Guard:
-    """The last resort around the application: an unnamed failure becomes `InternalError`."""
+    """Around the application, where Starlette raises an unnamed failure again once it has answered."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = False
+        complete = False
 
         async def sending(message: Message) -> None:
-            nonlocal begun
-            begun = begun or message["type"] == "http.response.start"
+            nonlocal complete
             await send(message)
+            complete = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         try:
             await self._app(scope, receive, sending)
-        except Exception as error:  # a bug, or a stream that broke after its answer began
+        except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
             kind = type(error).__name__
             log.error("unnamed failure", kind=kind, file=place.filename, line=place.lineno)  # noqa: TRY400  # no message
-            if begun:
+            if not complete:  # the server closes the connection, so that half an answer does not pass for a whole
                 raise ConnectionAbortedError("the answer broke off") from None
-            await problem_response(InternalError("the daemon failed on this request"))(scope, receive, send)

@@ -1,0 +1,142 @@
+"""The real socket: its file, its mode, who is at the other end, streams, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from node.api.app import make_api
+from node.api.errors import SocketUnusable
+from node.api.peercred import Peer, Role, UnknownSubmitter, peer_of, role_map
+from node.api.server import ApiServer, ApiSettings, bind
+from tests.node.api.conftest import SECRET, Town
+
+
+def settings(town: Town) -> ApiSettings:
+    return ApiSettings(socket=town.network.folder / "node.sock", roles=role_map(), wait_s=5.0)
+
+
+def client(town: Town) -> httpx.AsyncClient:
+    transport = httpx.AsyncHTTPTransport(uds=str(settings(town).socket))
+    return httpx.AsyncClient(transport=transport, base_url="http://node", timeout=30)
+
+
+@pytest.fixture
+async def server(town: Town) -> AsyncIterator[ApiServer]:
+    hospital = town.custodian.hospital
+    api = make_api(settings(town), hospital.core, hospital.records, hospital.ledger.idempotency, SECRET)
+    await api.start()
+    yield api
+    await api.stop()
+
+
+async def test_the_file_is_for_owner_and_group(town: Town, server: ApiServer) -> None:
+    mode = settings(town).socket.stat().st_mode
+    assert stat.S_ISSOCK(mode)
+    assert stat.S_IMODE(mode) == 0o660
+
+
+async def test_a_bundle_of_six_megabytes_goes_in(town: Town, server: ApiServer) -> None:
+    resource = b'{"resourceType":"Observation","note":"' + b"n" * 20_000 + b'"}'
+    body = b'{"resourceType":"Bundle","entry":[' + b",".join([b'{"resource":%s}' % resource] * 300) + b"]}"
+    assert len(body) > 6_000_000
+    async with client(town) as asking:
+        answer = await asking.post(
+            f"/v1/charts/{town.chart}/records?split=true&wait=final",
+            content=body,
+            headers={"content-type": "application/fhir+json"},
+        )
+        assert len(answer.json()["records"]) == 300
+        content = await asking.get(f"/v1/charts/{town.chart}/records/300/content")
+        assert content.content == resource
+
+
+async def test_garbage_and_half_requests_do_not_stop_it(town: Town, server: ApiServer) -> None:
+    path = str(settings(town).socket)
+    for sent in (b"\x00\xff" * 100, b"GET / HTTP/1.1\r\n", b"POST /v1/charts HTTP/1.1\r\nContent-Length: 99\r\n\r\n{"):
+        _, writer = await asyncio.open_unix_connection(path)
+        writer.write(sent)
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+    async with client(town) as asking:
+        assert (await asking.get("/v1/health")).status_code == 200
+
+
+async def test_events_tell_of_blocks_and_one_chart(town: Town, server: ApiServer) -> None:
+    async with client(town) as asking:
+        path = f"/v1/events?chart={town.chart}"
+        async with asking.stream("GET", path, headers={"last-event-id": "0"}) as stream:
+            lines = stream.aiter_lines()
+            assert await anext(lines) == ": open"
+            missed = [await anext(lines) for _ in range(4)]
+            assert missed[1:3] == ["id: 1", "event: block"]
+            await asking.post(
+                f"/v1/charts/{town.chart}/records?wait=final", content=b"x", headers={"content-type": "text/plain"}
+            )
+            told = [await anext(lines) for _ in range(8)]
+    assert [line for line in told if line.startswith(("id", "event"))] == [
+        "id: 2", "event: chart", "id: 2", "event: block",
+    ]  # fmt: skip
+
+
+async def test_stopping_ends_event_streams_and_removes_the_file(town: Town, server: ApiServer) -> None:
+    async with client(town) as asking, asking.stream("GET", "/v1/events") as stream:
+        lines = stream.aiter_lines()
+        assert await anext(lines) == ": open"
+        await server.stop()
+        assert [line async for line in lines if line] == []
+    assert not settings(town).socket.exists()
+    await server.stop()
+
+
+async def test_a_second_daemon_is_refused_and_a_stale_file_replaced(town: Town, server: ApiServer) -> None:
+    hospital = town.custodian.hospital
+    second = make_api(settings(town), hospital.core, hospital.records, hospital.ledger.idempotency, SECRET)
+    with pytest.raises(SocketUnusable, match="listens"):
+        await second.start()
+    stale = town.network.folder / "stale.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(stale))
+    bind(stale, 0o660).close()
+
+
+def test_what_is_no_socket_is_not_touched(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("data")
+    with pytest.raises(SocketUnusable, match="not a socket"):
+        bind(precious, 0o660)
+    assert precious.read_text() == "data"
+    with pytest.raises(SocketUnusable, match="longer"):
+        bind(tmp_path / ("x" * 120), 0o660)
+    with pytest.raises(SocketUnusable, match="No such file"):
+        bind(tmp_path / "absent" / "node.sock", 0o660)
+    with pytest.raises(SocketUnusable, match="no group"):
+        bind(tmp_path / "grouped.sock", 0o660, "no-such-group-here")
+
+
+def test_the_kernel_says_who_connected() -> None:
+    one, other = socket.socketpair(socket.AF_UNIX)
+    with one, other:
+        peer = peer_of(one)
+    assert (peer.pid, peer.uid) == (os.getpid(), os.getuid())
+    assert peer.groups >= {os.getgid()} | set(os.getgroups())
+
+
+def test_roles() -> None:
+    roles = role_map(["4321", "@77", "root"])
+    assert roles.role(Peer(1, os.getuid(), frozenset())) is Role.SUBMIT
+    assert roles.role(Peer(1, 0, frozenset())) is Role.SUBMIT
+    assert roles.role(Peer(1, 4321, frozenset())) is Role.SUBMIT
+    assert roles.role(Peer(1, 9999, frozenset({77}))) is Role.SUBMIT
+    assert roles.role(Peer(1, 9999, frozenset({78}))) is Role.LOOK
+    for stranger in ("no-such-user-here", "@no-such-group-here"):
+        with pytest.raises(UnknownSubmitter):
+            role_map([stranger])
