@@ -210,14 +210,19 @@ class Executor:
             above = Overlay(overlay, block.header, done.changes, tree)
             return self._keep(block=block, overlay=above, receipts=done.receipts, entries=entries, seen_ms=seen_ms)
 
-    async def try_all(self, entries: Sequence[Entry]) -> list[Receipt | InvalidTransaction]:
-        """What each, one after the other, would do in a block on the final head; changes nothing."""
+    async def try_all(
+        self, entries: Sequence[Entry], timestamp: int | None = None
+    ) -> list[Receipt | InvalidTransaction]:
+        """What each, one after the other, would do in a block on the final head; changes nothing.
+
+        `timestamp`: the block's, without which it is as if this node proposed it now.
+        """
         async with self._lock:
             found = self._executed.get(self._head_digest)
             overlay = None if found is None else found.overlay
             view = await self._view(overlay, [entry.body for entry in entries])
-            timestamp = next_timestamp(self.head, self._clock.wall_ms())
-            execution = Execution(view, self.head.chain, self.head.height + 1, timestamp, self._verify)
+            at_ms = next_timestamp(self.head, self._clock.wall_ms()) if timestamp is None else timestamp
+            execution = Execution(view, self.head.chain, self.head.height + 1, at_ms, self._verify)
             results: list[Receipt | InvalidTransaction] = []
             for number, entry in enumerate(entries, 1):
                 try:

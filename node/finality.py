@@ -21,7 +21,7 @@ from node.intake import Standing
 from node.mempool import Entry, Mempool
 from node.storage.types import CommittedBlock, Settled
 from protocol.crypto.hashing import block_digest
-from protocol.errors import ChartledgerError, Expired, InvalidTransaction, Replayed
+from protocol.errors import ChartledgerError, InvalidTransaction
 from protocol.types.block import Block, Header
 from protocol.types.votes import Certificate
 
@@ -52,12 +52,12 @@ class Outcomes(Protocol):
         """The block is final and durable."""
         ...
 
-    async def refused(self, refused: Sequence[tuple[Entry, InvalidTransaction]]) -> None:
+    def refused(self, entries: Sequence[Entry]) -> None:
         """These left the pool for what is wrong with them; some may be this node's own."""
         ...
 
-    def retry(self) -> None:
-        """There may be room in the pool again."""
+    async def review(self) -> None:
+        """The head moved: find out what is lost for good, and pool what may be pooled again."""
         ...
 
 
@@ -214,26 +214,20 @@ class Finality:
 
     async def _look_again(self, empty: bool) -> None:
         """Let go of what can no longer become final, so that it is no work for ever."""
-        refused: list[tuple[Entry, InvalidTransaction]] = [
-            (entry, Replayed("another transaction with this number became final")) for entry in self._lost
-        ]
-        self._lost = []
-        expired = self._pool.expired(self._executor.head.timestamp)
-        refused.extend((entry, Expired()) for entry in expired)
-        self._pool.remove(entry.id for entry in expired)
+        refused, self._lost = self._lost, []
+        refused += self._pool.expired(self._executor.head.timestamp)
         # An empty block although transactions wait: its leader found none of them valid.
         stale = self._pool.stale(everything=empty)
-        for entry, result in zip(stale, await self._executor.try_all(stale), strict=True):
-            if isinstance(result, InvalidTransaction):
-                refused.append((entry, result))
-        await self.refuse(refused)
-        self._outcomes.retry()
+        if stale:
+            results = await self._executor.try_all(stale)
+            refused += [e for e, result in zip(stale, results, strict=True) if isinstance(result, InvalidTransaction)]
+        self.refuse(refused)
+        await self._outcomes.review()
 
-    async def refuse(self, refused: Sequence[tuple[Entry, InvalidTransaction]]) -> None:
+    def refuse(self, entries: Sequence[Entry]) -> None:
         """Let go of pooled transactions that were found invalid."""
-        if not refused:
-            return
-        ids = [entry.id for entry, _ in refused]
-        self._pool.remove(ids)
-        self._gossip.forget(ids)
-        await self._outcomes.refused(refused)
+        if entries:
+            ids = [entry.id for entry in entries]
+            self._pool.remove(ids)
+            self._gossip.forget(ids)
+            self._outcomes.refused(entries)

@@ -36,7 +36,7 @@ class Proposals:
         if self._heartbeat_due():
             wanted = msgspec.structs.replace(wanted, allow_empty=True)
         block, bad = await self._executor.build(wanted)
-        await self._finality.refuse(bad)
+        self._finality.refuse([entry for entry, _ in bad])
         return block
 
     async def validate(self, wanted: Validate) -> None:

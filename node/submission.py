@@ -49,7 +49,7 @@ VALID_MS = 60 * 60 * 1_000
 """How long a transaction that this node signs may wait to become final, if the chain's parameters allow as much."""
 REMEMBERED = 16_384
 FOR_GOOD = (Replayed, Expired, ChartExists, CosignatureExpired)
-"""What later blocks cannot mend. Other causes may pass, so the transaction stays pending until it expires."""
+"""What no later block can mend. Other causes may pass, so the transaction stays pending until it expires."""
 
 
 class Numbers:
@@ -125,7 +125,8 @@ class Submission:
         self._numbers = Numbers(outbox, standing, institution, self._key)
         self._pending: dict[bytes, Entry] = {}  # what the outbox holds, in order
         self._numbers_pending: dict[int, None] = {}  # of the signing key, in order of their adding
-        self._unpooled: dict[bytes, Entry] = {}  # pending, but the pool had no room
+        self._unpooled: dict[bytes, Entry] = {}  # pending, but not offered to the pool, or it had no room
+        self._parked: dict[bytes, Entry] = {}  # pending, but refused on some state: the final one decides
         self._checked: Lru[bytes, Entry] = Lru(REMEMBERED)
         self._outcomes: Lru[bytes, Final | Dead] = Lru(REMEMBERED)
         self._waiters: dict[bytes, list[_Waiter]] = {}
@@ -150,7 +151,7 @@ class Submission:
                 self._hold(result)
                 self._unpooled[result.id] = result
         await self._bury(refused)
-        self.retry()
+        self._retry()
 
     # --- in ------------------------------------------------------------------------------------------------------
 
@@ -210,7 +211,7 @@ class Submission:
             entry.added_ms = now
             self._hold(entry)
             self._unpooled[entry.id] = entry
-        self.retry()
+        self._retry()
 
     def _maybe_final(self, entries: Sequence[Entry]) -> bool:
         """Whether some number is used up on the ledger already."""
@@ -222,18 +223,17 @@ class Submission:
                 return True
         return False
 
-    def retry(self) -> None:
+    def _retry(self) -> None:
         """Pool and gossip what waits for room."""
         pooled = []
         for entry in list(self._unpooled.values()):
             try:
                 self._pool.add(entry)
+                pooled.append(entry)
             except Busy:
                 break
-            except Replayed:
-                pass  # a transaction of another machine with this key waits there: the ledger decides
-            else:
-                pooled.append(entry)
+            except Replayed:  # another transaction with this number waits there: one of them will be final
+                self._parked[entry.id] = entry
             del self._unpooled[entry.id]
         if pooled:
             self._gossip.push(pooled)
@@ -297,17 +297,37 @@ class Submission:
                 done[id_] = Final(id_, height, timestamp, receipt)
         self._finish(done)
 
-    async def refused(self, refused: Sequence[tuple[Entry, InvalidTransaction]]) -> None:
-        """These left the pool for what is wrong with them."""
-        await self._bury(
-            [(entry.id, error) for entry, error in refused if entry.id in self._pending and isinstance(error, FOR_GOOD)]
-        )
+    def refused(self, entries: Sequence[Entry]) -> None:
+        """These left the pool; what refused them may be a state or a time that never becomes final."""
+        self._parked.update({entry.id: entry for entry in entries if entry.id in self._pending})
+
+    async def review(self) -> None:
+        """The head moved: bury what is lost for good, and pool again what is valid after all."""
+        head_ms = self._executor.head.timestamp
+        aside = [*self._unpooled.values(), *self._parked.values()]
+        lost: list[tuple[bytes, ChartledgerError]] = []
+        for entry in aside:
+            try:
+                self._standing.check_fresh(entry, head_ms)
+            except (Replayed, Expired) as error:
+                lost.append((entry.id, error))
+        # At the earliest time that a block may still have: what is too late then is too late for good.
+        parked = list(self._parked.values())
+        results = await self._executor.try_all(parked, head_ms + 1) if parked else []
+        for entry, result in zip(parked, results, strict=True):
+            if not isinstance(result, InvalidTransaction):
+                self._parked.pop(entry.id, None)
+                self._unpooled[entry.id] = entry
+            elif isinstance(result, FOR_GOOD):
+                lost.append((entry.id, result))
+        await self._bury(lost)
+        self._retry()
 
     async def _bury(self, lost: Sequence[tuple[bytes, ChartledgerError]]) -> None:
         if not lost:
             return
         await self._outbox.drop([id_ for id_, _ in lost])
-        for id_, error in lost:
+        for id_, error in dict(lost).items():
             log.warning("own transaction cannot become final", transaction=id_.hex(), code=error.code)
             if isinstance(error, Expired):
                 self.expired = [*self.expired[-99:], id_]
@@ -318,6 +338,7 @@ class Submission:
         for id_ in outcomes:
             entry = self._pending.pop(id_, None)
             self._unpooled.pop(id_, None)
+            self._parked.pop(id_, None)
             if entry is not None and entry.body.key == self._key:
                 self._numbers_pending.pop(entry.body.number, None)
             for waiter in self._waiters.pop(id_, ()):

@@ -1,0 +1,239 @@
+"""The driver's one promise: nothing leaves the node, and nothing is made final, before what it rests on is synced."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+
+from node.driver import COMPACT_BYTES, Driver
+from node.execution import Obsolete, Refused
+from node.network.interface import Channel, Network
+from protocol.codec.canonical import encode
+from protocol.consensus import effects as fx
+from protocol.consensus import events as ev
+from protocol.consensus.machine import Machine
+from protocol.crypto.hashing import block_digest
+from protocol.errors import DecodeError, InvalidBlock, JournalBroken
+from protocol.types.base import ZERO_DIGEST
+from protocol.types.block import Block, Header
+from protocol.types.votes import FINALIZE, NOTARIZE, Certificate, Fetch, Vote, VoteSubject
+
+BLOCK = Block(Header(1, bytes(32), 0, 1, ZERO_DIGEST, 0, 1, ZERO_DIGEST, ZERO_DIGEST), ())
+DIGEST = block_digest(BLOCK.header)
+
+
+def vote(view: int) -> Vote:
+    return Vote(VoteSubject(NOTARIZE, bytes(32), 0, view, 0, bytes(32)), 0, bytes(64))
+
+
+def certificate(kind: int, block: bytes = bytes(32)) -> Certificate:
+    return Certificate(VoteSubject(kind, bytes(32), 0, 1, 0, block), ((0, bytes(64)),))
+
+
+class Script:
+    """A machine that answers each event with the effects given for its type."""
+
+    def __init__(self, answers: dict[type, list[fx.Effect]]) -> None:
+        self.answers = answers
+        self.seen: list[ev.Event] = []
+
+    def step(self, event: ev.Event, now_ms: int) -> list[fx.Effect]:
+        self.seen.append(event)
+        return self.answers.get(type(event), [])
+
+    def journal_snapshot(self) -> list[fx.Record]:
+        return [vote(9)]
+
+
+class World:
+    """Journal, network and ledger that write down, in one list, what is done to them."""
+
+    def __init__(self, answers: dict[type, list[fx.Effect]], journal: bool = True) -> None:
+        self.done: list[tuple[Any, ...]] = []
+        self.size_bytes = 0
+        self.broken = False
+        self.verdict: Exception | None = None
+        self.failures: list[BaseException] = []
+        self.machine = Script(answers)
+        self.driver = Driver(
+            machine=cast(Machine, self.machine),
+            journal=self if journal else None,
+            network=cast(Network, self),
+            ledger=cast(Any, self),
+            institutions=[10, 11],
+            clock=cast(Any, self),
+            fail=self.failures.append,
+            behind=lambda effect: self.done.append(("behind", effect.final_view)),
+            may_compact=lambda: True,
+        )
+
+    # the journal
+    async def write(self, records: Sequence[bytes]) -> None:
+        if self.broken:
+            raise JournalBroken("the disk refuses")
+        await asyncio.sleep(0)
+        self.done.append(("synced", len(records)))
+
+    def append(self, records: Sequence[bytes]) -> None:
+        self.done.append(("appended", len(records)))
+
+    def rewrite(self, records: Sequence[bytes]) -> None:
+        self.size_bytes = 0
+        self.done.append(("rewritten", len(records)))
+
+    def mark(self) -> bytes:
+        return b""
+
+    # the network
+    def broadcast(self, channel: Channel, payload: bytes, exclude: frozenset[int] = frozenset()) -> None:
+        self.done.append(("broadcast", exclude))
+
+    def send(self, peer: int, channel: Channel, payload: bytes) -> bool:
+        self.done.append(("sent", peer))
+        return True
+
+    def connected(self) -> frozenset[int]:
+        return frozenset({10, 11, 77})
+
+    # the ledger
+    async def build(self, wanted: fx.Build) -> Block | None:
+        if self.verdict is not None:
+            raise self.verdict
+        return BLOCK
+
+    async def validate(self, wanted: fx.Validate) -> None:
+        if self.verdict is not None:
+            raise self.verdict
+
+    def notarized(self, digest: bytes) -> None:
+        self.done.append(("notarized", digest))
+
+    def finalized(self, effect: fx.Finalized) -> None:
+        self.done.append(("finalized", len(effect.blocks)))
+
+    def monotonic_ms(self) -> int:
+        return 0
+
+    async def run(self, *events: ev.Event) -> list[tuple[Any, ...]]:
+        self.driver.start()
+        for event in events:
+            self.driver.post(event)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        await self.driver.stop()
+        return self.done
+
+
+FINAL = fx.Finalized((BLOCK,), certificate(FINALIZE), ())
+TIMER = ev.TimerFired(1)
+
+
+async def test_everything_of_a_step_is_synced_before_anything_leaves() -> None:
+    world = World({ev.TimerFired: [fx.Persist(vote(1)), fx.Send(None, vote(1)), fx.Send(1, vote(1)), FINAL]})
+    done = await world.run(TIMER)
+    assert [one[0] for one in done] == ["synced", "broadcast", "sent", "finalized"]
+
+
+async def test_events_that_queued_share_one_sync() -> None:
+    world = World({ev.TimerFired: [fx.Persist(vote(1)), fx.Send(1, vote(1))]})
+    done = await world.run(TIMER, TIMER, TIMER)
+    assert done == [("synced", 3), ("sent", 11), ("sent", 11), ("sent", 11)]
+
+
+async def test_what_nothing_rests_on_costs_no_sync() -> None:
+    world = World({ev.TimerFired: [fx.Persist(certificate(FINALIZE), sync=False)]})
+    assert await world.run(TIMER) == [("appended", 1)]
+
+
+async def test_a_journal_that_cannot_be_written_lets_nothing_out_and_stops_the_node() -> None:
+    world = World({ev.TimerFired: [fx.Persist(vote(1)), fx.Send(None, vote(1)), FINAL]})
+    world.broken = True
+    assert await world.run(TIMER) == []
+    assert [type(error) for error in world.failures] == [JournalBroken]
+
+
+async def test_a_follower_without_journal_sends_and_stores_all_the_same() -> None:
+    world = World({ev.TimerFired: [fx.Persist(certificate(FINALIZE)), FINAL]}, journal=False)
+    assert await world.run(TIMER) == [("finalized", 1)]
+
+
+async def test_votes_go_to_authorities_and_finalizations_to_followers_too() -> None:
+    world = World({ev.TimerFired: [fx.Send(None, vote(1)), fx.Send(None, certificate(FINALIZE))]})
+    assert await world.run(TIMER) == [("broadcast", frozenset({77})), ("broadcast", frozenset())]
+
+
+async def test_a_notarization_is_told_once_it_is_durable() -> None:
+    world = World({ev.TimerFired: [fx.Persist(certificate(NOTARIZE, DIGEST))]})
+    assert await world.run(TIMER) == [("synced", 1), ("notarized", DIGEST)]
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [(None, ev.Verdict.VALID), (InvalidBlock(), ev.Verdict.INVALID), (Refused(), ev.Verdict.REFUSED)],
+)
+async def test_verdicts_come_back_as_events(error: Exception | None, verdict: ev.Verdict) -> None:
+    world = World({ev.TimerFired: [fx.Validate(3, BLOCK, certified=False)]})
+    world.verdict = error
+    await world.run(TIMER)
+    assert world.machine.seen[-1] == ev.Validated(3, DIGEST, verdict)
+
+
+async def test_what_finality_overtook_is_not_answered_and_not_built() -> None:
+    world = World({ev.TimerFired: [fx.Validate(3, BLOCK, certified=False), fx.Build(4, 3, DIGEST, 1_000, True)]})
+    world.verdict = Obsolete()
+    await world.run(TIMER)
+    assert world.machine.seen[2:] == [ev.Built(4, 3, None)]
+    assert world.failures == []
+
+
+async def test_a_fault_of_ours_while_validating_stops_the_node() -> None:
+    world = World({ev.TimerFired: [fx.Validate(3, BLOCK, certified=False)]})
+    world.verdict = KeyError("a bug")
+    await world.run(TIMER)
+    assert [type(error) for error in world.failures] == [KeyError]
+
+
+async def test_the_journal_is_compacted_when_it_has_grown() -> None:
+    world = World({ev.TimerFired: [fx.Persist(vote(1))]})
+    world.size_bytes = COMPACT_BYTES
+    world.driver._journal_base = 0
+    world.driver.start()
+    world.driver.post(TIMER)
+    while ("rewritten", 1) not in world.done:
+        await asyncio.sleep(0.001)  # the rewrite is in a thread
+    await world.driver.stop()
+
+
+async def test_work_is_told_on_change_and_again_when_something_fresh_came() -> None:
+    world = World({})
+    for has_work, fresh in ((False, False), (True, False), (True, False), (True, True), (False, False)):
+        world.driver.set_work(has_work, fresh=fresh)
+    await world.run()
+    told = [event.has_work for event in world.machine.seen if isinstance(event, ev.WorkChanged)]
+    assert told == [True, True, False]
+
+
+async def test_messages_come_with_the_index_of_their_sender() -> None:
+    world = World({})
+    message = Fetch(0, 1, 2)
+    world.driver.on_payload(11, encode(message))
+    world.driver.on_payload(77, encode(message))
+    world.driver.on_peer_up(10)
+    world.driver.on_peer_up(77)
+    with pytest.raises(DecodeError):
+        world.driver.on_payload(11, b"\x93")
+    await world.run()
+    expected = [ev.Received(1, message), ev.Received(None, message), ev.PeerUp(0), ev.Started()]
+    assert world.machine.seen == expected
+
+
+async def test_trouble_is_kept_for_status() -> None:
+    world = World(
+        {ev.TimerFired: [fx.Equivocation(1, vote(5), vote(5)), fx.Behind(7, DIGEST, None), fx.Halted("broken")]}
+    )
+    assert await world.run(TIMER) == [("behind", 7)]
+    assert world.driver.halted == "broken"
+    assert world.driver.evidence[1].view == 5
