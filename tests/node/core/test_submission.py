@@ -1,0 +1,355 @@
+"""Own transactions: numbered once, durable before they leave, and dead only when the final state says so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from node import submission as module
+from node.execution import Executor
+from node.finality import Finality, ForkSeen
+from node.intake import Intake, Standing
+from node.mempool import Entry, Mempool
+from node.services import Dead, Final, Prepared, Waiting
+from node.storage.ledger_store import LedgerStore
+from node.storage.types import CommittedBlock
+from node.submission import Submission
+from protocol.codec.canonical import decode, encode
+from protocol.consensus.effects import Build
+from protocol.crypto.hashing import block_digest
+from protocol.crypto.signing import SigningKey, cosign, sign_transaction
+from protocol.errors import Busy, ChartExists, Expired, Replayed
+from protocol.ledger.genesis import genesis_block
+from protocol.params import Params
+from protocol.types.block import Block
+from protocol.types.institutions import STATUS_ACCREDITED, Genesis, Institution
+from protocol.types.operations import ROLE_OWNER, OpenChart, SignedOperation
+from protocol.types.transaction import Transaction, TransactionBody
+from protocol.types.votes import FINALIZE, Certificate, VoteSubject
+
+NOW = 1_800_000_000_000
+
+
+def key(label: str) -> SigningKey:
+    return SigningKey(label.encode().ljust(32, b"."))
+
+
+GENESIS = Genesis(
+    "test",
+    NOW - 1_000,
+    Params(),
+    (Institution("h", STATUS_ACCREDITED, (key("op").public,), key("v").public, b"c", 1, bytes(32)),),
+    (0,),
+)
+BEGIN = genesis_block(GENESIS)
+CHAIN = BEGIN.header.chain
+
+
+class Clock:
+    wall = NOW
+
+    def wall_ms(self) -> int:
+        return self.wall
+
+    def monotonic_ms(self) -> int:
+        return 0
+
+
+class Pushed:
+    """Gossip that only writes down what was pushed, and whether it was durable then."""
+
+    def __init__(self, store: LedgerStore) -> None:
+        self.pushed: list[Entry] = []
+
+    def push(self, entries: Sequence[Entry]) -> None:
+        self.pushed += entries
+
+    def forget(self, ids: object) -> None:
+        pass
+
+
+class Solo:
+    """A chain of one, whose blocks become final by decree."""
+
+    def __init__(self, store: LedgerStore, threads: ThreadPoolExecutor, head: Any, leaves: dict[bytes, bytes]) -> None:
+        self.store, self.clock = store, Clock()
+        self.pool, self.standing = Mempool(1 << 20, share=1), Standing(leaves)
+        intake = Intake(CHAIN, self.standing, threads)
+        self.gossip = Pushed(store)
+        self.executor = Executor(
+            store=store,
+            pool=self.pool,
+            intake=intake,
+            standing=self.standing,
+            head=head,
+            institution=0,
+            clock=self.clock,
+        )
+        self.submission = Submission(
+            institution=0,
+            keys={0: key("op")},
+            executor=self.executor,
+            intake=intake,
+            standing=self.standing,
+            pool=self.pool,
+            gossip=cast(Any, self.gossip),
+            outbox=store.outbox,
+            clock=self.clock,
+            work=lambda: None,
+        )
+        self.finality = Finality(
+            executor=self.executor,
+            store=store,
+            pool=self.pool,
+            standing=self.standing,
+            gossip=cast(Any, self.gossip),
+            outcomes=self.submission,
+            certificate=None,
+            journal_mark=lambda: None,
+        )
+        self.running = asyncio.create_task(self.finality.run())
+
+    async def build(self, wall: int | None = None) -> Block:
+        before, self.clock.wall = self.clock.wall, wall or self.clock.wall
+        parent = block_digest(self.executor.head)
+        block, bad = await self.executor.build(Build(1, 0, parent, 1 << 20, allow_empty=True))
+        self.clock.wall = before
+        self.finality.refuse([entry for entry, _ in bad])
+        assert block is not None
+        return block
+
+    async def finalize(self, block: Block) -> None:
+        digest = block_digest(block.header)
+        subject = VoteSubject(FINALIZE, CHAIN, 0, block.header.height, 0, digest)
+        await self.finality.put((block,), Certificate(subject, ((0, bytes(64)),)))
+
+    async def close(self) -> None:
+        self.running.cancel()
+        await asyncio.gather(self.running, return_exceptions=True)
+
+
+class Place:
+    """A data folder in which solos come and go."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.threads = ThreadPoolExecutor(1)
+        self.solo: Solo | None = None
+
+    async def start(self) -> Solo:
+        store = await LedgerStore.open(self.folder / "ledger.db")
+        if await store.genesis() is None:
+            first = CommittedBlock(BEGIN.header, (), None, (), BEGIN.changes.leaves, BEGIN.tree.nodes, ())
+            await store.init_genesis(encode(GENESIS), first)
+        head = await store.head()
+        assert head is not None
+        from node.core import standing_leaves
+
+        self.solo = Solo(store, self.threads, head.header, await standing_leaves(store, GENESIS))
+        await self.solo.submission.load()
+        return self.solo
+
+    async def stop(self) -> None:
+        if self.solo is not None:
+            await self.solo.close()
+            await self.solo.store.close()
+            self.solo = None
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[Place]:
+    made = Place(tmp_path)
+    yield made
+    await made.stop()
+    made.threads.shutdown()
+
+
+def opening(label: str) -> list[SignedOperation]:
+    owner = key(label)
+    operation = OpenChart(owner.public, 1, bytes(32))
+    return [SignedOperation(operation, (cosign(owner, CHAIN, operation, ROLE_OWNER, 1, 10**15),))]
+
+
+async def test_what_was_submitted_outlives_a_crash_and_goes_out_again(place: Place) -> None:
+    solo = await place.start()
+    (one,) = await solo.submission.prepare([opening("a")])
+    assert solo.gossip.pushed == []
+    await solo.submission.submit([one])
+    await place.stop()
+    solo = await place.start()
+    assert [entry.id for entry in solo.gossip.pushed] == [one.id]
+    assert await solo.submission.outcomes([one.id], 0) == [Waiting.PENDING]
+    await solo.finalize(await solo.build())
+    (outcome,) = await solo.submission.outcomes([one.id], 0)
+    assert isinstance(outcome, Final)
+    await place.stop()
+    solo = await place.start()
+    assert await solo.submission.outcomes([one.id], 0) == [outcome]
+    assert solo.submission.pending == 0
+    await solo.submission.submit([one])  # a client's late retry
+    assert await solo.submission.outcomes([one.id, bytes(32)], 0) == [outcome, Waiting.UNKNOWN]
+
+
+async def test_no_restart_hands_out_a_number_twice(place: Place) -> None:
+    used: list[int] = []
+    for round_ in range(4):
+        solo = await place.start()
+        prepared = await solo.submission.prepare([opening(f"{round_} {n}") for n in range(5)])
+        used += [one.number for one in prepared]
+        if round_ % 2:
+            await solo.submission.submit(prepared[:2])
+            await solo.finalize(await solo.build())
+        await place.stop()
+    assert len(set(used)) == len(used)
+    assert used == sorted(used)
+
+
+async def test_what_expired_is_named_and_forgotten(place: Place) -> None:
+    solo = await place.start()
+    (one,) = await solo.submission.prepare([opening("a")])
+    await solo.submission.submit([one])
+    block = await solo.build(wall=one.valid_until + 1)
+    assert block.transactions == ()
+    # Not by this node's clock, and not while the block is not final: another leader could still include it.
+    assert await solo.submission.outcomes([one.id], 0) == [Waiting.PENDING]
+    await solo.finalize(block)
+    (outcome,) = await solo.submission.outcomes([one.id], 0)
+    assert isinstance(outcome, Dead)
+    assert isinstance(outcome.error, Expired)
+    assert solo.submission.expired == [one.id]
+    assert await solo.store.outbox.pending() == []
+
+
+async def test_what_expired_while_the_node_was_away_is_named_at_the_start(place: Place) -> None:
+    solo = await place.start()
+    one, _other = await solo.submission.prepare([opening("a"), opening("b")])
+    await solo.submission.submit([one])
+    solo.pool.remove([one.id])
+    await place.stop()
+    solo = await place.start()
+    solo.pool.remove([one.id])
+    empty = await solo.build(wall=one.valid_until + 1)
+    await place.stop()
+    store = await LedgerStore.open(place.folder / "ledger.db")
+    subject = VoteSubject(FINALIZE, CHAIN, 0, 1, 0, block_digest(empty.header))
+    await store.commit([CommittedBlock(empty.header, (), Certificate(subject, ((0, bytes(64)),)), (), {}, {}, ())])
+    await store.close()
+    solo = await place.start()
+    (outcome,) = await solo.submission.outcomes([one.id], 0)
+    assert isinstance(outcome, Dead)
+    assert solo.submission.expired == [one.id]
+
+
+async def test_a_refusal_on_a_state_that_never_becomes_final_is_no_death(place: Place) -> None:
+    solo = await place.start()
+    first, second = await solo.submission.prepare([opening("a"), opening("b")])
+    await solo.submission.submit([first, second])
+    branch = await solo.build()
+    assert len(branch.transactions) == 2
+    late = await solo.build(wall=first.valid_until + 1)  # this leader's clock is wrong
+    assert late.transactions == ()
+    assert len(solo.pool) == 0
+    await solo.finalize(branch)
+    outcomes = await solo.submission.outcomes([first.id, second.id], 0)
+    assert all(isinstance(one, Final) for one in outcomes)
+
+
+async def test_of_two_that_exclude_each_other_the_second_dies_by_name(place: Place) -> None:
+    solo = await place.start()
+    (first,) = await solo.submission.prepare([opening("a")])
+    (second,) = await solo.submission.prepare([opening("a")])
+    await solo.submission.submit([first, second])
+    await solo.finalize(await solo.build())
+    done, dead = await solo.submission.outcomes([first.id, second.id], 1)
+    assert isinstance(done, Final)
+    assert isinstance(dead, Dead)
+    assert isinstance(dead.error, ChartExists)
+
+
+async def test_a_number_that_another_machine_used_up_is_named(place: Place) -> None:
+    solo = await place.start()
+    (mine,) = await solo.submission.prepare([opening("a")])
+    body = TransactionBody(CHAIN, 0, 0, mine.number, NOW + 60_000, tuple(opening("b")))
+    theirs = sign_transaction(key("op"), body)
+    from node.mempool import make_entry
+
+    solo.pool.add(make_entry(theirs, encode(theirs)))
+    block = await solo.build()
+    solo.pool.remove([entry.id for entry in list(solo.pool)])
+    await solo.submission.submit([mine])
+    await solo.finalize(block)
+    (outcome,) = await solo.submission.outcomes([mine.id], 0)
+    assert isinstance(outcome, Dead)
+    assert isinstance(outcome.error, Replayed)
+
+
+async def test_waiting_ends_when_all_is_decided_or_time_is_up(place: Place) -> None:
+    solo = await place.start()
+    prepared = await solo.submission.prepare([opening(f"{n}") for n in range(3)])
+    await solo.submission.submit(prepared)
+    ids = [one.id for one in prepared]
+    assert await solo.submission.outcomes(ids, 0.01) == [Waiting.PENDING] * 3
+    waiting = asyncio.create_task(solo.submission.outcomes(ids, 60))
+    await solo.finalize(await solo.build())
+    assert all(isinstance(one, Final) for one in await waiting)
+    assert solo.submission._waiters == {}
+
+
+async def test_a_full_pool_takes_none_of_a_submission(place: Place) -> None:
+    solo = await place.start()
+    prepared = await solo.submission.prepare([opening(f"{n}") for n in range(20)])
+    solo.pool._capacity_bytes = solo.pool._share_bytes = 10 * len(prepared[0].raw)
+    with pytest.raises(Busy):
+        await solo.submission.submit(prepared)
+    assert await solo.store.outbox.pending() == []
+    assert await solo.submission.outcomes([prepared[0].id], 0) == [Waiting.UNKNOWN]
+
+
+async def test_what_is_in_flight_spans_less_than_the_window(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SPAN_MARGIN", 4_090)
+    solo = await place.start()
+    prepared = await solo.submission.prepare([opening(f"{n}") for n in range(7)])
+    await solo.submission.submit(prepared)
+    more = asyncio.create_task(solo.submission.prepare([opening("more")]))
+    await asyncio.sleep(0.05)
+    assert not more.done()
+    await solo.finalize(await solo.build())
+    assert isinstance((await more)[0], Prepared)
+
+
+async def test_a_retry_of_what_is_final_is_answered_by_its_receipt(place: Place) -> None:
+    solo = await place.start()
+    body = TransactionBody(CHAIN, 0, 0, 77, NOW + 60_000, tuple(opening("a")))
+    raw = encode(sign_transaction(key("op"), body))
+    assert decode(Transaction, raw).body == body
+    (one,) = await solo.submission.adopt([raw])
+    assert isinstance(one, Prepared)
+    await solo.submission.submit([one])
+    await solo.finalize(await solo.build())
+    (again,) = await solo.submission.adopt([raw])
+    assert again == one
+    elsewhere = await place_without_receipts(solo, raw)
+    assert isinstance(elsewhere, Replayed)
+
+
+async def place_without_receipts(solo: Solo, raw: bytes) -> object:
+    await solo.store.outbox.prune_receipts(10**15)
+    (answer,) = await solo.submission.adopt([raw])
+    return answer
+
+
+async def test_two_final_blocks_at_one_height_stop_the_node(place: Place) -> None:
+    solo = await place.start()
+    (one,) = await solo.submission.prepare([opening("a")])
+    empty = await solo.build()
+    await solo.submission.submit([one])
+    other = await solo.build()
+    await solo.finalize(empty)
+    solo.finality.put((other,), Certificate(VoteSubject(FINALIZE, CHAIN, 0, 2, 0, bytes(32)), ((0, bytes(64)),)))
+    with pytest.raises(ForkSeen):
+        await solo.running
