@@ -40,7 +40,7 @@ class UnsupportedMediaType(RequestError):
 class NotAllowed(RequestError):
     """Your user may not do this on this socket."""
 
-    advice = "The operator maps users and groups to roles under [api] in the node's configuration."
+    advice = "The operator names who may submit under `submitters` in the node's configuration."
 
 
 class IdempotencyKeyReused(RequestError):
@@ -74,4 +74,4 @@ class InternalError(RequestError):
 class SocketUnusable(ChartledgerError):
     """The local socket cannot be opened."""
 
-    advice = "Name another path under [api] socket, or stop the daemon that uses this one."
+    advice = "Name another path under `socket` in the configuration, or stop the daemon that uses this one."

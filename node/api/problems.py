@@ -44,7 +44,6 @@ STATUS: dict[type[ChartledgerError], int] = {
     core.BadProof: 422,
     core.Busy: 503,
     records.RecordsError: 422,
-    records.RecordTooLarge: 413,
     records.NotCustodian: 409,
     records.ChartUnknownHere: 409,
     records.RecordUnknownHere: 404,

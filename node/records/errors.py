@@ -27,12 +27,6 @@ class BadRecord(RecordsError):
     advice = "See docs/integrators.md for media types, labels and limits."
 
 
-class RecordTooLarge(RecordsError):
-    """The record is larger than one record may be."""
-
-    advice = "Split the document; the limit stands in docs/integrators.md."
-
-
 class NotCustodian(RecordsError):
     """This institution is not the custodian of that chart."""
 
@@ -47,6 +41,8 @@ class ChartUnknownHere(RecordsError):
 
 class RecordUnknownHere(RecordsError):
     """No record of this number is stored here."""
+
+    advice = "Records are stored at their chart's custodian; GET /v1/charts/{chart}/records lists their numbers."
 
 
 class NothingCovered(RecordsError):
@@ -93,6 +89,8 @@ class CustodianUnreachable(RecordsError):
 
 class CustodianRefused(RecordsError):
     """The custodian answered with what this version does not understand."""
+
+    advice = "Compare the versions of both nodes; GET /v1/peers tells them."
 
 
 class PartlyFinal(RecordsError):

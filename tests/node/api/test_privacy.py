@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from node.api.records import STREAM_ABOVE_BYTES
 from tests.node.api.conftest import Town
 
 CANARIES = ["Zo\u00eb Canary", "O'Canary", "canaryville", "9418-canary", "CanaryCategory", "canary/media", "HIVCANARY"]
@@ -37,7 +38,6 @@ def forms(text: str) -> list[bytes]:
 
 
 async def test_no_canary_is_found_anywhere(town: Town, capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logs("debug")
     records = [record(number) for number in range(40)]
     bundle = b'{"resourceType":"Bundle","entry":[' + b",".join(b'{"resource":%s}' % one for one in records) + b"]}"
     path = f"/v1/charts/{town.chart}/records"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from pathlib import Path
 
 import pytest
 
 from node.api.places import PLACES
-from node.api.problems import PROBLEM_JSON, STATUS, TYPE_PREFIX
+from node.api.problems import PROBLEM_JSON, STATUS, TYPE_PREFIX, status_of
 from protocol.codec.canonical import encode
 from protocol.crypto.signing import sign_transaction
 from protocol.crypto.tags import GrantLabels
@@ -257,3 +258,13 @@ def test_every_named_error_of_requests_has_a_status() -> None:
             if isinstance(kind, type) and issubclass(kind, api.ChartledgerError) and kind.__module__ == module.__name__:
                 known = [ancestor for ancestor in kind.__mro__ if ancestor in STATUS]
                 assert STATUS[known[0]] < 500 or kind in STATUS or kind is api.SocketUnusable, kind
+
+
+def test_the_page_for_integrators_has_every_place_and_every_problem() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "integrators.md").read_text(encoding="utf-8")
+    for place in PLACES:
+        row = f"| {place.method} | `{place.path.replace(':int', '')}` | {place.role.name.lower()} |"
+        assert row in page, row
+    for kind in STATUS:
+        family = any(kind in other.__mro__[1:] for other in STATUS)
+        assert family or f"| `{kind.code}` | {status_of(kind)} |" in page, kind
