@@ -38,7 +38,7 @@ def parse_time(text: str, now_ms: int) -> int:
 
     Times without an offset are UTC, as all times on the ledger. Raises `BadArgument`.
     """
-    if text[:-1].isdecimal() and text[-1:] in _UNITS and len(text) < 8:
+    if text.isascii() and text[:-1].isdecimal() and text[-1:] in _UNITS and len(text) < 8:
         return now_ms + int(timedelta(**{_UNITS[text[-1]]: int(text[:-1])}).total_seconds() * 1000)
     try:
         moment = datetime.fromisoformat(text)

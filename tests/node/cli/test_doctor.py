@@ -1,0 +1,78 @@
+"""The doctor on a node that has never run: settings, keys and files, each fault named with what to do."""
+
+import pytest
+
+from node.config import load_config
+from node.devnet import Devnet, wish_for
+from node.doctor import examine, last_examination
+from node.genesis_file import read_genesis, write_genesis
+
+
+@pytest.fixture
+def devnet(tmp_path):
+    return Devnet.create(tmp_path / "net", wish_for(3))
+
+
+def findings(devnet, **edits):
+    file = devnet.config(0)
+    text = file.read_text()
+    for old, new in edits.values():
+        assert old in text
+        text = text.replace(old, new)
+    file.write_text(text)
+    return {finding.check: finding for finding in examine(load_config(file))}
+
+
+def test_a_fresh_node_has_nothing_wrong(devnet):
+    found = findings(devnet)
+    assert {check: finding.state for check, finding in found.items()} == {
+        "settings": "ok", "genesis": "ok", "keystore": "ok", "data": "skipped", "ledger": "skipped",
+    }  # fmt: skip
+
+
+def test_another_institutions_keystore_is_named(devnet):
+    found = findings(devnet, keystore=('"keystore"', '"../1/keystore"'), secret=('"passphrase"', '"../1/passphrase"'))
+    assert found["keystore"].wrong
+    assert found["keystore"].sentence.startswith("the operations, vote, network, encryption key is not the one")
+
+
+def test_a_wrong_passphrase_is_named(devnet):
+    assert findings(devnet, secret=('"passphrase"', '"../1/passphrase"'))["keystore"].wrong
+
+
+def test_a_number_that_the_genesis_does_not_know(devnet):
+    found = findings(devnet, number=("institution = 0", "institution = 7"))
+    assert found["genesis"].wrong
+
+
+def test_an_authority_without_address_is_a_warning(devnet):
+    port = devnet.plan.nodes[2].port
+    found = findings(devnet, peer=(f'2 = "127.0.0.1:{port}"', ""))
+    assert found["genesis"].state == "warning"
+    assert "authority 2" in found["genesis"].sentence
+
+
+def test_an_altered_genesis_is_named(devnet):
+    genesis = read_genesis(devnet.genesis)
+    write_genesis(devnet.genesis, genesis)
+    devnet.genesis.write_text(devnet.genesis.read_text().replace("Rivertown", "Rivertawn"))
+    assert findings(devnet)["genesis"].wrong
+
+
+def test_open_files_are_named_and_findings_are_left_for_status(devnet):
+    data = devnet.data(0)
+    data.mkdir(mode=0o700)
+    (data / "journal").touch(mode=0o644)
+    found = findings(devnet)
+    assert found["data"].wrong
+    assert "journal" in found["data"].sentence
+    left = last_examination(data)
+    assert left is not None
+    assert found["data"] in left.findings
+    assert (data / "doctor.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_no_examination_is_none(tmp_path):
+    assert last_examination(tmp_path) is None
+    (tmp_path / "doctor.json").write_text("{}")
+    assert last_examination(tmp_path) is None
