@@ -48,6 +48,9 @@ from protocol.types.institutions import Genesis
 
 log = get_logger("node")
 
+CORES_TO_SPARE = 4
+"""With fewer, signatures are checked on the event loop; `node.intake` says why."""
+
 
 class KeysMismatch(ChartledgerError):
     """The keystore's keys are not those of this institution in the genesis."""
@@ -100,7 +103,8 @@ class Node:
         url = config.blobs if config.blobs and "://" in config.blobs else None
         blobs = await BlobStore.open(config.data, url)
         self._open.push_async_callback(blobs.close)
-        threads = ThreadPoolExecutor(config.threads or os.cpu_count() or 1, thread_name_prefix="work")
+        cores = config.threads or os.cpu_count() or 1
+        threads = ThreadPoolExecutor(cores, thread_name_prefix="work")
         self._open.callback(threads.shutdown, cancel_futures=True)
         journal, records, why_silent = await self._open_journal(genesis, store)
         head = await store.head()
@@ -120,7 +124,7 @@ class Node:
                 records=records,
                 why_silent=why_silent,
                 network=network,
-                threads=threads,
+                threads=threads if cores >= CORES_TO_SPARE else None,
                 clock=self._clock,
                 mempool_bytes=config.mempool_bytes,
             )

@@ -64,7 +64,7 @@ class Ground(Struct, frozen=True):
     records: Sequence[Record]
     why_silent: str | None
     network: Network
-    threads: Threads
+    threads: Threads | None  # for signatures; None: on the event loop
     clock: Clock
     mempool_bytes: int
 
