@@ -24,6 +24,7 @@ NAME_BYTES = 80
 LABEL_BYTES = 64  # a label behind a tag, never on the ledger
 FIELDS_PER_RECORD = 4_095  # what a commitment opens one by one
 FIELD_DEPTH = 64
+POINTER_BYTES = 1_024  # of a JSON pointer to anything in a record
 FIELDS_BYTES = 1024 * 1024  # a JSON record above this commits to its bytes alone
 CERTIFICATE_DER_BYTES = 2_048
 WINDOW_BITS_INSTITUTION = 4_096

@@ -23,12 +23,17 @@ _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)  # an
 _NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
 
 
+class _OutOfBounds(Exception):
+    """The text has no fields, since it breaks a bound."""
+
+
 def json_fields(data: bytes) -> list[tuple[str, bytes]]:
     """(JSON pointer, source bytes) of each string, number, true, false or null, ascending by the pointer's UTF-8 bytes.
 
     Of equal names in one object the last counts, as in most parsers. Empty for what is not one UTF-8 JSON object (no
     byte order mark, no lone surrogate), nests deeper than `FIELD_DEPTH` objects and arrays, has more than
-    `FIELDS_PER_RECORD` such leaves or is larger than `FIELDS_BYTES`.
+    `FIELDS_PER_RECORD` such leaves, a leaf, object or array whose pointer is longer than `POINTER_BYTES`, or is larger
+    than `FIELDS_BYTES`.
     """
     if len(data) > limits.FIELDS_BYTES or not data.lstrip(b" \t\r\n").startswith(b"{"):
         return []
@@ -37,10 +42,9 @@ def json_fields(data: bytes) -> list[tuple[str, bytes]]:
         return []
     try:
         data.decode()  # slices are not checked for it
-        fields = _walk(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return sorted(_walk(data), key=_by_pointer)
+    except (msgspec.DecodeError, UnicodeDecodeError, _OutOfBounds):
         return []
-    return sorted(fields, key=_by_pointer) if len(fields) <= limits.FIELDS_PER_RECORD else []
 
 
 def _depth(data: bytes) -> int:
@@ -53,15 +57,29 @@ def _depth(data: bytes) -> int:
 
 
 def _walk(data: bytes) -> list[tuple[str, bytes]]:
-    """The leaves in no particular order."""
+    """The leaves in no particular order. Raises `_OutOfBounds` as soon as there are too many, or one too long a name:
+    a short text can have a long name above very many leaves, and pointers to all of them would fill the memory."""
     fields: list[tuple[str, bytes]] = []
-    containers: list[tuple[str, bytes]] = [("", data.strip(b" \t\r\n"))]
+    containers: list[tuple[str, str | int | None, bytes]] = [("", None, data.strip(b" \t\r\n"))]
     while containers:
-        prefix, source = containers.pop()
+        above, step, source = containers.pop()
+        prefix = "" if step is None else _pointer(above, step)  # only now: those that wait share what is above them
         for name, raw in _children(source):
             child = bytes(raw)
-            (containers if child[0] in _OPENERS else fields).append((f"{prefix}/{name}", child))
+            if child[0] in _OPENERS:
+                containers.append((prefix, name, child))
+            else:
+                fields.append((_pointer(prefix, name), child))
+                if len(fields) > limits.FIELDS_PER_RECORD:
+                    raise _OutOfBounds
     return fields
+
+
+def _pointer(prefix: str, step: str | int) -> str:
+    pointer = f"{prefix}/{step}"
+    if len(pointer) * 4 > limits.POINTER_BYTES and len(pointer.encode()) > limits.POINTER_BYTES:
+        raise _OutOfBounds
+    return pointer
 
 
 def _children(source: bytes) -> Iterable[tuple[str | int, Raw]]:

@@ -137,6 +137,9 @@ def fields() -> Cases:
         "a lone surrogate": b'{"a":"\\ud800"}',
         "as deep as may be": b'{"a":' + b"[" * 63 + b"1" + b"]" * 63 + b"}",
         "too deep": b'{"a":' + b"[" * 64 + b"1" + b"]" * 64 + b"}",
+        "a pointer as long as may be": ('{"' + "\u00e9" * 511 + 'a":1}').encode(),
+        "a pointer too long": ('{"' + "\u00e9" * 512 + '":1}').encode(),
+        "too long a pointer to nothing": b'{"a":1,"' + b"b" * 1_024 + b'":[]}',
     }
     return [
         {"name": name, "bytes": data.hex(), "fields": [[pointer, value.hex()] for pointer, value in json_fields(data)]}

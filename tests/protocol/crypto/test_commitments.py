@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -203,3 +204,21 @@ def test_the_number_of_fields_is_bounded() -> None:
     at_most = {f"f{i}": i for i in range(limits.FIELDS_PER_RECORD)}
     assert len(json_fields(json.dumps(at_most).encode())) == limits.FIELDS_PER_RECORD
     assert json_fields(json.dumps(at_most | {"one": 1}).encode()) == []
+
+
+def test_a_long_name_above_many_fields_does_not_fill_the_memory() -> None:
+    """A custodian that releases this kind of record would otherwise take 1,000 times its size from each reader."""
+    for below in (b"1,", b"[1],", b"[[]],"):
+        hostile = b'{"' + b"n" * 100_000 + b'":[' + below * 4_000 + b"1]}"
+        tracemalloc.start()
+        assert json_fields(hostile) == []
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 20 * len(hostile)
+
+
+def test_a_pointer_has_a_longest() -> None:
+    longest = "n" * (limits.POINTER_BYTES - 3)
+    assert json_fields(json.dumps({longest: {"a": 1}}).encode()) == [(f"/{longest}/a", b"1")]
+    assert json_fields(json.dumps({longest: {"ab": 1}}).encode()) == []
+    assert json_fields(json.dumps({longest: {"ab": {}}, "a": 1}).encode()) == []
