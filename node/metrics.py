@@ -29,7 +29,7 @@ def _lines(core: Core) -> Iterator[str]:
         ("pending_transactions", "Transactions in the pool.", len(core.pool)),
         ("pending_bytes", "Memory that the pool takes.", core.pool.bytes_used),
         ("outbox_transactions", "Own transactions that are not final.", core.submission.pending),
-        ("behind_blocks", "Final blocks still to be fetched.", core.sync.planner.behind),
+        ("behind_blocks", "Final blocks still to be fetched.", core.sync.blocks_behind),
         ("peers_connected", "Connected peers.", sum(1 for peer in peers if peer.state is PeerState.CONNECTED)),
         ("resident_bytes_max", "Greatest resident memory so far.", usage.ru_maxrss * 1_024),
     ]

@@ -79,7 +79,7 @@ class StatusReporter:
             "authorities": [msgspec.to_builtins(one) for one in authorities],
             "quorum": quorum(len(authorities)),
             "peers": core.peers(),
-            "behind_blocks": core.sync.planner.behind,
+            "behind_blocks": core.sync.blocks_behind,
             "pending": len(core.pool),
             "pending_by_institution": core.pool.counts(),
             "outbox": core.submission.pending,
@@ -122,7 +122,7 @@ class StatusReporter:
         core = self._core
         if core.driver.machine.me is None or core.driver.halted is not None:
             return "not voting", None
-        return ("lagging" if core.sync.planner.behind > LAGGING_BLOCKS else "voting"), None
+        return ("lagging" if core.sync.blocks_behind > LAGGING_BLOCKS else "voting"), None
 
     def _peer_state(self, index: int, peer: PeerStatus) -> tuple[str, int | None]:
         core = self._core
@@ -172,8 +172,8 @@ class StatusReporter:
                 f"stalled: {len(silent)} of {len(authorities)} authorities are silent ({names}); {needed} are needed; "
                 "start them or check the network."
             ]
-        if core.sync.planner.behind > LAGGING_BLOCKS:
-            return [f"catching up: {core.sync.planner.behind} blocks behind; wait, it goes on by itself."]
+        if core.sync.blocks_behind > LAGGING_BLOCKS:
+            return [f"catching up: {core.sync.blocks_behind} blocks behind; wait, it goes on by itself."]
         params = core.params
         oldest = next(iter(core.pool), None)
         waited = 0 if oldest is None else core.ground.clock.monotonic_ms() - oldest.added_ms

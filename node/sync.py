@@ -71,6 +71,11 @@ class Sync:
         self._wake = asyncio.Event()
         self._asking: set[asyncio.Task[None]] = set()
 
+    @property
+    def blocks_behind(self) -> int:
+        """How many blocks the furthest peer is ahead of what is final here, however that came to be final."""
+        return max(0, self.planner.target - self._finality.head.height)
+
     # --- hints ---------------------------------------------------------------------------------------------------
 
     def on_peer_up(self, peer: int) -> None:

@@ -115,7 +115,7 @@ def list_records(
                 one["year"],
                 one["sensitivities"],
                 one["media_type"],
-                one["bytes"],
+                one["length"],
                 one["blob_state"],
             ]
             for one in records

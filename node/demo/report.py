@@ -49,9 +49,9 @@ class Report(Struct):
         began = time.monotonic()
         try:
             step.showed = act()
-        except ChartledgerError as error:
-            step.showed = str(error)
-            self.failed = f"{name}: {error}"
+        except Exception as error:  # whatever it is, the demo must say in which step it happened
+            step.showed = str(error) if isinstance(error, ChartledgerError) else f"{type(error).__name__}: {error}"
+            self.failed = f"{name}: {step.showed}"
             raise StepFailed(self.failed) from error
         finally:
             step.seconds = round(time.monotonic() - began, 3)

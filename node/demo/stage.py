@@ -68,6 +68,14 @@ class Stage:
                 expect(time.monotonic() < until, f"node {number} did not reach block {height} in {WAIT_SECONDS} s")
                 time.sleep(0.05)
 
+    def wait_until_healthy(self) -> None:
+        """Wait until every node calls itself healthy. Raises `StepFailed` with what one says after a minute."""
+        until = time.monotonic() + WAIT_SECONDS
+        for number, session in enumerate(self.sessions):
+            while not (status := session.status())["healthy"]:
+                expect(time.monotonic() < until, f"node {number} still says: {status['summary']}")
+                time.sleep(0.05)
+
     def same_everywhere(self, chart: int) -> Document:
         """A chart, after checking that every node says the same of it."""
         found = [session.chart(chart) for session in self.sessions]

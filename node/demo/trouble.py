@@ -45,6 +45,7 @@ class Trouble:
         listed = {one["number"] for one in stage.sessions[VICTIM].events(self.chart.number, "records")}
         expect(records <= listed, f"{len(records - listed)} records are missing on the node that was killed")
         stage.same_everywhere(self.chart.number)
+        stage.wait_until_healthy()
         return (
             f"{stage.name(VICTIM)} was killed at block {before} while {len(records)} records came in; none was lost, "
             f"and it is back at block {stage.same_state()}"
@@ -66,8 +67,7 @@ class Trouble:
                 devnet.start([TAMPERED])
         findings = examine(load_config(devnet.config(TAMPERED)))
         expect(not [f for f in findings if f.wrong], "doctor still finds fault after the bytes were put back")
-        devnet_ok = self.stage.sessions[TAMPERED].status()
-        expect(place_free(devnet_ok), f"status still finds fault: {devnet_ok['summary']}")
+        self.stage.wait_until_healthy()
         return "; ".join(said)
 
     def _found(self, place: str) -> str:
@@ -96,11 +96,6 @@ class Trouble:
         finally:
             connection.close()
         return _flip_in_file(path, data), identity.hex()[:16]
-
-
-def place_free(status: dict[str, object]) -> bool:
-    """Whether a status says nothing of damage."""
-    return bool(status["healthy"])
 
 
 class _Load:
