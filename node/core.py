@@ -127,31 +127,39 @@ class Core(Queries):
             standing=self.standing,
             clock=clock,
         )
-        self.driver = Driver(
-            machine=self._machine(chain),
-            journal=journal,
-            network=network,
-            ledger=Proposals(self.executor, self.finality, self.heartbeat_due),
-            institutions=ground.genesis.authorities,
-            clock=clock,
-            fail=self.fail,
-            behind=lambda _: self.sync.behind(),
-            may_compact=lambda: self.finality.idle,
-        )
-        self.sync = Sync(
-            network=network,
-            store=ground.store,
-            finality=self.finality,
-            vote_keys=self.driver.machine.config.vote_keys,
-            epoch=ground.head.header.epoch,
-            clock=clock,
-            caught_up=self.driver.post,
-        )
+        self.driver = self._driver()
+        self.sync = self._sync()
         self.router = Router(self.driver, self.gossip, self.sync, clock)
         network.set_handler(self.router)
         self.finality.listeners += [self._on_final, self.feed.on_final]
         self.finality.after_commit.append(self._refresh_work)
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _driver(self) -> Driver:
+        ground = self.ground
+        return Driver(
+            machine=self._machine(self.chain),
+            journal=ground.journal,
+            network=ground.network,
+            ledger=Proposals(self.executor, self.finality),
+            institutions=ground.genesis.authorities,
+            clock=ground.clock,
+            fail=self.fail,
+            behind=lambda _: self.sync.behind(),
+            may_compact=lambda: self.finality.idle,
+        )
+
+    def _sync(self) -> Sync:
+        ground = self.ground
+        return Sync(
+            network=ground.network,
+            store=ground.store,
+            finality=self.finality,
+            vote_keys=self.driver.machine.config.vote_keys,
+            epoch=ground.head.header.epoch,
+            clock=ground.clock,
+            caught_up=self.driver.post,
+        )
 
     def _machine(self, chain: bytes) -> Machine:
         ground = self.ground

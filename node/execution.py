@@ -27,6 +27,7 @@ from protocol.ledger.blocks import (
     TRANSACTION_OVERHEAD_BYTES,
     apply_block,
     build_block,
+    check_cost,
     check_state_root,
     next_timestamp,
 )
@@ -121,7 +122,7 @@ class Executor:
     async def build(self, wanted: Build) -> tuple[Block | None, list[tuple[Entry, InvalidTransaction]]]:
         """A block on the parent as `wanted` says, and what was found to be invalid there.
 
-        No block if nothing goes in and none is wanted empty. Raises `Obsolete`.
+        No block if nothing goes in, none is wanted empty and no heartbeat is due. Raises `Obsolete`.
         """
         seen_ms = self._clock.monotonic_ms()
         async with self._lock:
@@ -144,7 +145,8 @@ class Executor:
                     bad.append((entry, error))
                 if number % TURN == 0:
                     await asyncio.sleep(0)
-            if not good and not wanted.allow_empty:
+            heartbeat = timestamp - parent.timestamp >= self._standing.params.heartbeat_ms
+            if not (good or wanted.allow_empty or heartbeat):
                 return None, bad
             changes = execution.changes()
             tree = await self._update_tree(overlay, parent, changes)
@@ -203,6 +205,7 @@ class Executor:
             parent, overlay = self._state_after(block.header.parent)
             entries = await self._entries(block.transactions)
             bodies = [entry.body for entry in entries]
+            check_cost(bodies)  # before their read set is fetched
             view = await self._view(overlay, bodies)
             done = apply_block(view, parent, block, bodies, self._verify)
             tree = await self._update_tree(overlay, parent, done.changes)

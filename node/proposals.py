@@ -6,9 +6,6 @@ The link between `node.driver`, which knows no ledger, and `node.execution` and 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-
-import msgspec
 
 from node.execution import Executor
 from node.finality import Finality
@@ -23,18 +20,15 @@ BACKLOG_BLOCKS = 32
 class Proposals:
     """See `node.driver.Ledger`."""
 
-    def __init__(self, executor: Executor, finality: Finality, heartbeat_due: Callable[[], bool]) -> None:
+    def __init__(self, executor: Executor, finality: Finality) -> None:
         self._executor = executor
         self._finality = finality
-        self._heartbeat_due = heartbeat_due
         self._notarized: set[bytes] = set()  # of those not executed yet
 
     async def build(self, wanted: Build) -> Block | None:
         """A block as wanted; None if nothing goes in, none is wanted empty and no
         heartbeat is due. Raises `Obsolete`."""
         await self._finality.backlog_below(BACKLOG_BLOCKS)
-        if self._heartbeat_due():
-            wanted = msgspec.structs.replace(wanted, allow_empty=True)
         block, bad = await self._executor.build(wanted)
         self._finality.refuse([entry for entry, _ in bad])
         return block

@@ -23,7 +23,7 @@ from protocol.ledger.genesis import genesis_block
 from protocol.params import Params
 from protocol.types.block import Block, Header
 from protocol.types.institutions import STATUS_ACCREDITED, Genesis, Institution
-from protocol.types.operations import ROLE_OWNER, AppendRecords, OpenChart, RecordEntry, SignedOperation
+from protocol.types.operations import ROLE_OWNER, AppendRecords, Disclose, OpenChart, RecordEntry, SignedOperation
 from protocol.types.transaction import TransactionBody
 
 NOW = 1_800_000_000_000
@@ -166,6 +166,17 @@ async def test_what_one_builds_the_other_finds_valid_above_states_that_are_not_f
     assert fresh.store.nodes == voter.store.nodes
 
 
+async def test_a_block_that_costs_too_much_is_refused_before_any_state_is_read_for_it(two: Two) -> None:
+    _, voter = two
+    asking = SignedOperation(Disclose(0, None, tuple(range(9_000)), "TREAT"))
+    raws = [voter.entry(asking).raw for _ in range(3)]
+    block = build_block(BEGIN.header, 0, NOW, raws, bytes(32))
+    queries = voter.store.queries
+    with pytest.raises(InvalidBlock, match="27012 units"):
+        await voter.executor.validate(Validate(1, block, certified=False))
+    assert voter.store.queries == queries
+
+
 async def test_a_block_is_executed_once_and_costs_few_queries(two: Two) -> None:
     leader, voter = two
     block = await leader.build(BEGIN.header, *(leader.open(f"owner {n}") for n in range(50)))
@@ -251,6 +262,18 @@ async def test_an_empty_block_is_built_only_when_one_is_wanted(two: Two) -> None
     block2, _ = await leader.executor.build(limited)
     assert block2 is not None
     assert block2.transactions == ()
+
+
+async def test_a_heartbeat_is_due_by_the_parents_time_whether_or_not_it_is_final(two: Two) -> None:
+    leader, _ = two
+    wanted = Build(1, 0, block_digest(BEGIN.header), 1 << 20, False)
+    leader.clock.wall = BEGIN.header.timestamp + Params().heartbeat_ms - 1
+    assert await leader.executor.build(wanted) == (None, [])
+    leader.clock.wall += 1
+    beat, _ = await leader.executor.build(wanted)
+    assert beat is not None
+    # one is enough, although the chain's final head is as old as before
+    assert await leader.executor.build(Build(2, 1, block_digest(beat.header), 1 << 20, False)) == (None, [])
 
 
 async def test_a_lost_branch_is_let_go_and_asking_for_it_is_obsolete(two: Two) -> None:
