@@ -12,10 +12,11 @@ from itertools import islice
 
 from msgspec import Struct
 
+from protocol import limits
 from protocol.crypto.hashing import Domain, digest, transaction_digest
 from protocol.crypto.signing import SIGNATURE_BYTES
 from protocol.errors import Busy, Replayed
-from protocol.ledger.transition import Family, classify
+from protocol.ledger.transition import Family, check_form, cost
 from protocol.types.transaction import Transaction, TransactionBody
 
 ENTRY_OVERHEAD_BYTES = 1_200
@@ -37,6 +38,7 @@ class Entry(Struct, eq=False, gc=False):
     transaction: Transaction
     owners: bool
     slot: Slot  # what the ledger uses up: (institution, key, number)
+    cost: int  # of `limits.BLOCK_COST`
     added_ms: int = 0
     survived: int = 0  # final blocks that passed without it
     carried: bool = False  # stands in a notarized block that is not final yet
@@ -55,15 +57,17 @@ class Entry(Struct, eq=False, gc=False):
 
 
 def make_entry(transaction: Transaction, raw: bytes) -> Entry:
-    """The entry of a transaction whose canonical bytes are `raw`. Raises `MixedTransaction`."""
+    """The entry of a transaction whose canonical bytes are `raw`. Raises `MixedTransaction` or `TooCostly`."""
     body = transaction.body
+    family = check_form(body)
     return Entry(
         raw=raw,
         # The body's canonical bytes, as in `transaction_message_of`: spares encoding it again.
         id=digest(Domain.TRANSACTION_ID, raw[1 : -(2 + SIGNATURE_BYTES)]),
         digest=transaction_digest(raw),
         transaction=transaction,
-        owners=classify(body) is Family.OWNERS,
+        owners=family is Family.OWNERS,
+        cost=cost(body),
         slot=(body.institution, body.key, body.number),
     )
 
@@ -146,20 +150,23 @@ class Mempool:
     def select(self, size_limit: int, count: int, skip: Collection[bytes]) -> list[Entry]:
         """What a block should hold: owners' first, then institutions in turn, each in order of arrival.
 
-        At most `count` transactions of together `size_limit` bytes; ids in `skip` (in blocks below) are left out.
+        At most `count` transactions of together `size_limit` bytes and of what a block may cost. Ids in `skip` (in
+        blocks below) are left out.
         """
         chosen: list[Entry] = []
         # MessagePack spends up to five bytes on the length of each transaction.
         left = size_limit
+        budget = limits.BLOCK_COST
         for entry in self._fair(skip):
             size = len(entry.raw) + 5
-            if size > left:
+            if size > left or entry.cost > budget:
                 # One that does not fit must not keep smaller ones out, but a full block need not try them all.
-                if left < size_limit // 16:
+                if left < size_limit // 16 or budget < limits.BLOCK_COST // 16:
                     break
                 continue
             chosen.append(entry)
             left -= size
+            budget -= entry.cost
             if len(chosen) >= count:
                 break
         return chosen

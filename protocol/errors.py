@@ -158,6 +158,12 @@ class MixedTransaction(InvalidTransaction):
     """Owners' operations ride in transactions of their own, not together with an institution's."""
 
 
+class TooCostly(InvalidTransaction):
+    """The transaction's operations cost more than one transaction may."""
+
+    advice = "Split it: fewer operations, or fewer records to one disclosure."
+
+
 class UnknownChart(InvalidTransaction):
     """No chart has this number."""
 

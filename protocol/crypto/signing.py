@@ -98,9 +98,7 @@ def cosignature_message(chain: bytes, op_digest: bytes, role: int, number: int, 
     return COSIGNATURE_LABEL + encode(CosignatureSubject(chain, op_digest, role, number, expires_at))
 
 
-def cosign(
-    key: SigningKey, chain: bytes, operation: Operation, role: int, number: int, expires_at: int
-) -> Cosignature:
+def cosign(key: SigningKey, chain: bytes, operation: Operation, role: int, number: int, expires_at: int) -> Cosignature:
     """A co-signature of `operation` on this chain."""
     message = cosignature_message(chain, operation_digest(operation), role, number, expires_at)
     return Cosignature(role, number, expires_at, key.sign(message))

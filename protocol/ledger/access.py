@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from protocol import limits
 from protocol.errors import DenialCapReached, UnknownPurpose, UnknownRecord
 from protocol.ledger import cosigning, keys, purposes
 from protocol.ledger.events import Disclosed, Outcome, Reason, RecordAppended
@@ -92,7 +93,7 @@ def decide(grant: GrantLeaf | None, institution: int, purpose: str, time_ms: int
 def covered(granted: GrantTags, tags: list[Tags4]) -> bool:
     """Whether every record with these tags is covered: at each position, listed or the grant says any."""
     for position, listed in enumerate(granted):
-        if listed is not None and not {record[position] for record in tags} <= set(listed):
+        if listed is not None and {record[position] for record in tags}.difference(listed):
             return False
     return True
 
@@ -114,4 +115,9 @@ def _count_denial(working: Working, chart: int, institution: int) -> None:
     working.put(key, Denials(day, count + 1))
 
 
-RULES: Final[dict[type, Rule]] = {Disclose: Rule(Family.INSTITUTION, _reads_disclose, _disclose)}
+def _cost_disclose(operation: Disclose) -> int:
+    grant = 0 if operation.grant is None else limits.GRANT_COST
+    return limits.OPERATION_COST + limits.ITEM_COST * len(operation.records) + grant
+
+
+RULES: Final[dict[type, Rule]] = {Disclose: Rule(Family.INSTITUTION, _reads_disclose, _disclose, _cost_disclose)}

@@ -17,7 +17,7 @@ from protocol.crypto.signing import Verifier
 from protocol.errors import InvalidBlock, InvalidTransaction
 from protocol.ledger import keys
 from protocol.ledger.leaves import decode_leaf
-from protocol.ledger.transition import Execution, Family, Receipt, classify
+from protocol.ledger.transition import Execution, Family, Receipt, classify, cost
 from protocol.ledger.view import Changes, StateView
 from protocol.params import Params
 from protocol.types.block import BLOCK_VERSION, Block, Header
@@ -48,6 +48,7 @@ def apply_block(
     """
     check_header(view, parent, block.header)
     _check_size(view, block)
+    check_cost(bodies)
     if transactions_root(block.transactions) != block.header.transactions_root:
         raise InvalidBlock("transactions_root is not that of the block's transactions")
     if len(bodies) != len(block.transactions):
@@ -83,6 +84,13 @@ def check_header(view: StateView, parent: Header, header: Header) -> None:
             raise InvalidBlock(sentence)
     if not _is_authority(view, header):  # only now: the view holds the parent's epoch alone
         raise InvalidBlock(f"institution {header.proposer} is no authority of epoch {header.epoch}")
+
+
+def check_cost(bodies: Iterable[TransactionBody]) -> None:
+    """Raise `InvalidBlock` if these transactions cost more than a block may: to be asked before their state is read."""
+    total = sum(map(cost, bodies))
+    if total > limits.BLOCK_COST:
+        raise InvalidBlock(f"its operations cost {total} units, and a block's may cost {limits.BLOCK_COST}")
 
 
 def check_state_root(header: Header, root: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from protocol import limits
 from protocol.errors import ChartExists
 from protocol.ledger import cosigning, keys
 from protocol.ledger.events import ChartOpened
@@ -52,4 +53,8 @@ def _open(working: Working, operation: OpenChart, call: Call) -> OperationReceip
     return OperationReceipt(number, 0, 1)
 
 
-RULES: Final[dict[type, Rule]] = {OpenChart: Rule(Family.INSTITUTION, _reads_open, _open)}
+def _cost_open(operation: OpenChart) -> int:
+    return limits.OPERATION_COST
+
+
+RULES: Final[dict[type, Rule]] = {OpenChart: Rule(Family.INSTITUTION, _reads_open, _open, _cost_open)}

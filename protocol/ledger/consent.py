@@ -113,7 +113,15 @@ def _reissue(working: Working, chart: int, reissue: Reissue) -> bool:
     return True
 
 
+def _cost_grant(operation: Grant) -> int:
+    return limits.OPERATION_COST + limits.GRANT_COST
+
+
+def _cost_revoke(operation: Revoke) -> int:
+    return limits.OPERATION_COST + limits.GRANT_COST * (1 + len(operation.reissues))
+
+
 RULES: Final[dict[type, Rule]] = {
-    Grant: Rule(Family.OWNERS, _reads_grant, _grant),
-    Revoke: Rule(Family.OWNERS, _reads_revoke, _revoke),
+    Grant: Rule(Family.OWNERS, _reads_grant, _grant, _cost_grant),
+    Revoke: Rule(Family.OWNERS, _reads_revoke, _revoke, _cost_revoke),
 }

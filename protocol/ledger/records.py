@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from protocol import limits
 from protocol.errors import Unauthorised, UnknownRecord
 from protocol.ledger import cosigning, keys
 from protocol.ledger.events import RecordAppended
@@ -51,4 +52,8 @@ def _check_superseded(working: Working, chart: int, first: int, place: int, supe
         raise UnknownRecord(f"chart {chart} has no record {superseded} to amend")
 
 
-RULES: Final[dict[type, Rule]] = {AppendRecords: Rule(Family.INSTITUTION, _reads_append, _append)}
+def _cost_append(operation: AppendRecords) -> int:
+    return limits.OPERATION_COST + limits.ITEM_COST * len(operation.entries)
+
+
+RULES: Final[dict[type, Rule]] = {AppendRecords: Rule(Family.INSTITUTION, _reads_append, _append, _cost_append)}

@@ -51,12 +51,14 @@ class Call:
 class Rule:
     """`reads(operation, institution, read_set)` names what `apply(working, operation, call)` may look at.
 
-    Both take the operation type that the rule stands for. `apply` raises `InvalidTransaction` to refuse.
+    All take the operation type that the rule stands for. `apply` raises `InvalidTransaction` to refuse. `cost` bounds
+    the work of both beforehand, from the operation alone, in the units of `limits.BLOCK_COST`.
     """
 
     family: Family
     reads: Callable[[Any, int, ReadSet], None]
     apply: Callable[[Working, Any, Call], OperationReceipt]
+    cost: Callable[[Any], int]
 
 
 def check_ascending(items: Iterable[Any], what: str) -> None:

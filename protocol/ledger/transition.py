@@ -7,8 +7,9 @@ co-signatures are checked here, by a `Verifier` that the node may put a cache in
 
 from __future__ import annotations
 
+from protocol import limits
 from protocol.crypto.signing import Verifier
-from protocol.errors import MixedTransaction
+from protocol.errors import MixedTransaction, TooCostly
 from protocol.ledger import institutions
 from protocol.ledger.registry import RULES
 from protocol.ledger.rules import Call, Family, OperationReceipt
@@ -17,7 +18,7 @@ from protocol.ledger.working import Working
 from protocol.types.base import Wire
 from protocol.types.transaction import TransactionBody
 
-__all__ = ["Execution", "Family", "OperationReceipt", "Receipt", "classify"]
+__all__ = ["Execution", "Family", "OperationReceipt", "Receipt", "check_form", "classify", "cost"]
 
 
 class Receipt(Wire, frozen=True):
@@ -36,6 +37,19 @@ def classify(body: TransactionBody) -> Family:
     return family
 
 
+def cost(body: TransactionBody) -> int:
+    """What applying this takes at most, in the units of `limits.BLOCK_COST`: its bytes alone say it."""
+    return sum(RULES[type(signed.operation)].cost(signed.operation) for signed in body.operations)
+
+
+def check_form(body: TransactionBody) -> Family:
+    """Whose operations these are. Raises `MixedTransaction`, or `TooCostly` for more than any block need take in."""
+    total = cost(body)
+    if total > limits.TRANSACTION_COST:
+        raise TooCostly(f"the transaction costs {total} units, and one may cost {limits.TRANSACTION_COST}")
+    return classify(body)
+
+
 class Execution:
     """Applies transactions in order to the state that `view` shows, for the block at `height` with time `timestamp`.
 
@@ -50,7 +64,7 @@ class Execution:
 
     def apply(self, body: TransactionBody) -> Receipt:
         """Apply one transaction. Raises a subclass of `InvalidTransaction` and leaves no trace if it is not valid."""
-        classify(body)
+        check_form(body)
         working = self._working
         working.begin()
         institutions.check_standing(working, body)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.mempool import ENTRY_OVERHEAD_BYTES, Entry, Mempool
+from protocol import limits
 from protocol.errors import Busy, Replayed
 from protocol.types.base import Wire
 from protocol.types.operations import AppendRecords, Grant, GrantTerms, RecordEntry, SignedOperation
@@ -131,6 +132,7 @@ def bare(institution: int, number: int, size: int, owners: bool) -> Entry:
         transaction=Transaction(body, bytes(64)),
         owners=owners,
         slot=(institution, 0, number),
+        cost=size,
     )
 
 
@@ -160,8 +162,10 @@ def test_the_books_balance(
     chosen = pool.select(size_limit, count, skip)
     assert len(chosen) == len({e.id for e in chosen}) <= count
     assert sum(len(e.raw) + 5 for e in chosen) <= size_limit
+    assert sum(e.cost for e in chosen) <= limits.BLOCK_COST
     assert not skip & {e.id for e in chosen}
     kinds = [e.owners for e in chosen]
     assert kinds == sorted(kinds, reverse=True)
-    if size_limit >= 60_000 and count >= len(here):
+    wanted_cost = sum(e.cost for e in here if e.id not in skip)
+    if size_limit >= 60_000 and count >= len(here) and wanted_cost <= limits.BLOCK_COST:
         assert len(chosen) == len(here) - len(skip)
