@@ -128,8 +128,12 @@ class StatusReporter:
         core = self._core
         if peer.state is not PeerState.CONNECTED:
             return "silent", core.router.away_since_ms.get(peer.institution, self._started_ms)
+        machine = core.driver.machine
         behind = peer.height is not None and peer.height + LAGGING_BLOCKS < core.head().height
-        if behind or core.driver.machine.presence.silent(index):
+        # Heights come with pings, and under load dozens of blocks pass between two: who has just voted is not behind.
+        last = machine.presence.last_view[index]
+        voted = last is not None and last + LAGGING_BLOCKS >= machine.view
+        if (behind and not voted) or machine.presence.silent(index):
             return "lagging", None
         return "voting", None
 
