@@ -304,7 +304,9 @@ class Machine(Intake):
         depth = self.chain.height(parent) - self.chain.head.header.height
         limit = 0 if depth >= self.config.depth else self._waits.size_limit(self.config.block_bytes)
         self._building = True
-        self._empty_allowed = prodded or overdue
+        # Below the full size an empty block too is worth proposing: what is pending may be larger than the limit, and
+        # only finality lifts it.
+        self._empty_allowed = prodded or overdue or self._waits.growth > 0
         self._emit(Build(self.view, parent_view, parent, limit, self._empty_allowed))
 
     def _futile(self, held: Round) -> bool:

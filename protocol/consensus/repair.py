@@ -25,7 +25,7 @@ def answers(fetch: Fetch, chain: Chain) -> list[ConsensusMessage]:
         found += [c for c in (chain.notarizations.get(view), chain.nullifications.get(view)) if c is not None]
         if len(found) >= CERTIFICATES_PER_ANSWER:
             break
-    found += [Body(chain.blocks[digest].block) for digest in fetch.blocks if digest in chain.blocks]
+    found += [Body(chain.blocks[digest].block) for digest in dict.fromkeys(fetch.blocks) if digest in chain.blocks]
     return found
 
 

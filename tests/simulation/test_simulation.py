@@ -104,3 +104,15 @@ def test_equivocation_is_found() -> None:
         world.run()
         found += sum(len(node.found) for node in world.honest)
     assert found
+
+
+def test_a_large_transaction_outlives_the_small_blocks_after_a_slow_time() -> None:
+    """Rule 10 halves blocks while views pass without finality; a transaction that is larger then waits for an empty
+    block to become final, and nobody else has a reason to propose one."""
+    slow = replace(CALM, delay_ms=(4_000, 4_000), transactions=0, faulty_ms=30_000)
+    world = World(6, faults=slow)
+    large = b"L" * 300_000
+    world.after(0, lambda: world.submit(world.nodes[0], large))
+    world.after(slow.faulty_ms, lambda: setattr(world, "faults", replace(CALM, transactions=1)))
+    world.run()
+    assert all(large in [raw for block in node.store for raw in block.transactions] for node in world.nodes)

@@ -212,7 +212,7 @@ class Node:
 
     def build(self, effect: Build) -> Built:
         parent, contained = self.states[effect.parent]
-        fresh = tuple(sorted(self.pool - contained)) if effect.size_limit else ()
+        fresh = tuple(raw for raw in sorted(self.pool - contained) if len(raw) <= effect.size_limit)
         if not fresh and not effect.allow_empty:
             return Built(effect.view, effect.parent_view, None)
         root = merkle_root([transaction_digest(raw) for raw in fresh])

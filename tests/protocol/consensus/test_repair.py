@@ -70,8 +70,8 @@ def test_8_a_fetch_is_answered_with_what_is_held() -> None:
     bench.answer(A, 1)
     bench.get(certificate(notarize_of(A, 1, 0)))
     digest = notarize_of(A, 1, 0).block
-    answers = sent(bench.get(Fetch(0, 1, 1, (digest, b"\x09" * 32)), 2))
-    assert answers == [certificate(notarize_of(A, 1, 0)), Body(A)]
+    answers = sent(bench.get(Fetch(0, 1, 1, (digest, b"\x09" * 32, digest)), 2))
+    assert answers == [certificate(notarize_of(A, 1, 0)), Body(A)], "each body once, however often it is named"
     bench.get(certificate(finalize_of(A, 1)))
     answers = sent(bench.get(Fetch(0, 1, 5), 2))
     assert [m.subject for m in answers if isinstance(m, Certificate)] == [finalize_of(A, 1)]
