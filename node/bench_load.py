@@ -47,7 +47,7 @@ class Signer:
         """Transactions that open charts with owners of their own, whom nobody remembers."""
         for _ in range(count):
             owner = SigningKey(secrets.token_bytes(32))
-            operation = OpenChart(owner.public, MLKEM768_X25519, digest(b"cl/bench", owner.public))
+            operation = OpenChart(self.institution, owner.public, MLKEM768_X25519, digest(b"cl/bench", owner.public))
             consent = cosign(owner, self._chain, operation, ROLE_OWNER, 1, now_ms + LIFE_MS)
             yield self._sign((SignedOperation(operation, (consent,)),), now_ms)
 

@@ -143,7 +143,8 @@ class Wallet:
         keys = self.keys(chart)
         key = keys.signing_key()
         _, public = keypair_from_seed(MLKEM768_X25519, keys.encryption_seed)
-        operation = OpenChart(key.public, MLKEM768_X25519, encryption_key_digest(MLKEM768_X25519, public))
+        encryption_key = encryption_key_digest(MLKEM768_X25519, public)
+        operation = OpenChart(chart.custodian, key.public, MLKEM768_X25519, encryption_key)
         number = self._use_number(chart, 0)
         signed = cosign(key, chart.chain, operation, ROLE_OWNER, number, now_ms + EXPIRY_MS)
         return OpenRequest(

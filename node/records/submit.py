@@ -70,7 +70,8 @@ class Submitter:
             check_public(suite, public)
         except CryptoError as error:
             raise BadRecord(f"encryption_public is not usable: {error}") from None
-        operation = OpenChart(opening.owner_key, suite, encryption_key_digest(suite, public))
+        encryption_key = encryption_key_digest(suite, public)
+        operation = OpenChart(self._node.institution, opening.owner_key, suite, encryption_key)
         prepared = await self._node.prepare([[SignedOperation(operation, (opening.cosignature,))]])
         sealed = self._kek.seal_chart(ChartSecret(opening.chart_secret, suite, public))
         await self._store.stage({prepared[0].id: [StagedSecret(0, sealed)]})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from protocol import limits
-from protocol.errors import ChartExists
+from protocol.errors import ChartExists, Unauthorised
 from protocol.ledger import cosigning, keys
 from protocol.ledger.events import ChartOpened
 from protocol.ledger.leaves import Chart, Counters, OwnerIndex
@@ -21,7 +21,10 @@ def _reads_open(operation: OpenChart, institution: int, read: ReadSet) -> None:
 
 
 def _open(working: Working, operation: OpenChart, call: Call) -> OperationReceipt:
-    """The carrier becomes custodian; the owner's co-signature shows that it holds the key that it names."""
+    """The carrier becomes custodian, if it is the one that the owner chose; the owner's co-signature shows that it
+    holds the key that it names."""
+    if operation.custodian != call.institution:
+        raise Unauthorised(f"the owner chose institution {operation.custodian} as custodian, not {call.institution}")
     index = keys.owner(operation.owner_key)
     if working.get(index, OwnerIndex) is not None:
         raise ChartExists()

@@ -57,8 +57,12 @@ class Reissue(Wire, frozen=True):
 
 
 class OpenChart(Wire, frozen=True, tag=1):
-    """A patient becomes known to a custodian. Carries the owner's co-signature besides the custodian's transaction."""
+    """A patient becomes known to a custodian. Carries the owner's co-signature besides the custodian's transaction.
 
+    `custodian` is the institution that the owner chose: no other can carry this, whoever sees it on its way.
+    """
+
+    custodian: Number
     owner_key: PublicKey
     encryption_suite: U16
     encryption_key: Digest

@@ -130,8 +130,8 @@ class World:
         until = self.now + HOUR_MS if expires_at is None else expires_at
         return SignedOperation(operation, (cosign(patient.key, self.head.chain, operation, ROLE_OWNER, number, until),))
 
-    def opening(self, patient: Patient) -> SignedOperation:
-        return self.owned(patient, OpenChart(patient.key.public, 1, b"e" * 32))
+    def opening(self, patient: Patient, custodian: int = 0) -> SignedOperation:
+        return self.owned(patient, OpenChart(custodian, patient.key.public, 1, b"e" * 32))
 
     # --- applying them
 
@@ -190,7 +190,7 @@ class World:
 
     def open_chart(self, custodian: int = 0) -> Patient:
         patient = self.patient()
-        patient.chart = self.run(custodian, self.opening(patient)).chart
+        patient.chart = self.run(custodian, self.opening(patient, custodian)).chart
         return patient
 
     def append(self, patient: Patient, *entries: RecordEntry, custodian: int = 0) -> list[int]:

@@ -104,7 +104,7 @@ def story() -> tuple[Recorder, list[tuple[Any, str]]]:
     world = recorder.world
     ann, ben = world.patient(), world.patient()
     commitment = commit(DATA, json_fields(DATA), OPENING)
-    recorder.block(world.body(0, world.opening(ann)), world.body(1, world.opening(ben), key=1))
+    recorder.block(world.body(0, world.opening(ann)), world.body(1, world.opening(ben, 1), key=1))
     ann.chart, ben.chart = 0, 1
     world.wait(1_000)
     first = AppendRecords(0, (_entry((1, 2, 3, 4), commitment), _entry((1, 5, 3, 4), b"\x02" * 32)))
@@ -152,7 +152,7 @@ def _refused(recorder: Recorder, ann: Any, ben: Any, replayed: Any) -> list[tupl
         "unauthorised": world.body(1, good),
         "unknown-chart": world.body(0, AppendRecords(2, good.entries)),
         "unknown-record": world.body(0, AppendRecords(0, (_entry((1, 2, 3, 4), bytes(32), supersedes=0),))),
-        "chart-exists": world.body(2, world.opening(ben)),
+        "chart-exists": world.body(2, world.opening(ben, 2)),
         "missing-cosignature": world.body(0, Grant(0, world.terms())),
         "bad-cosignature": world.body(0, world.owned(ben, Grant(0, world.terms()), number=9)),
         "cosignature-expired": world.body(0, world.owned(ann, Grant(0, world.terms()), expires_at=world.now - 1)),

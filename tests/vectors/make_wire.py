@@ -65,7 +65,7 @@ def _tag_lists(*, years: bool) -> operations.GrantTags:
 
 TERMS = operations.GrantTerms(3, _tag_lists(years=False), ("TREAT", "HRESCH"), 1_750_000_000_000, 1_760_000_000_000)
 OPERATIONS: dict[str, list[operations.Operation]] = {
-    "open-chart": [operations.OpenChart(OWNER.public, 1, material("enc key"))],
+    "open-chart": [operations.OpenChart(2, OWNER.public, 1, material("enc key"))],
     "append-records": [
         operations.AppendRecords(0, (operations.RecordEntry(material("c1"), TAGS),)),
         operations.AppendRecords(

@@ -46,6 +46,7 @@ def test_the_opening_is_signed_by_the_key_that_it_names(wallet):
     chart = wallet.reserve_chart(CHAIN, 2)
     request = wallet.opening(chart, NOW)
     operation = OpenChart(
+        2,
         bytes.fromhex(request.owner_key),
         request.encryption_suite,
         encryption_key_digest(request.encryption_suite, bytes.fromhex(request.encryption_public)),

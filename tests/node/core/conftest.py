@@ -132,10 +132,10 @@ class Devnet:
     async def open_charts(self, number: int, first: int, count: int) -> list[Final]:
         """Charts `first` and so on at institution `number`, final there."""
         owners = [SigningKey(seed("owner", n)) for n in range(first, first + count)]
-        return await self.submit(number, [[self.opening(owner)] for owner in owners])
+        return await self.submit(number, [[self.opening(number, owner)] for owner in owners])
 
-    def opening(self, owner: SigningKey) -> SignedOperation:
-        operation = OpenChart(owner.public, 1, bytes(32))
+    def opening(self, number: int, owner: SigningKey) -> SignedOperation:
+        operation = OpenChart(number, owner.public, 1, bytes(32))
         return SignedOperation(operation, (cosign(owner, self.chain, operation, ROLE_OWNER, 0, 10**14),))
 
     async def submit(self, number: int, batches: Sequence[Sequence[SignedOperation]]) -> list[Final]:

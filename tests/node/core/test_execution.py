@@ -105,7 +105,7 @@ class Bench:
 
     def open(self, label: str) -> Entry:
         owner = key(label)
-        operation = OpenChart(owner.public, 1, bytes(32))
+        operation = OpenChart(0, owner.public, 1, bytes(32))
         return self.entry(SignedOperation(operation, (cosign(owner, CHAIN, operation, ROLE_OWNER, 1, 10**15),)))
 
     def append(self, chart: int) -> Entry:

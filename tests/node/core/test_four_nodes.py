@@ -139,7 +139,7 @@ async def test_batches_from_every_side_at_once(devnet: Devnet) -> None:
     await devnet.open_charts(0, 0, 1)
     batches = [
         [
-            sign(n, number, devnet.outside[n], [OpenChart(owner.public, 1, bytes(32))], devnet.chain, owner)
+            sign(n, number, devnet.outside[n], [OpenChart(n, owner.public, 1, bytes(32))], devnet.chain, owner)
             for number in range(60)
             for owner in [SigningKey(seed("batch", n * 1_000 + number))]
         ]
@@ -171,7 +171,7 @@ async def test_refusals_have_names_and_write_nothing(devnet: Devnet) -> None:
         await services.prepare([append(7)])
     owner = SigningKey(seed("batch", 1))
     key = devnet.outside[0]
-    opening = [OpenChart(owner.public, 1, bytes(32))]
+    opening = [OpenChart(0, owner.public, 1, bytes(32))]
     good = sign(0, 5, key, opening, devnet.chain, owner)
     results = await services.adopt(
         [

@@ -171,7 +171,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
 
 def opening(label: str) -> list[SignedOperation]:
     owner = key(label)
-    operation = OpenChart(owner.public, 1, bytes(32))
+    operation = OpenChart(0, owner.public, 1, bytes(32))
     return [SignedOperation(operation, (cosign(owner, CHAIN, operation, ROLE_OWNER, 1, 10**15),))]
 
 

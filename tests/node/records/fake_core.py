@@ -403,6 +403,7 @@ class Patient:
 
     def __init__(self, chain: Chain, custodian: int, name: str = "patient") -> None:
         self.chain = chain
+        self.custodian = custodian
         self.keys: ChartKeys = chart_keys(seed(name), chain.id, custodian, 0)
         self.key = self.keys.signing_key()
         self.private, self.public = keypair_from_seed(SUITE, self.keys.encryption_seed)
@@ -416,7 +417,8 @@ class Patient:
         )
 
     def open_chart(self) -> SignedOperation:
-        return self.sign(OpenChart(self.key.public, SUITE, encryption_key_digest(SUITE, self.public)))
+        digest = encryption_key_digest(SUITE, self.public)
+        return self.sign(OpenChart(self.custodian, self.key.public, SUITE, digest))
 
     def grant(
         self, chart: int, grantee: int, labels: GrantLabels, generation: int = 0, **terms: Any

@@ -89,7 +89,7 @@ class Chain:
 
     def open_charts(self, institution: int, *owners: int) -> Transaction:
         """One transaction that opens a chart for each owner."""
-        opening = (OpenChart(self.owners[owner].public, 1, bytes(32)) for owner in owners)
+        opening = (OpenChart(institution, self.owners[owner].public, 1, bytes(32)) for owner in owners)
         return self.transaction(
             institution, *(self.owned(owner, one) for owner, one in zip(owners, opening, strict=True))
         )

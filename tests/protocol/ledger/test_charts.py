@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from protocol import limits
 from protocol.crypto.signing import cosign
@@ -29,27 +30,27 @@ def test_opens_with_the_next_number(world: Any) -> None:
 
 def test_several_in_one_transaction(world: Any) -> None:
     patients = [world.patient() for _ in range(3)]
-    (receipt,) = world.block(world.body(2, *[world.opening(patient) for patient in patients]))
+    (receipt,) = world.block(world.body(2, *[world.opening(patient, 2) for patient in patients]))
     assert [one.chart for one in receipt.operations] == [0, 1, 2]
 
 
 def test_a_key_opens_one_chart(world: Any) -> None:
     patient = world.open_chart()
-    world.refuses(ChartExists, world.body(1, world.opening(patient)))
+    world.refuses(ChartExists, world.body(1, world.opening(patient, 1)))
     other = world.patient()
-    world.refuses(ChartExists, world.body(1, world.opening(other), world.opening(other)))
+    world.refuses(ChartExists, world.body(1, world.opening(other, 1), world.opening(other, 1)))
 
 
 def test_needs_the_owner_and_nobody_else(world: Any) -> None:
     patient, stranger = world.patient(), world.patient()
-    operation = OpenChart(patient.key.public, 1, b"e" * 32)
+    operation = OpenChart(0, patient.key.public, 1, b"e" * 32)
     until = world.now + 1_000
     chain = world.head.chain
     good = cosign(patient.key, chain, operation, ROLE_OWNER, 0, until)
     forged = cosign(stranger.key, chain, operation, ROLE_OWNER, 0, until)
     guardian = cosign(patient.key, chain, operation, 3, 0, until)
     foreign = cosign(patient.key, b"x" * 32, operation, ROLE_OWNER, 0, until)
-    other = cosign(patient.key, chain, OpenChart(patient.key.public, 2, b"e" * 32), ROLE_OWNER, 0, until)
+    other = cosign(patient.key, chain, OpenChart(0, patient.key.public, 2, b"e" * 32), ROLE_OWNER, 0, until)
     renumbered = Cosignature(ROLE_OWNER, 1, until, good.signature)
     prolonged = Cosignature(ROLE_OWNER, 0, until + 1, good.signature)
     world.refuses(MissingCosignature, world.body(0, operation))
@@ -61,9 +62,19 @@ def test_needs_the_owner_and_nobody_else(world: Any) -> None:
     world.block(world.body(0, SignedOperation(operation, (good,))))
 
 
+def test_who_sees_an_opening_on_its_way_cannot_become_custodian_by_it(world: Any) -> None:
+    """Otherwise a leader that saw hospital 0's transaction would put its own before it, and 0's would fail."""
+    patient = world.patient()
+    opening = world.opening(patient, 0)
+    world.refuses(Unauthorised, world.body(1, opening))
+    stolen = SignedOperation(replace(opening.operation, custodian=1), opening.cosignatures)
+    world.refuses(BadCosignature, world.body(1, stolen))
+    assert world.run(0, opening).chart == 0
+
+
 def test_the_owners_signature_expires(world: Any) -> None:
     patient = world.patient()
-    operation = OpenChart(patient.key.public, 1, b"e" * 32)
+    operation = OpenChart(0, patient.key.public, 1, b"e" * 32)
     world.wait(5)
     world.refuses(CosignatureExpired, world.body(0, world.owned(patient, operation, expires_at=world.now - 1)))
     world.block(world.body(0, world.owned(patient, operation, expires_at=world.now)))
@@ -72,7 +83,7 @@ def test_the_owners_signature_expires(world: Any) -> None:
 @pytest.mark.parametrize("number", [limits.NUMBER_JUMP + 1, limits.U53])
 def test_the_owners_first_number_is_bounded_too(world: Any, number: int) -> None:
     patient = world.patient()
-    operation = OpenChart(patient.key.public, 1, b"e" * 32)
+    operation = OpenChart(0, patient.key.public, 1, b"e" * 32)
     body = world.body(0, world.owned(patient, operation, number=number))
     with pytest.raises(Exception, match="lies"):
         world.execution(body).apply(body)
