@@ -34,7 +34,7 @@ def _lines(core: Core) -> Iterator[str]:
         ("resident_bytes_max", "Greatest resident memory so far.", usage.ru_maxrss * 1_024),
     ]
     counters: list[tuple[str, str, float]] = [
-        ("blocks_final_total", "Blocks that became final since the start.", core.finality_times.count),
+        ("blocks_final_total", "Blocks that became final since the start.", core.blocks_final),
         ("transactions_final_total", "Transactions that became final since the start.", core.transactions_final),
         ("own_final_total", "Own transactions that became final since the start.", core.submission.latencies.count),
         ("gossip_received_total", "Transactions received from peers.", core.gossip.received),
