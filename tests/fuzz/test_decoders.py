@@ -1,0 +1,94 @@
+"""Whatever bytes arrive, a decoder answers with a value that encodes to those very bytes, or with a named error.
+
+Starts from the golden vectors, so that mutations get past the first bytes. CHARTLEDGER_FUZZ sets the examples a type.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from protocol.codec.canonical import decode, encode
+from protocol.errors import BadProof, ChartledgerError, DecodeError
+from protocol.proofs import bundle
+from protocol.types.block import Block
+from protocol.types.institutions import Genesis
+from protocol.types.operations import SignedOperation
+from protocol.types.transaction import Transaction
+from protocol.types.votes import Certificate, ConsensusMessage, Proposal, Vote
+
+VECTORS = Path(__file__).resolve().parents[1] / "vectors" / "wire"
+EXAMPLES = int(os.environ.get("CHARTLEDGER_FUZZ", "150"))
+KINDS: list[Any] = [Transaction, SignedOperation, Block, Vote, Certificate, Proposal, Genesis, ConsensusMessage]
+
+
+def golden() -> list[bytes]:
+    """All canonical bytes of the vectors."""
+    found: list[bytes] = []
+
+    def collect(value: Any) -> None:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                if key in {"canonical", "bytes", "encoding", "raw"} and isinstance(inner, str):
+                    found.append(bytes.fromhex(inner))
+                collect(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                collect(inner)
+
+    for path in VECTORS.glob("*.json"):
+        collect(json.loads(path.read_text()))
+    return found
+
+
+SEEDS = golden()
+
+
+def test_there_is_something_to_start_from() -> None:
+    assert len(SEEDS) >= len(KINDS)
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """A golden encoding with a few bytes flipped, cut, doubled or put in."""
+    data = bytearray(draw(st.sampled_from(SEEDS)))
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, max(0, len(data) - 1)))
+        match draw(st.sampled_from(["flip", "cut", "insert", "repeat", "swap"])):
+            case "flip" if data:
+                data[at] ^= 1 << draw(st.integers(0, 7))
+            case "cut":
+                del data[at : at + draw(st.integers(1, 40))]
+            case "insert":
+                data[at:at] = draw(st.binary(min_size=1, max_size=9))
+            case "repeat":
+                data[at:at] = data[at : at + 16]
+            case _:
+                other = draw(st.sampled_from(SEEDS))
+                data[at:] = other[at:]
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: getattr(kind, "__name__", "ConsensusMessage"))
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.one_of(st.binary(max_size=300), mutated()))
+def test_a_decoder_takes_only_what_encode_writes(kind: Any, data: bytes) -> None:
+    try:
+        value = decode(kind, data)
+    except DecodeError:
+        return
+    assert encode(value) == data
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.one_of(st.binary(max_size=300), st.text(max_size=300).map(str.encode), mutated()))
+def test_a_proof_file_is_read_or_refused_by_name(data: bytes) -> None:
+    with pytest.raises(ChartledgerError) as refused:
+        bundle.read(data)
+    assert isinstance(refused.value, BadProof | DecodeError)
