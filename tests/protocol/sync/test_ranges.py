@@ -69,6 +69,7 @@ def test_nothing_is_believed_that_no_certificate_vouches_for() -> None:
         ("swap", BadRange),
         ("transactions", BadRange),
         ("foreign", BadRange),
+        ("parent", BadRange),
         ("few", BadCertificate),
         ("notarization", BadRange),
         ("other block", BadRange),
@@ -90,6 +91,11 @@ def test_each_way_of_lying_is_seen(spoil: str, error: type[Exception]) -> None:
     elif spoil == "foreign":
         header = msgspec.structs.replace(blocks[0].header, chain=bytes([1]) * 32)
         parts[0] = RangeBlock(encode(Block(header, blocks[0].transactions)), None)
+    elif spoil == "parent":  # a chain of its own: all is well but where it hangs
+        header = msgspec.structs.replace(blocks[0].header, parent=bytes(32))
+        one = Block(header, blocks[0].transactions)
+        alone = certify(finalize(CHAIN, 0, 1, block_digest(header)))
+        parts[:] = [RangeBlock(encode(one), alone)]
     elif spoil == "few":
         parts[2] = RangeBlock(parts[2].block, certify(subject, signers=2))
     elif spoil == "notarization":
