@@ -11,6 +11,7 @@ import hashlib
 import traceback
 
 from starlette.applications import Starlette
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -33,6 +34,15 @@ from node.storage.outbox import Idempotency
 from protocol.errors import ChartledgerError
 
 log = get_logger("api")
+
+
+class _Number(IntegerConvertor):
+    """Starlette's own takes digits without end, which Python then refuses to read as a number."""
+
+    regex = "[0-9]{1,20}"
+
+
+register_url_convertor("number", _Number())
 
 
 def make_api(
@@ -76,7 +86,7 @@ def _route(path: str, places: dict[str, Place], context: Context, in_flight: InF
         finally:
             call.done()
 
-    return Route(path, endpoint, methods=list(places))
+    return Route(path.replace(":int}", ":number}"), endpoint, methods=list(places))
 
 
 async def _named(request: Request, error: Exception) -> Response:

@@ -7,15 +7,17 @@ on the way; msgspec's messages about bodies are not passed on, since they may qu
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 
 import msgspec
 from starlette.datastructures import QueryParams
-from starlette.requests import Request
+from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from node.api.errors import BadRequest, BodyTooLarge, StillSending, UnsupportedMediaType
+from node.api.schemas import Request
 from node.storage.schema import CHARTS
 from protocol import limits
 
@@ -47,7 +49,7 @@ class InFlight:
 class Call:
     """A request on its way through a handler."""
 
-    def __init__(self, request: Request, uid: int, limit_bytes: int, in_flight: InFlight, secret: bytes) -> None:
+    def __init__(self, request: HttpRequest, uid: int, limit_bytes: int, in_flight: InFlight, secret: bytes) -> None:
         """`secret` keys the mark, so that stored marks tell nothing about bodies."""
         self.request = request
         self.uid = uid
@@ -138,16 +140,22 @@ class Call:
             return limits.U53 if chunked else 0
         return int(text) if text.isascii() and text.isdecimal() and len(text) <= 15 else limits.U53
 
+    @property
+    def is_read(self) -> bool:
+        """Whether reading the body has begun."""
+        return self._read
+
     async def drain(self) -> None:
         """Read what is left of the body, so that the mark is complete."""
         if not self._read:
             async for _ in self.chunks(limits.U53):
                 pass
 
-    async def body(self) -> bytes:
-        """The whole body. Raises `BodyTooLarge`, or `StillSending` when too many bodies are held at once."""
+    async def body(self, limit_bytes: int | None = None) -> bytes:
+        """The whole body, up to `limit_bytes` if that is less than what a request may be. Raises `BodyTooLarge`, or
+        `StillSending` when too many bodies are held at once."""
         pieces = []
-        async for chunk in self.chunks(self.limit_bytes):
+        async for chunk in self.chunks(min(self.limit_bytes, limit_bytes or self.limit_bytes)):
             self._in_flight.take(len(chunk))
             self._held += len(chunk)
             pieces.append(chunk)
@@ -170,10 +178,17 @@ def parse_json(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        place = str(error).rpartition(" - at `")[2].rstrip("`") if " - at `" in str(error) else "$"
-        raise BadRequest(f"the body is not a {kind.__name__}: see {place}") from None
+        raise BadRequest(f"the body is not a {kind.__name__}: see {_place(str(error))}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadRequest("the body is not JSON in UTF-8") from None
+
+
+def _place(message: str) -> str:
+    """Where msgspec found fault, as far as it is told in names of our own: the body's may be anything."""
+    place = message.rpartition(" - at `")[2].rstrip("`")
+    names = re.sub(r"\[(\.\.\.|\d+)\]", "", place).split(".")
+    own = {name for kind in Request.__subclasses__() for name in kind.__struct_fields__}
+    return place if names[0] == "$" and own.issuperset(names[1:]) else "$"
 
 
 def json_response(value: Any, status: int = 200) -> Response:

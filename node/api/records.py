@@ -9,9 +9,10 @@ from starlette.responses import Response, StreamingResponse
 
 from node.api.call import JSON, Call, json_response, parse_json
 from node.api.context import Context
-from node.api.errors import BadRequest, UnsupportedMediaType
+from node.api.errors import BadRequest, BodyTooLarge, UnsupportedMediaType
 from node.api.schemas import LabelHeaders, MediaType, ReadItem, ReadOut, RecordOut, RecordsIn, RecordsStored
-from node.records.fhir import FHIR_JSON, Described, bundle_slices
+from node.records.errors import SensitivitiesUnstated
+from node.records.fhir import FHIR_JSON, Described, bundle_slices, is_fhir
 from node.records.messages import RECORDS_PER_RELEASE
 from node.records.opening import Content
 from node.records.seal import Plain
@@ -20,7 +21,10 @@ from protocol.crypto.tags import NONE
 from protocol.errors import UnknownRecord
 
 STREAM_ABOVE_BYTES = 8 * 1024 * 1024
-"""A single record announced larger than this is sealed as it comes in, and its labels come from headers alone."""
+"""A single record announced larger than this, or not announced at all, is sealed as it comes in, and its labels come
+from headers alone."""
+THREAD_ABOVE_BYTES = 64 * 1024
+"""Looking into a record of this size would hold up the loop for longer than a thread costs."""
 BINARY = "application/octet-stream"
 
 
@@ -35,10 +39,10 @@ async def submit(context: Context, call: Call) -> Response:
         plains = await asyncio.to_thread(_split, await call.body())
     elif call.media_type == JSON:
         plains = await asyncio.to_thread(_listed, await call.body())
-    elif call.announced_bytes() > STREAM_ABOVE_BYTES:
+    elif call.announced_bytes() > STREAM_ABOVE_BYTES and not _looked_into(call):
         return await _submit_stream(context, call, chart)
     else:
-        plains = [_headers(call).plain(await call.body(), _media_type(call))]
+        plains = [await _single(call)]
 
     async def begin() -> list[Prepared]:
         return await context.records.submitter.append(chart, plains)
@@ -46,8 +50,26 @@ async def submit(context: Context, call: Call) -> Response:
     return await context.writes.perform(call, begin, _stored)
 
 
+def _looked_into(call: Call) -> bool:
+    """Whether only the body can tell how sensitive the record is."""
+    return is_fhir(_media_type(call)) and _headers(call).sensitivities is None
+
+
+async def _single(call: Call) -> Plain:
+    headers, media_type = _headers(call), _media_type(call)
+    if not _looked_into(call):
+        return headers.plain(await call.body(), media_type)
+    try:
+        body = await call.body(STREAM_ABOVE_BYTES)
+    except BodyTooLarge:
+        raise SensitivitiesUnstated("FHIR of this size is not looked into when it comes as one record") from None
+    if len(body) <= THREAD_ABOVE_BYTES:
+        return headers.plain(body, media_type)
+    return await asyncio.to_thread(headers.plain, body, media_type)
+
+
 async def _submit_stream(context: Context, call: Call, chart: int) -> Response:
-    """Sealed while it comes in; nothing of it is known before, so FHIR of this size is not looked into."""
+    """Sealed while it comes in; nothing of it is looked into."""
     described = _headers(call).plain(b"", BINARY)
     media_type = _media_type(call)
 
@@ -97,7 +119,7 @@ def _headers(call: Call) -> Described:
     values = {
         "category": found.get("category"),
         "year": found.get("year"),
-        "sensitivities": [code.strip() for code in text.split(",") if code.strip()],
+        "sensitivities": [code.strip() for code in text.split(",") if code.strip()] or None,
         "supersedes": found.get("supersedes"),
     }
     try:

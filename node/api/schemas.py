@@ -52,7 +52,7 @@ class RecordIn(Request, frozen=True):
     data: bytes
     category: Label | None = None
     year: Annotated[str, Meta(pattern="^([0-9]{4}|none)$")] | None = None
-    sensitivities: Annotated[tuple[Label, ...], Meta(max_length=16)] = ()
+    sensitivities: Annotated[tuple[Label, ...], Meta(max_length=16)] | None = None
     supersedes: EventNumber | None = None
 
 
@@ -61,7 +61,7 @@ class LabelHeaders(Request, frozen=True):
 
     category: Label | None = None
     year: Annotated[str, Meta(pattern="^([0-9]{4}|none)$")] | None = None
-    sensitivities: Annotated[tuple[Label, ...], Meta(max_length=16)] = ()
+    sensitivities: Annotated[tuple[Label, ...], Meta(max_length=16)] | None = None
     supersedes: EventNumber | None = None
 
 

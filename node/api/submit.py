@@ -104,6 +104,7 @@ async def disclose(context: Context, call: Call) -> Response:
 
 async def transactions(context: Context, call: Call) -> Response:
     """A batch that clients signed: each stands for itself, so the answer says of each what became of it."""
+    wait = call.wait_final
     raws = await _raws(call)
     adopted = await context.node.adopt(raws)
     good = [one for one in adopted if isinstance(one, Prepared)]
@@ -113,10 +114,10 @@ async def transactions(context: Context, call: Call) -> Response:
 
     if good:
         await context.writes.submit_once(call, begin)
-    outcomes = await context.writes.wait([one.id for one in good], call.wait_final)
+    outcomes = await context.writes.wait([one.id for one in good], wait)
     standing = iter(outcomes)
     done = [_standing(one, next(standing)) if isinstance(one, Prepared) else _refused(one) for one in adopted]
-    return json_response(TransactionsDone(done), 200 if call.wait_final else 202)
+    return json_response(TransactionsDone(done), 200 if wait else 202)
 
 
 async def _raws(call: Call) -> list[bytes]:

@@ -52,8 +52,9 @@ class Writes:
 
         `begin` runs only if this request was not carried out before; a body read as a stream is read by it.
         """
+        wait = call.wait_final  # refused, if it is, before anything is written
         ids = await self.submit_once(call, begin)
-        if not call.wait_final:
+        if not wait:
             return json_response(Accepted([i.hex() for i in ids]), 202)
         return await self._report(ids, await self._node.outcomes(ids, self._wait_s), answer)
 
@@ -76,15 +77,20 @@ class Writes:
         return await self._node.outcomes(ids, self._wait_s if wait else 0)
 
     async def _recall(self, key: bytes, call: Call) -> list[bytes] | None:
-        """The ids of an earlier run of this request, unless nothing of it can be or become final."""
+        """The ids of an earlier run of this request, unless nothing of it can be or become final.
+
+        A body that comes as a stream is read here only if there is something to compare it with: what begins anew
+        must find it unread.
+        """
         row = await self._rows.get(key)
         if row is None or row.expires_at < self._node.now_ms():
             return None
-        await call.drain()
-        if row.request != call.mark():
-            raise IdempotencyKeyReused
         ids = list(decode(Ids, row.body))
         alive = any(isinstance(o, Final) or o is Waiting.PENDING for o in await self._node.outcomes(ids, 0))
+        if alive:
+            await call.drain()
+        if (alive or call.is_read) and row.request != call.mark():
+            raise IdempotencyKeyReused
         return ids if alive else None
 
     async def _submit(self, prepared: list[Prepared]) -> list[bytes]:

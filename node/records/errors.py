@@ -27,6 +27,15 @@ class BadRecord(RecordsError):
     advice = "See docs/integrators.md for media types, labels and limits."
 
 
+class SensitivitiesUnstated(RecordsError):
+    """The record is FHIR that is not looked into, and nothing says how sensitive it is."""
+
+    advice = (
+        "State the codes in Sensitivities, or none; or send JSON of at most 8 MiB, or a Bundle of up to 64 MiB with "
+        "split=true: those are looked into."
+    )
+
+
 class NotCustodian(RecordsError):
     """This institution is not the custodian of that chart."""
 

@@ -5,18 +5,20 @@ msgspec for slicing (`Raw`), and closes its gaps: it checks UTF-8, names that re
 
 Labels: category is the resource type; clinical year is the year of what the resource is about (not of its
 paperwork, where both stand); sensitivities are the codes of HL7 v3 InformationSensitivityPolicy (v3-ActCode) in
-`meta.security` (https://hl7.org/fhir/R4/security-labels.html).
+`meta.security` (https://hl7.org/fhir/R4/security-labels.html), the resource's own and those of whatever it holds: the
+entries of a Bundle that is kept whole, for one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from typing import Any
 
 import msgspec
 
-from node.records.errors import BadBundle, NotFhir
+from node.records.errors import BadBundle, BadRecord, NotFhir, SensitivitiesUnstated
 from node.records.seal import Plain
 from protocol.crypto.tags import NONE, record_labels
 
@@ -89,13 +91,12 @@ _arrays = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class _Glance(msgspec.Struct, gc=False):
-    """The few members that labels come from; whatever else stands there is skipped, and no type is insisted on.
+    """The few members that category and year come from; the rest is skipped, and no type is insisted on.
 
     The dates stand in the order in which they are asked for the clinical year.
     """
 
     resourceType: Any = None
-    meta: Any = None
     effectiveDateTime: Any = None
     effectivePeriod: Any = None
     onsetDateTime: Any = None
@@ -112,7 +113,7 @@ class _Glance(msgspec.Struct, gc=False):
     issued: Any = None
 
 
-_DATES = _Glance.__struct_fields__[2:]
+_DATES = _Glance.__struct_fields__[1:]
 _glances = msgspec.json.Decoder(_Glance)
 
 
@@ -158,30 +159,41 @@ def _string(raw: msgspec.Raw | None) -> str | None:
 
 
 class Described(msgspec.Struct, frozen=True):
-    """What is said of a record besides its bytes, by its sender or by itself; None and () where nothing is."""
+    """What is said of a record besides its bytes, by its sender or by itself; None where nothing is."""
 
     category: str | None = None
     year: str | None = None
-    sensitivities: tuple[str, ...] = ()
+    sensitivities: tuple[str, ...] | None = None
     supersedes: int | None = None
 
     def plain(self, data: bytes, media_type: str) -> Plain:
         """The record with its labels: as stated here, else as found in it.
 
         Stated sensitivities add to those found and never replace them. Raises `NotFhir` for what is sent as FHIR JSON
-        and is none.
+        and is none, and `SensitivitiesUnstated` for FHIR in a form that is not looked into, when nothing is stated.
         """
         found = _found(data, media_type)
+        if found.sensitivities is None and self.sensitivities is None and is_fhir(media_type):
+            raise SensitivitiesUnstated("FHIR is looked into in JSON alone, and this record is in another form")
         labels = record_labels(
             self.category or found.category or OTHER_CATEGORY,
             self.year or found.year or NONE,
-            (*found.sensitivities, *self.sensitivities),
+            (*(found.sensitivities or ()), *(self.sensitivities or ())),
         )
         return Plain(data, media_type, labels, self.supersedes)
 
 
+def is_fhir(media_type: str) -> bool:
+    """Whether a media type says FHIR, in whatever form or version."""
+    return "fhir" in _base(media_type)
+
+
+def _base(media_type: str) -> str:
+    return media_type.partition(";")[0].strip().lower()
+
+
 def _found(data: bytes, media_type: str) -> Described:
-    base = media_type.partition(";")[0].strip().lower()
+    base = _base(media_type)
     if base == FHIR_JSON:
         return described(data)
     if base == "application/json":
@@ -193,14 +205,14 @@ def _found(data: bytes, media_type: str) -> Described:
 def described(resource: bytes) -> Described:
     """What one FHIR resource in JSON says of itself. Raises `NotFhir`, and never fails for an odd member."""
     try:
-        resource.decode()
+        text = resource.decode()
         glance = _glances.decode(resource)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise NotFhir("the record is not JSON in UTF-8") from None
     kind = glance.resourceType
     if not isinstance(kind, str) or not _RESOURCE_TYPE.fullmatch(kind):
         raise NotFhir("the record has no resourceType")
-    return Described(kind, _year(glance), _sensitivities(glance.meta))
+    return Described(kind, _year(glance), _sensitivities(text))
 
 
 def _year(glance: _Glance) -> str | None:
@@ -213,15 +225,27 @@ def _year(glance: _Glance) -> str | None:
     return None
 
 
-def _sensitivities(meta: Any) -> tuple[str, ...]:
-    security = meta.get("security") if isinstance(meta, dict) else None
-    if not isinstance(security, list):
+def _sensitivities(text: str) -> tuple[str, ...]:
+    """The codes under any member `security`, at whatever depth and however often its name repeats: other readers may
+    take the first of two, or open what lies inside, and no sensitivity may be lost on the way there."""
+    if '"security"' not in text and "\\u" not in text:  # a name may be written with escapes
         return ()
-    return tuple(
-        coding["code"]
-        for coding in security
-        if isinstance(coding, dict)
-        and coding.get("system") in SENSITIVITY_SYSTEMS
-        and isinstance(coding.get("code"), str)
-        and coding["code"] in SENSITIVITIES
-    )
+    found: set[str] = set()
+
+    def visit(pairs: list[tuple[str, Any]]) -> frozenset[str] | None:
+        """An object's sensitivity codes, if it is a coding; all else of it is let go."""
+        for name, value in pairs:
+            if name == "security":
+                for coding in value if isinstance(value, list) else [value]:
+                    if isinstance(coding, frozenset):
+                        found.update(coding)
+        codes = {value for name, value in pairs if name == "code" and isinstance(value, str)} & SENSITIVITIES
+        systems = [value for name, value in pairs if name == "system"] or [None]
+        known = any(value is None or (isinstance(value, str) and value in SENSITIVITY_SYSTEMS) for value in systems)
+        return frozenset(codes) if codes and known else None
+
+    try:
+        json.loads(text, object_pairs_hook=visit, parse_int=len, parse_float=len, parse_constant=len)
+    except (ValueError, RecursionError):
+        raise BadRecord("the record cannot be looked into for sensitivities: it is nested too deep") from None
+    return tuple(sorted(found))

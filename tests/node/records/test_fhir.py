@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.records.errors import BadBundle, NotFhir
+from node.records.errors import BadBundle, BadRecord, NotFhir, SensitivitiesUnstated
 from node.records.fhir import FHIR_JSON, Described, bundle_slices, described
 from protocol.crypto.tags import NONE, SEVERAL
 
@@ -130,6 +130,13 @@ def test_the_clinical_year(members: dict[str, object], year: str) -> None:
         (security("NOSUCH"), NONE, NONE),
         (b'{"resourceType":"Basic","meta":{"security":["HIV",{"code":5},{"code":["HIV"]}]}}', NONE, NONE),
         (b'{"resourceType":"Basic","meta":[]}', NONE, NONE),
+        (bundle(security("HIV"), security("SUD")), "HIV", "SUD"),
+        (b'{"resourceType":"Parameters","parameter":[{"resource":%s}]}' % security("MH"), "MH", NONE),
+        (security("HIV")[:-1] + b',"meta":{}}', "HIV", NONE),
+        (b'{"resourceType":"Basic","meta":{"security":[{"code":"HIV"}],"security":[]}}', "HIV", NONE),
+        (b'{"resourceType":"Basic","meta":{"security":[{"code":"HIV","code":"x"}]}}', "HIV", NONE),
+        (b'{"resourceType":"Basic","m\\u0065ta":{"s\\u0065curity":[{"code":"HIV"}]}}', "HIV", NONE),
+        (b'{"resourceType":"Basic","n":%s,"meta":{"security":[{"code":"HIV"}]}}' % (b"9" * 5_000), "HIV", NONE),
     ],
 )
 def test_sensitivities(resource: bytes, first: str, second: str) -> None:
@@ -154,3 +161,19 @@ def test_other_bytes_are_binary() -> None:
     assert Described().plain(b"%PDF", "application/pdf").labels.category == "Binary"
     assert Described().plain(b"[1]", "application/json").labels.category == "Binary"
     assert Described().plain(b'{"resourceType":"Basic"}', "application/json").labels.category == "Basic"
+
+
+@pytest.mark.parametrize(
+    "media_type", ["application/fhir+xml", "application/FHIR+XML; charset=utf-8", "text/fhir+ndjson"]
+)
+def test_fhir_that_is_not_looked_into_must_say_how_sensitive_it_is(media_type: str) -> None:
+    with pytest.raises(SensitivitiesUnstated):
+        Described(category="Note").plain(b"<Observation/>", media_type)
+    for stated, first in (((), NONE), (("none",), NONE), (("HIV",), "HIV")):
+        assert Described(sensitivities=stated).plain(b"<Observation/>", media_type).labels.sensitivity_1 == first
+
+
+def test_what_cannot_be_looked_into_is_refused() -> None:
+    deep = b'{"resourceType":"Basic","security":' + b"[" * 90_000 + b"]" * 90_000 + b"}"
+    with pytest.raises((BadRecord, NotFhir)):
+        Described().plain(deep, FHIR_JSON)
