@@ -16,6 +16,7 @@ from protocol import limits
 from protocol.crypto.hashing import Domain, digest, transaction_digest
 from protocol.crypto.signing import SIGNATURE_BYTES
 from protocol.errors import Busy, Replayed
+from protocol.ledger.blocks import TRANSACTION_OVERHEAD_BYTES
 from protocol.ledger.transition import Family, check_form, cost
 from protocol.types.transaction import Transaction, TransactionBody
 
@@ -23,6 +24,7 @@ ENTRY_OVERHEAD_BYTES = 1_200
 """What a pooled transaction costs in memory beside its bytes: decoded objects, digests and index entries."""
 
 Slot = tuple[int, int, int]
+_Queues = dict[int, dict[bytes, "Entry"]]  # carrying institution -> by id, in order of arrival
 
 
 LOOK_AGAIN = 8
@@ -72,6 +74,52 @@ def make_entry(transaction: Transaction, raw: bytes) -> Entry:
     )
 
 
+class _Room:
+    """What a block has left: bytes, cost and transactions."""
+
+    __slots__ = ("cost", "count", "size", "size_limit")
+
+    def __init__(self, size: int, cost: int, count: int) -> None:
+        self.size = self.size_limit = size
+        self.cost = cost
+        self.count = count
+
+    def fill(self, source: Iterator[Entry], keep: _Room) -> list[Entry]:
+        """Those of `source` that fit, until no more is left than `keep`; the last may take more, or a large one would
+        never go."""
+        chosen: list[Entry] = []
+        while self.size > keep.size and self.cost > keep.cost and self.count > keep.count:
+            entry = next(source, None)
+            if entry is None:
+                break
+            size = len(entry.raw) + TRANSACTION_OVERHEAD_BYTES
+            if size > self.size or entry.cost > self.cost:
+                # One that does not fit must not keep smaller ones out, but a full block need not try them all.
+                if self.size < self.size_limit // 16 or self.cost < limits.BLOCK_COST // 16:
+                    break
+                continue
+            chosen.append(entry)
+            self.size -= size
+            self.cost -= entry.cost
+            self.count -= 1
+        return chosen
+
+
+def _in_turns(queues: _Queues, skip: Collection[bytes]) -> Iterator[Entry]:
+    waiting = [iter(queue.items()) for queue in queues.values()]
+    while waiting:
+        still = []
+        for queue in waiting:
+            # In turns of 16: fair, without a generator's switch for each transaction.
+            turn = list(islice(queue, 16))
+            for id_, entry in turn:
+                if id_ not in skip:
+                    yield entry
+            if len(turn) == 16:
+                still.append(queue)
+        waiting = still
+
+
 class Mempool:
     """At most `capacity_bytes`, of which one institution takes at most `share` (0 to 1)."""
 
@@ -81,8 +129,8 @@ class Mempool:
         self._by_raw: dict[bytes, Entry] = {}
         self._by_id: dict[bytes, Entry] = {}
         self._slots: dict[Slot, Entry] = {}
-        self._owners: dict[bytes, Entry] = {}  # by id, in order of arrival
-        self._queues: dict[int, dict[bytes, Entry]] = {}  # institution -> by id, in order of arrival
+        self._owners: _Queues = {}
+        self._queues: _Queues = {}
         self._used_bytes: dict[int, int] = {}
         self._total_bytes = 0
         self._carried = 0
@@ -139,54 +187,23 @@ class Mempool:
             self.refused += 1
             raise Busy("the pool of pending transactions is full")
         self._by_raw[entry.raw] = self._by_id[entry.id] = self._slots[slot] = entry
-        if entry.owners:
-            self._owners[entry.id] = entry
-        else:
-            self._queues.setdefault(institution, {})[entry.id] = entry
+        (self._owners if entry.owners else self._queues).setdefault(institution, {})[entry.id] = entry
         self._used_bytes[institution] = used + cost
         self._total_bytes += cost
         return True
 
     def select(self, size_limit: int, count: int, skip: Collection[bytes]) -> list[Entry]:
-        """What a block should hold: owners' first, then institutions in turn, each in order of arrival.
+        """What a block should hold: owners' first, then institutions', carriers in turn, each in order of arrival.
 
-        At most `count` transactions of together `size_limit` bytes and of what a block may cost. Ids in `skip` (in
-        blocks below) are left out.
+        Owners' operations take about half of the block if institutions' want the rest: nobody can keep all others out
+        by carrying owners' without end. At most `count` transactions of together `size_limit` bytes and of what a
+        block may cost. Ids in `skip` (in blocks below) are left out.
         """
-        chosen: list[Entry] = []
-        # MessagePack spends up to five bytes on the length of each transaction.
-        left = size_limit
-        budget = limits.BLOCK_COST
-        for entry in self._fair(skip):
-            size = len(entry.raw) + 5
-            if size > left or entry.cost > budget:
-                # One that does not fit must not keep smaller ones out, but a full block need not try them all.
-                if left < size_limit // 16 or budget < limits.BLOCK_COST // 16:
-                    break
-                continue
-            chosen.append(entry)
-            left -= size
-            budget -= entry.cost
-            if len(chosen) >= count:
-                break
-        return chosen
-
-    def _fair(self, skip: Collection[bytes]) -> Iterator[Entry]:
-        for id_, entry in self._owners.items():
-            if id_ not in skip:
-                yield entry
-        waiting = [iter(queue.items()) for queue in self._queues.values()]
-        while waiting:
-            still = []
-            for queue in waiting:
-                # In turns of 16: fair, without a generator's switch for each transaction.
-                turn = list(islice(queue, 16))
-                for id_, entry in turn:
-                    if id_ not in skip:
-                        yield entry
-                if len(turn) == 16:
-                    still.append(queue)
-            waiting = still
+        room = _Room(size_limit, limits.BLOCK_COST, count)
+        owners = _in_turns(self._owners, skip)
+        first = room.fill(owners, _Room(size_limit // 2, limits.BLOCK_COST // 2, count // 2))
+        then = room.fill(_in_turns(self._queues, skip), _Room(0, 0, 0))
+        return first + room.fill(owners, _Room(0, 0, 0)) + then
 
     def set_carried(self, ids: Iterable[bytes]) -> None:
         """These stand in a notarized block: they are no work of their own while it may become final."""
@@ -247,13 +264,11 @@ class Mempool:
         del self._by_raw[entry.raw]
         del self._slots[entry.slot]
         institution = entry.slot[0]
-        if entry.owners:
-            del self._owners[id_]
-        else:
-            queue = self._queues[institution]
-            del queue[id_]
-            if not queue:
-                del self._queues[institution]
+        queues = self._owners if entry.owners else self._queues
+        queue = queues[institution]
+        del queue[id_]
+        if not queue:
+            del queues[institution]
         self._total_bytes -= entry.cost_bytes
         left = self._used_bytes[institution] - entry.cost_bytes
         if left:

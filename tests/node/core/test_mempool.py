@@ -64,6 +64,24 @@ def test_a_flooding_institution_neither_fills_the_pool_nor_the_block(make_entry:
     assert pool.refused == 1
 
 
+def test_whoever_carries_owners_operations_without_end_keeps_nobody_out(make_entry: Make) -> None:
+    pool = Mempool(1 << 24)
+    for number in range(1_500):
+        pool.add(make_entry(0, number, grants()))
+    revocation, record = make_entry(1, 0, grants()), make_entry(1, 1)
+    pool.add(revocation)
+    pool.add(record)
+    size = len(record.raw) * 40
+    for chosen in (
+        pool.select(1 << 22, 100, set()),
+        pool.select(size, 4_000, set()),
+        pool.select(1 << 22, 4_000, set()),
+    ):
+        assert revocation in chosen[:17]
+        assert chosen[-1] is record
+    assert len(pool.select(1 << 22, 100, set())) == 100  # what institutions leave, owners take
+
+
 def test_one_number_is_one_transaction(make_entry: Make) -> None:
     pool = Mempool(1 << 20)
     pool.add(make_entry(0, 7, valid_until=1_000))
