@@ -6,6 +6,9 @@ from protocol import limits
 from protocol.errors import BadTerms
 from protocol.types.base import Wire
 
+LONGEST_MS = 100 * 365 * 24 * 3600 * 1_000
+"""A hundred years: with much more, a time that an event states could leave the range that decodes."""
+
 
 class Params(Wire, frozen=True):
     """Times are milliseconds of ledger time unless the name says otherwise."""
@@ -33,11 +36,12 @@ class Params(Wire, frozen=True):
             "heartbeat_ms",
             "drift_ms",
             "valid_until_max_ms",
-            "denials_per_day",
             "release_ms",
             "freshness_ms",
         ):
-            if not 1 <= getattr(self, name) <= limits.U53:
-                raise BadTerms(f"{name} must be at least 1")
+            if not 1 <= getattr(self, name) <= LONGEST_MS:
+                raise BadTerms(f"{name} must lie between 1 and {LONGEST_MS}")
+        if not 1 <= self.denials_per_day <= limits.U53:
+            raise BadTerms(f"denials_per_day must lie between 1 and {limits.U53}")
         if self.freshness_ms <= self.heartbeat_ms:
             raise BadTerms("freshness_ms must exceed heartbeat_ms, or an idle chain could release nothing")

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from protocol.codec.canonical import encode
+from protocol.codec.canonical import decode, encode
 from protocol.crypto.hashing import chain_id
-from protocol.errors import GenesisInvalid
+from protocol.errors import BadTerms, GenesisInvalid
 from protocol.ledger import keys, tree
+from protocol.ledger.events import Event, Reason
 from protocol.ledger.genesis import genesis_block, genesis_header
 from protocol.ledger.leaves import Counters
+from protocol.params import LONGEST_MS, Params
 from protocol.types.base import ZERO_DIGEST
 from protocol.types.institutions import STATUS_SUSPENDED, AuthoritySet
 
@@ -36,6 +38,19 @@ def test_header_and_state(world: Any) -> None:
         tree.check_leaf(
             header.state_root, keys.institution(number), raw, tree.prove(world.nodes, keys.institution(number))
         )
+
+
+def test_the_longest_times_leave_events_that_decode(new_world: Any) -> None:
+    """A parameter of "for ever" would make each disclosure an event that nobody can read or prove."""
+    for name in ("release_ms", "freshness_ms", "heartbeat_ms", "drift_ms", "valid_until_max_ms"):
+        with pytest.raises(BadTerms, match=name):
+            replace(Params(), **{"freshness_ms": LONGEST_MS, name: LONGEST_MS + 1}).check()
+    world = new_world(Params(release_ms=LONGEST_MS))
+    patient = world.open_chart()
+    world.append(patient)
+    assert world.disclose(patient, world.grant(patient), 1).reason is Reason.NONE
+    decided = decode(Event, world.history_raw(patient)[-1])
+    assert decided.release_until == world.now + LONGEST_MS
 
 
 def with_institution(genesis: Any, number: int, **changes: Any) -> Any:
