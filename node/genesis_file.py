@@ -79,7 +79,7 @@ class GenesisFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 authorities=tuple(self.authorities),
             )
             genesis = decode(Genesis, encode(genesis))
-        except (ValueError, DecodeError) as error:
+        except (ValueError, OverflowError, DecodeError) as error:
             raise GenesisUnreadable(f"a value is out of bounds: {error}") from None
         genesis.params.check()
         if chain_id(genesis).hex() != self.chain:

@@ -79,3 +79,10 @@ def test_what_is_no_genesis_file(tmp_path, raw):
 def test_a_missing_file(tmp_path):
     with pytest.raises(GenesisUnreadable, match="No such file"):
         read_genesis(tmp_path / "none")
+
+
+@pytest.mark.parametrize("change", [{"created_at": 10**30}, {"authorities": [10**30]}, {"created_at": -1}])
+def test_numbers_without_end_are_refused_in_one_sentence(file, change):
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(GenesisUnreadable, match="out of bounds"):
+        read_genesis(file)
