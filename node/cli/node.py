@@ -18,6 +18,8 @@ from node.config import load_config, parse_address
 from node.genesis_file import read_genesis
 from node.keystore import KeyfileRefused, find_passphrase, open_keystore, write_keystore
 from node.logs import configure_logs
+from node.storage.journal import Journal
+from protocol.crypto.hashing import chain_id
 
 if TYPE_CHECKING:
     from node.app import Node
@@ -41,7 +43,7 @@ def init(
     """Make a node, in two steps.
 
     First, with --name: draws the keys and writes institution.json, the public card. Whoever makes the genesis
-    collects the cards. Then, with --genesis: writes node.toml, ready to run.
+    collects the cards. Then, with --genesis: writes node.toml and the empty journal of votes, ready to run.
     """
     keystore, card = folder / "keystore", folder / "institution.json"
     if genesis is None:
@@ -55,7 +57,7 @@ def init(
     if config.exists():
         raise KeyfileRefused(f"{config} exists already", advice="Edit it, or move it away first.")
     _write_config(config, number, genesis, listen, _peers(peer or []))
-    load_config(config)
+    Journal.create(load_config(config).data / "journal", chain_id(read_genesis(genesis)))
     _tell({"institution": number, "config": str(config)}, as_json)
 
 

@@ -47,19 +47,29 @@ class Journal:
         self._waiting: list[bytes] = []
         self._broken: str | None = None
 
+    @staticmethod
+    def create(path: Path, chain: bytes) -> None:
+        """Make the empty journal of a vote key that has signed nothing yet, and its folder with mode 0700.
+
+        Done once, when a node is set up. A node that runs never makes one: a data folder that was wiped must not look
+        like one that never voted. Raises `JournalBroken` if there is one.
+        """
+        if path.exists():
+            raise JournalBroken(f"{path} exists already", advice="A journal is made once in a vote key's life.")
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _replace(path, chain, 0, b"")
+
     @classmethod
     def open(cls, path: Path, chain: bytes, mark: bytes | None) -> tuple[Journal, list[bytes]]:
-        """Open, or create if there is none, and give the records that it holds, oldest first.
+        """Open, and give the records that it holds, oldest first.
 
         `mark` is what the ledger database holds (`LedgerStore.journal_mark`), None if it never stored one. Raises
-        `JournalBroken` for a journal that is absent although there is a mark, older than the mark, of another chain,
-        or damaged where it must have been durable.
+        `JournalBroken` for a journal that is absent, older than the mark, of another chain, or damaged where it must
+        have been durable.
         """
         marked = _marked(mark, chain)
         if not path.exists():
-            if marked is not None:
-                raise JournalBroken(f"{path} is missing, and votes were cast from it", advice=_ADVICE)
-            _replace(path, chain, 0, b"")
+            raise JournalBroken(f"{path} is missing, and votes may have been cast from it", advice=_ADVICE)
         data = path.read_bytes()
         sequence, records, size = _read(path, data, chain)
         if marked is not None and sequence < marked:

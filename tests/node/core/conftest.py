@@ -19,6 +19,7 @@ from node.institution_keys import new_institution
 from node.mempool import Entry
 from node.mempool import make_entry as make_pool_entry
 from node.services import Final
+from node.storage.journal import Journal
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.hashing import chain_id
 from protocol.crypto.signing import SigningKey, cosign, sign_transaction
@@ -33,6 +34,7 @@ from protocol.types.operations import (
     SignedOperation,
 )
 from protocol.types.transaction import Transaction, TransactionBody
+from tests.node.core.solo import Place
 
 CHAIN = bytes(range(32))
 
@@ -91,6 +93,8 @@ class Devnet:
         write_genesis(folder / "genesis.json", self.genesis)
         self.ports = _free_ports(count)
         self.nodes: list[Node | None] = [None] * count
+        for number in range(count):
+            Journal.create(self.config(number).data / "journal", self.chain)
 
     def config(self, number: int) -> Config:
         data = self.folder / f"n{number}"
@@ -170,3 +174,11 @@ async def devnet(tmp_path: Path) -> AsyncIterator[Devnet]:
     finally:
         await net.stop(0, 1, 2, 3)
         shutil.rmtree(folder)
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[Place]:
+    made = Place(tmp_path)
+    yield made
+    await made.stop()
+    made.threads.shutdown()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -222,16 +223,19 @@ async def test_a_block_becomes_known_to_subscribers_with_its_events(devnet: Devn
         assert [block async for block in blocks] == []
 
 
-async def test_a_node_whose_journal_is_gone_follows_and_says_so(devnet: Devnet) -> None:
+@pytest.mark.parametrize("gone", ["journal", "."], ids=["the journal", "the whole data folder"])
+async def test_a_node_whose_journal_is_gone_follows_and_says_so(devnet: Devnet, gone: str) -> None:
+    """Also with the mark gone beside it: a wiped folder must not look like a node that never voted."""
     await devnet.open_charts(0, 0, 1)
     await devnet.height(3, devnet.services(0).head().height)
     await devnet.stop(3)
-    (devnet.folder / "n3" / "journal").unlink()
+    lost = devnet.folder / "n3" / gone
+    shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
     await devnet.start(3)
     status = await devnet.services(3).status()
     assert not status["healthy"]
     assert status["role"] == "follower"
-    assert "is missing, and votes were cast from it" in status["summary"]
+    assert "is missing, and votes may have been cast from it" in status["summary"]
     await devnet.submit(0, [append(0, 2)])
     await devnet.height(3, devnet.services(0).head().height)
 

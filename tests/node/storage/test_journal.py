@@ -16,6 +16,8 @@ RECORDS = [b"vote one", b"a longer second record" * 3, b"3"]
 
 
 def fresh(path: Path, mark: bytes | None = None) -> Journal:
+    if not path.exists():
+        Journal.create(path, CHAIN)
     journal, records = Journal.open(path, CHAIN, mark)
     assert records == []
     return journal
