@@ -28,7 +28,7 @@ from node.storage.integrity import Problem, check_ledger
 from protocol.crypto.envelopes import keypair_from_seed
 from protocol.crypto.hashing import encryption_key_digest
 from protocol.crypto.signing import SigningKey
-from protocol.errors import ChartledgerError
+from protocol.errors import ChartledgerError, WrongPassphrase
 from protocol.types.institutions import Genesis
 
 FILE = "doctor.json"
@@ -126,6 +126,9 @@ def _keys(config: Config, genesis: Genesis | None, passphrase: bytes | None) -> 
         return Finding("keystore", "wrong", str(error), error.advice)
     try:
         keystore = open_keystore(config.keystore, secret)
+    except WrongPassphrase as error:
+        # One that was typed for this run may be a slip, and must not stand in `status` as damage.
+        return Finding("keystore", "wrong" if passphrase is None else "warning", str(error), error.advice)
     except ChartledgerError as error:
         return Finding("keystore", "wrong", str(error), error.advice)
     if genesis is None or config.institution >= len(genesis.institutions):

@@ -9,7 +9,7 @@ from msgspec import to_builtins
 
 from node.cli.client import connect
 from node.cli.exits import ExitCode
-from node.cli.options import ConfigOption, JsonOption, PassphraseOption
+from node.cli.options import ConfigOption, JsonOption, NodePassphraseOption
 from node.cli.output import emit, say, spinner
 from node.client import Unreachable
 from node.config import Config, load_config
@@ -19,7 +19,7 @@ from node.keystore import find_passphrase
 STYLES = {"ok": "green", "warning": "yellow", "wrong": "bold red", "skipped": "dim"}
 
 
-def doctor(config: ConfigOption, passphrase_file: PassphraseOption = None, as_json: JsonOption = False) -> None:
+def doctor(config: ConfigOption, passphrase_file: NodePassphraseOption = None, as_json: JsonOption = False) -> None:
     """Check this node's settings, keys, chain and records, byte by byte, and how the running node is doing.
 
     Reads only, and may run beside the node. Exits 5 if something is wrong.

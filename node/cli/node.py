@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from node.cli.exits import BadArgument
-from node.cli.options import ConfigOption, JsonOption, PassphraseOption, new_passphrase
+from node.cli.options import ConfigOption, JsonOption, NodePassphraseOption, new_passphrase
 from node.config import load_config, parse_address
 from node.genesis_file import read_genesis
 from node.keystore import KeyfileRefused, find_passphrase, open_keystore, write_keystore
@@ -37,7 +37,7 @@ def init(
     peer: Annotated[
         list[str] | None, typer.Option("--peer", help="NUMBER=host:port of another institution's node; repeatable.")
     ] = None,
-    passphrase_file: PassphraseOption = None,
+    passphrase_file: NodePassphraseOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a node, in two steps.
@@ -62,7 +62,7 @@ def init(
 
 
 @app.command()
-def run(config: ConfigOption, passphrase_file: PassphraseOption = None) -> None:
+def run(config: ConfigOption, passphrase_file: NodePassphraseOption = None) -> None:
     """Run the node until it is told to stop (SIGTERM, or Ctrl-C)."""
     settings = load_config(config)
     keystore = open_keystore(settings.keystore, find_passphrase(settings, passphrase_file))
