@@ -194,8 +194,10 @@ class Core(Queries):
         self._spawn(self.finality.run(), "finality")
         self._spawn(self.gossip.run(self._new_work), "gossip")
         self._spawn(self.sync.run(), "sync")
-        self.driver.start()
+        # Before consensus, which may have blocks of the journal to make final: what they hold of this node's own must
+        # be known as such, or it would be taken for a replay of itself.
         await self.submission.load()
+        self.driver.start()
         await self.ground.network.start()
         self._spawn(self._tick(), "tick")
 

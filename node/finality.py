@@ -169,7 +169,7 @@ class Finality:
         if all_executed:
             await self._store.commit(committed, self._journal_mark())
             await self._executor.stored(all_executed)
-            self.stored, self.certificate = all_executed[-1].header, batches[-1].certificate
+            self.stored, self.certificate = all_executed[-1].header, committed[-1].certificate
             for executed in all_executed:
                 self._outcomes.final(executed)
                 for listener in self.listeners:
@@ -197,8 +197,7 @@ class Finality:
         self._recent[executed.header.height] = executed.digest
         self._recent.pop(executed.header.height - RECENT_DIGESTS, None)
         self._gossip.forget(executed.ids)
-        height = executed.header.height
-        self._carrying = {key: one for key, one in self._carrying.items() if one.header.height > height}
+        self._carrying = self._descending(executed.digest)
         carried = {id_ for one in self._carrying.values() for id_ in one.ids}
         self._lost += self._pool.finalize(executed.slots, carried)
         return CommittedBlock(
@@ -211,6 +210,14 @@ class Finality:
             events=tuple(changes.events),
             settled=self._outcomes.settled(executed),
         )
+
+    def _descending(self, digest: bytes) -> dict[bytes, Executed]:
+        """What is notarized above the block of this digest; what a lost branch carries must be proposed anew."""
+        kept: dict[bytes, Executed] = {}
+        for key, one in sorted(self._carrying.items(), key=lambda item: item[1].header.height):
+            if one.header.parent == digest or one.header.parent in kept:
+                kept[key] = one
+        return kept
 
     async def _look_again(self, empty: bool) -> None:
         """Let go of what can no longer become final, so that it is no work for ever."""

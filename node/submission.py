@@ -62,16 +62,19 @@ class Numbers:
         self._key = key
         self._next = 0
         self._end = 0
+        self._spare: list[int] = []
         self._lock = asyncio.Lock()
 
     async def take(self, count: int) -> list[int]:
-        """`count` numbers that were never handed out before."""
+        """`count` numbers that were never used before."""
         async with self._lock:
-            numbers: list[int] = []
             floor = self._standing.window(self._institution, self._key).highest + 1
+            lowest = floor - limits.WINDOW_BITS_INSTITUTION // 2
             # Others may use the same key elsewhere: never lag behind what the ledger has seen.
-            if self._next < floor - limits.WINDOW_BITS_INSTITUTION // 2:
+            if self._next < lowest:
                 self._next = self._end
+            spare = [number for number in self._spare if number >= lowest]
+            numbers, self._spare = spare[:count], spare[count:]
             while len(numbers) < count:
                 if self._next == self._end:
                     wanted = max(RESERVED, count - len(numbers))
@@ -80,6 +83,11 @@ class Numbers:
                 numbers.append(self._next)
                 self._next += 1
             return numbers
+
+    def give_back(self, numbers: Sequence[int]) -> None:
+        """These were not used. They go out again first: or refused requests alone would lead further and further from
+        the window, until the ledger takes no number that is still to come."""
+        self._spare = sorted([*self._spare, *numbers])
 
 
 class _Waiter:
@@ -159,18 +167,25 @@ class Submission:
         """See `node.services.Submission.prepare`."""
         await self._await_room()
         numbers = await self._numbers.take(len(batches))
-        valid_until = self._valid_until()
-        entries = []
-        for number, batch in zip(numbers, batches, strict=True):
-            body = TransactionBody(
-                self._executor.head.chain, self._institution, self._key, number, valid_until, tuple(batch)
-            )
-            entries.append(self._sign(body))
+        try:
+            entries = await self._prepare(numbers, batches)
+        except BaseException:
+            self._numbers.give_back(numbers)
+            raise
+        self._checked.update({entry.id: entry for entry in entries})
+        return [_prepared(entry) for entry in entries]
+
+    async def _prepare(self, numbers: Sequence[int], batches: Sequence[Sequence[SignedOperation]]) -> list[Entry]:
+        """Signed, and valid at the head one after the other. Raises what refuses the first that is not."""
+        chain, valid_until = self._executor.head.chain, self._valid_until()
+        entries = [
+            self._sign(TransactionBody(chain, self._institution, self._key, number, valid_until, tuple(batch)))
+            for number, batch in zip(numbers, batches, strict=True)
+        ]
         for result in await self._executor.try_all(entries):
             if isinstance(result, InvalidTransaction):
                 raise result
-        self._checked.update({entry.id: entry for entry in entries})
-        return [_prepared(entry) for entry in entries]
+        return entries
 
     async def adopt(self, raws: Sequence[bytes]) -> list[Prepared | ChartledgerError]:
         """See `node.services.Submission.adopt`."""
@@ -205,7 +220,7 @@ class Submission:
         if self._executor.head.height:
             # What is final already was left out of the outbox, and must not wait for ever.
             known = await self._outbox.receipts([e.id for e in fresh]) if self._maybe_final(fresh) else {}
-            fresh = [e for e in fresh if e.id not in known]
+            fresh = [e for e in fresh if e.id not in known and self._outcomes.get(e.id) is None]
         now = self._clock.monotonic_ms()
         for entry in fresh:
             entry.added_ms = now
