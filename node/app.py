@@ -24,6 +24,7 @@ from node.config import Config
 from node.core import Core, Ground, standing_leaves
 from node.driver import JournalFile
 from node.genesis_file import read_genesis
+from node.housekeeping import Housekeeping
 from node.keystore import Keystore
 from node.logs import get_logger
 from node.metrics import metrics_text
@@ -144,6 +145,8 @@ class Node:
         )
         await records.start()
         core.router.serve("records", records.answer)
+        keeping = Housekeeping(core, store.idempotency, store.outbox, records.submitter)
+        self._open.callback(keeping.start(core.fail))
         settings = ApiSettings(
             socket=config.socket,
             roles=role_map(config.submitters),

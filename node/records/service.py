@@ -59,7 +59,8 @@ class Records:
     async def start(self) -> None:
         """Once the core knows its outbox, before requests come in."""
         await asyncio.to_thread(self._folder.mkdir, mode=0o700, parents=True, exist_ok=True)
-        await self.submitter.sweep()
+        await self._blobs.clean()
+        await self.submitter.sweep(at_start=True)
 
     async def answer(self, peer: int, method: str, payload: bytes) -> bytes:
         """The answer to another institution's request (`records.*`). Raises `Refuse` or `DecodeError`."""

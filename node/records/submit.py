@@ -1,8 +1,9 @@
 """The way in at a custodian: charts opened, records sealed and stored, then entries prepared for the ledger.
 
-Everything that an entry relies on is durable before its transaction may leave: blobs first (one sync a request), then
-the sealed secrets staged under the transaction's id, which move to their place in the commit that makes it final. What
-was staged for a transaction that never left is swept up at the next start.
+Everything that an entry relies on is durable before its transaction may leave: first the sealed secrets, staged under
+the transaction's id, which move to their place in the commit that makes it final; then the blobs (one sync a request).
+In that order no blob is ever without a row that names it, so what was staged for a transaction that never left, or can
+never be final, is swept up together with its blobs: at a start, and from time to time.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from node.storage.blobs import BlobStore
 from node.storage.records_store import RecordsStore, StagedRecord, StagedSecret
 from protocol import limits
 from protocol.crypto.envelopes import check_public
-from protocol.crypto.hashing import encryption_key_digest
+from protocol.crypto.hashing import blob_id, encryption_key_digest
 from protocol.crypto.tags import Labels
 from protocol.errors import CryptoError, UnknownChart, UnknownGrant
 from protocol.ledger.access import covered
@@ -53,14 +54,21 @@ class Submitter:
         self._blobs = blobs
         self._kek = kek
         self._threads = threads
+        self._suspects: set[bytes] = set()
 
-    async def sweep(self) -> int:
-        """At start: forget what was staged for transactions that never left, or can never be final. How many."""
+    async def sweep(self, *, at_start: bool = False) -> int:
+        """Forget what was staged for transactions that never left, or can never be final, with its blobs. How many.
+
+        Only at a start is nobody about to submit; later, what is forgotten must have looked lost at the sweep before
+        too, which no request takes long enough for.
+        """
         ids = sorted(await self._store.staged())
         outcomes = await self._node.outcomes(ids, 0) if ids else []
-        gone = [i for i, o in zip(ids, outcomes, strict=True) if o is Waiting.UNKNOWN or isinstance(o, Dead)]
+        lost = {i for i, o in zip(ids, outcomes, strict=True) if o is Waiting.UNKNOWN or isinstance(o, Dead)}
+        gone = lost if at_start else lost & self._suspects
+        self._suspects = lost - gone
         if gone:
-            await self._store.unstage(gone)
+            await self._blobs.discard(await self._store.unstage(gone))
         return len(gone)
 
     async def open_chart(self, opening: ChartOpening) -> list[Prepared]:
@@ -82,8 +90,8 @@ class Submitter:
         sealer = await self._sealer(chart)
         sealed = await seal_all(sealer, plains, self._threads)
         prepared = await self._prepare(chart, sealed)
-        blob_ids = await self._blobs.put_many([one.blob for one in sealed])
-        await self._stage(prepared, sealed, [(i, len(one.blob)) for i, one in zip(blob_ids, sealed, strict=True)])
+        await self._stage(prepared, sealed, [(blob_id(one.blob), len(one.blob)) for one in sealed])
+        await self._blobs.put_many([one.blob for one in sealed])
         return prepared
 
     async def append_stream(
@@ -101,10 +109,14 @@ class Submitter:
                     yield ready
             yield await loop.run_in_executor(self._threads, stream.finish)
 
-        blob_id = await self._blobs.put(pieces())
-        sealed = [await loop.run_in_executor(self._threads, stream.sealed)]
-        prepared = await self._prepare(chart, sealed)
-        await self._stage(prepared, sealed, [(blob_id, await self._blobs.size(blob_id))])
+        prepared: list[Prepared] = []
+
+        async def named(identity: bytes, size: int) -> None:
+            sealed = [await loop.run_in_executor(self._threads, stream.sealed)]
+            prepared.extend(await self._prepare(chart, sealed))
+            await self._stage(prepared, sealed, [(identity, size)])
+
+        await self._blobs.put(pieces(), named)
         return prepared
 
     async def disclose(

@@ -10,10 +10,11 @@ large.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import sqlite3
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -40,6 +41,8 @@ _SCANNED_AT_ONCE: Final = 64
 _INCOMING: Final = "incoming"
 
 State = Literal["ok", "missing", "corrupt"]
+Before = Callable[[bytes, int], Awaitable[None]]
+"""Told a blob's id and size in bytes."""
 
 
 class BlobProblem(Struct, frozen=True):
@@ -87,9 +90,16 @@ class BlobStore:
 
     # --- in -------------------------------------------------------------------------------------------------
 
-    async def put(self, data: bytes | AsyncIterable[bytes]) -> bytes:
+    async def clean(self) -> None:
+        """At start: remove what uploads that a crash cut short have left. An object store of its own keeps nothing of
+        an upload that did not end."""
+        if self._url is None:
+            await asyncio.to_thread(_remove_files, self._folder / _INCOMING, "*")
+
+    async def put(self, data: bytes | AsyncIterable[bytes], before: Before | None = None) -> bytes:
         """Store a blob, whole or as it comes, in bounded memory; its id (32 bytes). Durable when this returns.
 
+        `before` is awaited once the id is known and before anything is kept under it; if it raises, nothing is kept.
         Storing the same bytes again changes nothing. Raises `StorageFailed`.
         """
         if isinstance(data, bytes):
@@ -99,7 +109,9 @@ class BlobStore:
         async for part in parts:
             head += part
             if len(head) >= PACKED_BYTES:
-                return await self._put_stream(bytes(head), parts)
+                return await self._put_stream(bytes(head), parts, before)
+        if before is not None:
+            await before(blob_id(bytes(head)), len(head))
         return (await self.put_many([bytes(head)]))[0]
 
     async def put_many(self, blobs: Sequence[bytes]) -> list[bytes]:
@@ -116,7 +128,18 @@ class BlobStore:
         await self._database.write(partial(_insert, rows=rows))
         return ids
 
-    async def _put_stream(self, head: bytes, rest: AsyncIterable[bytes]) -> bytes:
+    async def discard(self, ids: Sequence[bytes]) -> None:
+        """Forget blobs that nothing refers to any more, wherever they lie, whole or in part; absent ones are passed
+        over. The caller answers for it that nothing does. Raises `StorageFailed`."""
+        packed = await self._database.write(partial(_delete, ids=ids))
+        apart = [_key(one) for one in ids if one not in packed]
+        if self._url is None:
+            await asyncio.to_thread(_remove_objects, self._folder, apart)
+        else:
+            for key in apart:
+                await self._remove(key)
+
+    async def _put_stream(self, head: bytes, rest: AsyncIterable[bytes], before: Before | None) -> bytes:
         """The id is known only at the end, so the bytes go under a name of their own first."""
         state = blake2b(digest_size=DIGEST_BYTES, person=Domain.BLOB)
         size = 0
@@ -132,12 +155,19 @@ class BlobStore:
                 yield part
 
         incoming = f"{_INCOMING}/{secrets.token_hex(16)}"
-        await self._put_object(incoming, through())
-        identity = state.digest()
-        if await self._row(identity) is None:
-            await self._move(incoming, _key(identity))
-        else:
-            await self._remove(incoming)
+        try:
+            await self._put_object(incoming, through())
+            identity = state.digest()
+            if before is not None:
+                await before(identity, size)
+            if await self._row(identity) is None:
+                await self._move(incoming, _key(identity))
+            else:
+                await self._remove(incoming)
+        except BaseException:
+            with contextlib.suppress(StorageFailed):  # what went wrong first is what counts
+                await self._remove(incoming)
+            raise
         await self._database.write(partial(_insert, rows=[(identity, size, None)]))
         return identity
 
@@ -284,9 +314,18 @@ class BlobStore:
             raise StorageFailed(f"cannot store a blob in {self._url or self._folder}: {error}") from error
 
     async def _remove(self, key: str) -> None:
+        """Remove an object, or what there is of it."""
+        if self._url is None:
+            await asyncio.to_thread(_remove_objects, self._folder, [key])
+            return
         import obstore  # noqa: PLC0415  # large: see the module's text
 
-        await obstore.delete_async(await self._store(), key)
+        try:
+            await obstore.delete_async(await self._store(), key)
+        except FileNotFoundError:
+            return
+        except (obstore.exceptions.BaseError, OSError) as error:
+            raise StorageFailed(f"cannot remove a blob from {self._url}: {error}") from error
 
     async def _make_durable(self, key: str) -> None:
         """A remote store is durable when it answers; a folder is when file and folders are synced."""
@@ -309,6 +348,21 @@ def _sync_file(path: Path, top: Path) -> None:
             os.close(descriptor)
 
 
+def _remove_objects(top: Path, keys: Sequence[str]) -> None:
+    for key in keys:
+        path = top / key
+        _remove_files(path.parent, path.name)
+        _remove_files(path.parent, f"{path.name}#*")  # as obstore names what it has not finished
+
+
+def _remove_files(folder: Path, pattern: str) -> None:
+    try:
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageFailed(f"cannot remove from {folder}: {error}") from error
+
+
 # --- jobs ---------------------------------------------------------------------------------------------------
 
 
@@ -327,6 +381,18 @@ def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[bytes, int, byt
         "INSERT OR REPLACE INTO tally VALUES (?, ?)",
         [("count", before.count + len(fresh)), ("bytes", before.size_bytes + sum(row[2] for row in fresh))],
     )
+
+
+def _delete(connection: sqlite3.Connection, ids: Sequence[bytes]) -> set[bytes]:
+    """Drop the rows; those of the ids that were packed here, and so lie nowhere else."""
+    rows = [row for one in dict.fromkeys(ids) if (row := _find(connection, one)) is not None]
+    connection.executemany("DELETE FROM blob WHERE position = ?", [(row.position,) for row in rows])
+    before = _totals(connection)
+    connection.executemany(
+        "INSERT OR REPLACE INTO tally VALUES (?, ?)",
+        [("count", before.count - len(rows)), ("bytes", before.size_bytes - sum(row.size_bytes for row in rows))],
+    )
+    return {row.id for row in rows if row.data is not None}
 
 
 def _known(connection: sqlite3.Connection, wanted: set[bytes]) -> set[bytes]:

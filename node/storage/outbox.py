@@ -16,7 +16,6 @@ from msgspec import Struct
 from node.storage.database import Database
 from node.storage.errors import NumberTaken
 from node.storage.lookup import rows_in
-from node.storage.records_store import delete_staged
 from node.storage.schema import prefix
 from node.storage.types import Settled
 
@@ -90,7 +89,8 @@ class Outbox:
         return await self._database.read(lambda connection: (_waiting(connection, ids), _receipts(connection, ids)))
 
     async def drop(self, ids: Collection[bytes]) -> None:
-        """Forget transactions that can never become final, with what was staged for them."""
+        """Forget transactions that can never become final. What was staged for them stays for the next sweep, which
+        has their blobs to remove as well."""
         await self._database.write(partial(_drop, ids=ids))
 
     async def reserve_numbers(self, institution: int, key: int, count: int, at_least: int) -> int:
@@ -135,9 +135,10 @@ class Idempotency:
         await self._database.write(lambda connection: connection.execute(query, (key,)).rowcount)
 
     async def prune(self, now: int) -> int:
-        """Forget what expired before `now`; how many went."""
-        query = "DELETE FROM idempotency WHERE expires_at < ?"
-        return await self._database.write(lambda connection: connection.execute(query, (now,)).rowcount)
+        """Forget up to 2,000 answers that expired before `now`; how many went. The table is searched by a reader, so
+        that nobody who writes waits for it."""
+        found = await self._database.read(partial(_expired, now=now))
+        return await self._database.write(partial(_forget_expired, keys=found, now=now)) if found else 0
 
 
 # --- jobs ---------------------------------------------------------------------------------------------------
@@ -189,7 +190,6 @@ def _receipts(connection: sqlite3.Connection, ids: Collection[bytes]) -> dict[by
 
 def _drop(connection: sqlite3.Connection, ids: Collection[bytes]) -> None:
     connection.executemany("DELETE FROM outbox WHERE prefix = ? AND id = ?", [(prefix(one), one) for one in ids])
-    delete_staged(connection, ids)
 
 
 def _reserve(connection: sqlite3.Connection, institution: int, key: int, count: int, at_least: int) -> int:
@@ -225,3 +225,13 @@ def _get(connection: sqlite3.Connection, key: bytes) -> Answer | None:
     query = "SELECT request, expires_at, status, body FROM idempotency WHERE key = ?"
     rows = connection.execute(query, (key,)).fetchall()
     return Answer(*rows[0]) if rows else None
+
+
+def _expired(connection: sqlite3.Connection, now: int) -> list[tuple[bytes]]:
+    query = "SELECT key FROM idempotency WHERE expires_at < ? LIMIT ?"
+    return connection.execute(query, (now, _PRUNED_AT_ONCE)).fetchall()
+
+
+def _forget_expired(connection: sqlite3.Connection, keys: Sequence[tuple[bytes]], now: int) -> int:
+    query = "DELETE FROM idempotency WHERE key = ? AND expires_at < ?"
+    return connection.executemany(query, [(key, now) for (key,) in keys]).rowcount

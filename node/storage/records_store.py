@@ -71,9 +71,12 @@ class RecordsStore:
         """
         await self._database.write(partial(_stage, batch=batch))
 
-    async def unstage(self, ids: Collection[bytes]) -> None:
-        """Forget what was staged for transactions that will not be submitted."""
-        await self._database.write(partial(delete_staged, ids=ids))
+    async def unstage(self, ids: Collection[bytes]) -> Sequence[bytes]:
+        """Forget what was staged for transactions that will never be final; the ids of the blobs that belonged to it.
+
+        What is in the outbox keeps what was staged for it, whatever the caller believes.
+        """
+        return await self._database.write(partial(_unstage, ids=ids))
 
     async def staged(self) -> set[bytes]:
         """Ids of all transactions that something is staged for."""
@@ -150,6 +153,15 @@ def chart_secret_mark(chart: int, sealed: bytes) -> bytes:
 def delete_staged(connection: sqlite3.Connection, ids: Collection[bytes]) -> None:
     """Drop all that is staged for these transactions."""
     connection.executemany("DELETE FROM staged WHERE prefix = ? AND id = ?", [(prefix(one), one) for one in ids])
+
+
+def _unstage(connection: sqlite3.Connection, ids: Collection[bytes]) -> Sequence[bytes]:
+    rows = rows_in(connection, "SELECT id FROM outbox WHERE prefix IN", [prefix(one) for one in ids])
+    gone = set(ids) - {found for (found,) in rows}
+    staged = rows_in(connection, "SELECT id, blob_id FROM staged WHERE prefix IN", [prefix(one) for one in gone])
+    blobs = [blob for found, blob in staged if found in gone and blob is not None]
+    delete_staged(connection, gone)
+    return blobs
 
 
 def _mark(numbers: Sequence[int], parts: Sequence[bytes]) -> bytes:

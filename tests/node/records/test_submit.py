@@ -139,6 +139,57 @@ async def test_after_a_crash_before_submission_nothing_is_left_over(world: World
     await world.network.stop(0)
     again = await world.network.start(0)
     assert await again.ledger.records.staged() == set()
+    assert (await again.blobs.totals()).count == 0
+
+
+async def test_a_crash_between_secrets_and_blobs_leaves_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No blob is ever without a row that names it, or nobody would find it again to remove it."""
+
+    async def crash(blobs: object) -> None:
+        assert len(await world.custodian.ledger.records.staged()) == 1
+        raise ConnectionAbortedError
+
+    monkeypatch.setattr(world.custodian.blobs, "put_many", crash)
+    with pytest.raises(ConnectionAbortedError):
+        await world.custodian.records.submitter.append(world.chart, [plain("never left")])
+    await world.network.stop(0)
+    again = await world.network.start(0)
+    assert await again.ledger.records.staged() == set()
+
+
+async def test_a_streamed_record_that_is_refused_leaves_no_blob(world: World) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        for n in range(3):
+            yield bytes([n]) * 100_000
+
+    submitter = world.custodian.records.submitter
+    with pytest.raises(UnknownRecord):
+        await submitter.append_stream(world.chart, "application/dicom", Labels(), 7, body())
+    assert (await world.custodian.blobs.totals()).count == 0
+    assert await world.custodian.ledger.records.staged() == set()
+    assert [path for path in (world.custodian.folder / "objects").rglob("*") if path.is_file()] == []
+
+
+async def test_what_looks_lost_twice_is_swept_with_its_blobs_and_the_rest_stays(world: World) -> None:
+    submitter = world.custodian.records.submitter
+    world.chain.held = True
+    waiting = await submitter.append(world.chart, [plain("waits")])
+    await world.custodian.core.submit(waiting)
+    await submitter.append(world.chart, [plain("never left")])
+    expired = await submitter.append(world.chart, [plain("expires")])
+    await world.custodian.core.submit(expired)
+    assert await submitter.sweep() == 0
+    await world.custodian.core.expire([expired[0].id])
+    about_to_leave = await submitter.append(world.chart, [plain("leaves in a moment")])
+    assert await submitter.sweep() == 1
+    await world.custodian.core.submit(about_to_leave)
+    assert await submitter.sweep() == 1
+    assert await submitter.sweep() == 0
+    assert await world.custodian.ledger.records.staged() == {waiting[0].id, about_to_leave[0].id}
+    assert (await world.custodian.blobs.totals()).count == 2
+    await world.chain.make_block()
+    for number, text in ((1, b"waits"), (2, b"leaves in a moment")):
+        assert await whole((await world.custodian.records.content(world.chart, number)).chunks) == text
 
 
 async def test_after_a_crash_after_submission_the_record_is_there(world: World) -> None:

@@ -191,3 +191,55 @@ def test_a_data_folder_has_one_user(tmp_path: Path) -> None:
         DataFolder.open(path)
     held.close()
     DataFolder.open(path).close()
+
+
+async def test_what_is_discarded_leaves_nothing(tmp_path: Path, blobs: BlobStore) -> None:
+    kept, gone = os.urandom(PACKED_BYTES), os.urandom(PACKED_BYTES)
+    ids = await blobs.put_many([SMALL, gone, kept, b"kept"])
+    half = object_of(tmp_path, b"a crash came before its row")
+    half.parent.mkdir(exist_ok=True)
+    half.with_name(half.name + "#1").write_bytes(b"half")
+    await blobs.discard([ids[0], ids[1], bytes.fromhex(half.name), bytes(32), ids[0]])
+    assert await blobs.totals() == BlobTotals(2, len(kept) + 4)
+    assert await blobs.known(ids) == {ids[2], ids[3]}
+    found = {path.name for path in (tmp_path / "objects").rglob("*") if path.is_file()}
+    assert found == {ids[2].hex()}
+    assert [problem async for problem in blobs.scan()] == []
+
+
+async def test_nothing_is_kept_of_a_blob_that_is_refused_once_its_id_is_known(tmp_path: Path, blobs: BlobStore) -> None:
+    told: list[tuple[bytes, int]] = []
+
+    async def refuse(identity: bytes, size: int) -> None:
+        told.append((identity, size))
+        raise BlobMissing("refused")
+
+    for data in (SMALL, LARGE):
+        with pytest.raises(BlobMissing):
+            await blobs.put(pieces(data, 9_999), refuse)
+    assert told == [(blob_id(SMALL), len(SMALL)), (blob_id(LARGE), len(LARGE))]
+    assert await blobs.totals() == BlobTotals(0, 0)
+    assert [path for path in (tmp_path / "objects").rglob("*") if path.is_file()] == []
+
+
+async def test_an_upload_that_breaks_off_leaves_no_file(tmp_path: Path, blobs: BlobStore) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield bytes(6_000_000)
+        raise BlobMissing("gone")
+
+    with pytest.raises((BlobMissing, StorageFailed)):
+        await blobs.put(broken())
+    assert [path for path in (tmp_path / "objects").rglob("*") if path.is_file()] == []
+
+
+async def test_what_a_crash_left_of_uploads_is_cleaned_at_a_start(tmp_path: Path, blobs: BlobStore) -> None:
+    await blobs.clean()
+    await blobs.put(LARGE)
+    incoming = tmp_path / "objects" / "incoming"
+    incoming.mkdir(exist_ok=True)
+    for name in ("ab", "ab#1"):
+        (incoming / name).write_bytes(b"half")
+    await blobs.clean()
+    assert list(incoming.iterdir()) == []
+    assert await blobs.get(blob_id(LARGE)) == LARGE

@@ -55,14 +55,16 @@ async def test_ids_that_share_a_prefix_are_told_apart(store: LedgerStore, chain:
     assert await store.outbox.pending() == [other]
 
 
-async def test_what_can_never_be_final_is_dropped_with_what_was_staged(store: LedgerStore, chain: Any) -> None:
+async def test_what_can_never_be_final_is_dropped_and_what_was_staged_waits_for_the_sweep(
+    store: LedgerStore, chain: Any
+) -> None:
     transaction = chain.open_charts(0, 0)
     identity = transaction_id(transaction.body)
     await store.records.stage({identity: [StagedSecret(0, b"sealed")]})
     await store.outbox.add([chain.outgoing(transaction)])
     await store.outbox.drop([identity])
     assert await store.outbox.standing([identity]) == (set(), {})
-    assert await store.records.staged() == set()
+    assert await store.records.staged() == {identity}
 
 
 async def test_a_foreign_transaction_leaves_no_receipt(store: LedgerStore, chain: Any) -> None:
@@ -108,5 +110,6 @@ async def test_expired_answers_are_pruned(store: LedgerStore) -> None:
     for n in range(4):
         await store.idempotency.put(bytes([n]), Answer(b"", n, 200, b""))
     assert await store.idempotency.prune(2) == 2
+    assert await store.idempotency.prune(2) == 0
     assert await store.idempotency.get(b"\x01") is None
     assert await store.idempotency.get(b"\x02") is not None

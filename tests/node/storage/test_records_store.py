@@ -69,6 +69,15 @@ async def test_staging_again_replaces_and_unstaging_forgets(store: LedgerStore) 
     assert await store.records.staged() == {b"b" * 32}
 
 
+async def test_what_waits_in_the_outbox_keeps_what_was_staged_for_it(store: LedgerStore, chain: Any) -> None:
+    transaction = chain.open_charts(0, 0)
+    waiting = transaction_id(transaction.body)
+    await store.records.stage({waiting: [staged(0, 0)], b"b" * 32: [staged(0, 1), StagedSecret(1, b"sealed")]})
+    await store.outbox.add([chain.outgoing(transaction)])
+    assert await store.records.unstage([waiting, b"b" * 32, b"c" * 32]) == [staged(0, 1).blob_id]
+    assert await store.records.staged() == {waiting}
+
+
 async def test_what_is_deleted_is_overwritten_on_disk(tmp_path: Path, store: LedgerStore) -> None:
     canary = b"key material of a record that never came to be"
     await store.records.stage({b"a" * 32: [StagedRecord(0, 0, bytes(32), 1, canary, canary)]})
