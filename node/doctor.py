@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from node.config import Config
 from node.genesis_file import read_genesis
-from node.keystore import KeyfileRefused, NoPassphrase, find_passphrase, open_keystore, write_private
+from node.keystore import Keystore, NoPassphrase, find_passphrase, open_keystore, write_private
 from node.network.certificates import make_certificate, read_certificate
 from node.storage.blobs import BlobStore
 from node.storage.integrity import Problem, check_ledger
@@ -119,18 +119,17 @@ def _own_entry(config: Config, genesis: Genesis) -> Finding:
 def _keys(config: Config, genesis: Genesis | None, passphrase: bytes | None) -> Finding:
     """The keystore opens, and holds the keys that the ledger has of this institution."""
     try:
-        secret = passphrase or find_passphrase(config)
+        keystore = open_keystore(config.keystore, passphrase or find_passphrase(config))
     except NoPassphrase:
         return Finding("keystore", "skipped", "not opened: there is no passphrase at hand", NoPassphrase.advice)
-    except KeyfileRefused as error:
-        return Finding("keystore", "wrong", str(error), error.advice)
-    try:
-        keystore = open_keystore(config.keystore, secret)
-    except WrongPassphrase as error:
-        # One that was typed for this run may be a slip, and must not stand in `status` as damage.
-        return Finding("keystore", "wrong" if passphrase is None else "warning", str(error), error.advice)
     except ChartledgerError as error:
-        return Finding("keystore", "wrong", str(error), error.advice)
+        # A passphrase that was given for this run may be a slip, and must not stand in `status` as damage.
+        slip = isinstance(error, WrongPassphrase) and passphrase is not None
+        return Finding("keystore", "warning" if slip else "wrong", str(error), error.advice)
+    return _own_keys(config, genesis, keystore)
+
+
+def _own_keys(config: Config, genesis: Genesis | None, keystore: Keystore) -> Finding:
     if genesis is None or config.institution >= len(genesis.institutions):
         return Finding("keystore", "ok", "it opens")
     mine = genesis.institutions[config.institution]

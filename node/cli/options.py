@@ -20,14 +20,14 @@ SocketOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 WalletOption = Annotated[Path, typer.Option("--wallet", envvar="CHARTLEDGER_WALLET", help="The wallet file.")]
-PASSPHRASE_HELP = "A file, mode 0600, whose first line is the passphrase. Without it you are asked."
+FIRST_LINE_HELP = "A file, mode 0600, whose first line is the passphrase. Without it you are asked."
 # Two variables: a patient's and a node's passphrase are never the same, also where one shell acts for both.
 PassphraseOption = Annotated[
     Path | None,
-    typer.Option("--passphrase-file", envvar="CHARTLEDGER_WALLET_PASSPHRASE_FILE", help=PASSPHRASE_HELP),
+    typer.Option("--passphrase-file", envvar="CHARTLEDGER_WALLET_PASSPHRASE_FILE", help=FIRST_LINE_HELP),
 ]
 NodePassphraseOption = Annotated[
-    Path | None, typer.Option("--passphrase-file", envvar="CHARTLEDGER_PASSPHRASE_FILE", help=PASSPHRASE_HELP)
+    Path | None, typer.Option("--passphrase-file", envvar="CHARTLEDGER_PASSPHRASE_FILE", help=FIRST_LINE_HELP)
 ]
 ConfigOption = Annotated[Path, typer.Option("--config", envvar="CHARTLEDGER_CONFIG", help="The node's settings.")]
 
