@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Protocol, cast
 
 from node.clock import Clock
@@ -34,6 +35,8 @@ REMIND_MS = 1_000
 """Pending this long, and as often again, the current leader is told of it."""
 WANT_AGAIN_MS = 2_000
 MESSAGE_BYTES = 512 * 1024
+ANSWER_BYTES = 8 * MESSAGE_BYTES
+"""Sent in answer to one `Want`, which names far more than it weighs."""
 WAITING_BYTES = 16 * 1024 * 1024
 """Received and not yet checked; beyond that the oldest are given up, and announcements bring them again."""
 BATCH = 1_024
@@ -128,11 +131,7 @@ class Gossip:
             case Have(ids):
                 self._on_have(peer, ids)
             case Want(ids):
-                found = [entry for id_ in ids if (entry := self._pool.get(id_)) is not None]
-                for entry in found:
-                    entry.holders |= 1 << peer
-                for out in _transactions(entry.raw for entry in found):
-                    self._network.send(peer, Channel.TRANSACTIONS, out)
+                self._on_want(peer, ids)
 
     def _enqueue(self, peer: int, raws: tuple[bytes, ...]) -> None:
         bit = 1 << peer
@@ -168,13 +167,29 @@ class Gossip:
         if missing:
             self._network.send(peer, Channel.TRANSACTIONS, encode(Want(tuple(missing))))
 
+    def _on_want(self, peer: int, ids: Iterable[bytes]) -> None:
+        """Answer with each once, and with no more than `ANSWER_BYTES`: what is left is announced again."""
+        bit = 1 << peer
+        left = ANSWER_BYTES
+        found: list[bytes] = []
+        for id_ in dict.fromkeys(ids):
+            entry = self._pool.get(id_)
+            if entry is None:
+                continue
+            left -= len(entry.raw)
+            if left >= 0:
+                entry.holders |= bit
+                found.append(entry.raw)
+            else:
+                entry.holders &= ~bit
+        for out in _transactions(found):
+            self._network.send(peer, Channel.TRANSACTIONS, out)
+
     def forget(self, ids: Iterable[bytes]) -> None:
         """These are final, or refused for good: never ask for them again."""
         self._final.update(dict.fromkeys(ids))
-        surplus = len(self._final) - RECENT_IDS
-        if surplus > 0:
-            for id_ in list(self._final)[:surplus]:
-                del self._final[id_]
+        for id_ in list(islice(self._final, max(0, len(self._final) - RECENT_IDS))):
+            del self._final[id_]
 
     async def run(self, on_new: Callable[[], None]) -> None:
         """Check what came in and admit it, in batches, until cancelled; `on_new` is called after each that brought

@@ -29,9 +29,13 @@ class Proposals:
         """A block as wanted; None if nothing goes in, none is wanted empty and no
         heartbeat is due. Raises `Obsolete`."""
         await self._finality.backlog_below(BACKLOG_BLOCKS)
-        block, bad = await self._executor.build(wanted)
-        self._finality.refuse([entry for entry, _ in bad])
-        return block
+        while True:
+            block, bad = await self._executor.build(wanted)
+            self._finality.refuse([entry for entry, _ in bad])
+            # A blockful of what is invalid must not cost the turn of what waits behind it. Each round empties the pool
+            # of what it tried.
+            if block is not None or not bad:
+                return block
 
     async def validate(self, wanted: Validate) -> None:
         """Raises `InvalidBlock`, `Refused` or `Obsolete`."""

@@ -9,24 +9,29 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from node.driver import Driver
 from node.execution import Executed
+from node.mempool import make_entry
+from node.proposals import Proposals
 from node.services import Final
 from node.storage.ledger_store import LedgerStore
 from node.storage.outbox import Outbox, StoredReceipt
 from node.storage.types import CommittedBlock
 from node.submission import Submission
+from protocol.codec.canonical import encode
 from protocol.consensus.effects import Build
 from protocol.crypto.hashing import block_digest
-from protocol.crypto.signing import SigningKey
+from protocol.crypto.signing import SigningKey, sign_transaction
 from protocol.errors import ChartExists
 from protocol.params import Params
 from protocol.types.block import Block
+from protocol.types.transaction import TransactionBody
 from protocol.types.votes import FINALIZE, Certificate, VoteSubject
 from tests.node.core.conftest import Devnet, seed
-from tests.node.core.solo import CHAIN, Place, Solo, opening
+from tests.node.core.solo import CHAIN, NOW, Place, Solo, key, opening
 
 
 async def executed(solo: Solo, parent: Block | None) -> Executed:
@@ -58,6 +63,24 @@ async def test_what_only_a_lost_branch_carries_is_work_again(place: Place) -> No
     await solo.finalize(empty)  # at the height of `low`: both are lost, though `high` lies above the head
     assert solo.pool.has_work
     assert [entry.carried for entry in solo.pool] == [False, False]
+
+
+async def test_a_flood_of_invalid_transactions_does_not_cost_a_leader_its_turn(place: Place) -> None:
+    solo = await place.start()
+    solo.standing.params = msgspec.structs.replace(solo.standing.params, block_transactions=2)
+    (good,) = await solo.submission.prepare([opening("good")])
+    for number in range(5):  # co-signed for another chart than it opens
+        body = TransactionBody(CHAIN, 0, 0, 100 + number, NOW + 60_000, tuple(opening("other")))
+        stranger = msgspec.structs.replace(body.operations[0].operation, owner_key=key("stranger").public)
+        forged = msgspec.structs.replace(body.operations[0], operation=stranger)
+        signed = sign_transaction(key("op"), msgspec.structs.replace(body, operations=(forged,)))
+        solo.pool.add(make_entry(signed, encode(signed)))
+    await solo.submission.submit([good])
+    proposals = Proposals(solo.executor, solo.finality)
+    block = await proposals.build(Build(1, 0, block_digest(solo.executor.head), 1 << 20, allow_empty=False))
+    assert block is not None
+    assert len(block.transactions) == 1
+    assert [entry.id for entry in solo.pool] == [good.id]
 
 
 async def test_the_heads_certificate_is_its_own_though_older_blocks_came_after(place: Place) -> None:

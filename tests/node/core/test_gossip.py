@@ -200,6 +200,21 @@ async def test_large_batches_travel_in_messages_of_bounded_size(make_entry: Make
     assert [raw for batch in batches for raw in batch] == [entry.raw for entry in entries]
 
 
+async def test_an_answer_holds_each_once_and_has_a_bound(make_entry: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = Node()
+    entries = [make_entry(0, number) for number in range(4)]
+    ids = tuple(entry.id for entry in entries)
+    node.admit(entries)
+    node.gossip.push(entries)
+    node.wire.take()
+    monkeypatch.setattr(module, "ANSWER_BYTES", 2 * len(entries[0].raw))
+    node.gossip.on_payload(1, encode(Want(ids * 1_000)))
+    assert node.wire.take() == [(1, Transactions(tuple(entry.raw for entry in entries[:2])))]
+    node.clock.now = RELAY_AFTER_MS
+    node.gossip.tick(None)
+    assert node.wire.take() == [(1, Have(ids[2:]))]
+
+
 async def test_the_real_intake_refuses_by_name(make_entry: Make) -> None:
     from node.intake import Intake, Standing
 
