@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from node.clock import Clock
@@ -69,6 +70,7 @@ class Sync:
         self._clock = clock
         self._caught_up = caught_up
         self._wake = asyncio.Event()
+        self._heard = asyncio.Event()
         self._asking: set[asyncio.Task[None]] = set()
 
     @property
@@ -100,6 +102,7 @@ class Sync:
             log.info("peer did not tell its height", peer=peer, code=error.code)
             return
         self.planner.heard(peer, answer.height)
+        self._heard.set()
         if answer.height > self._finality.head.height:
             self._wake.set()
 
@@ -176,7 +179,9 @@ class Sync:
                 wait = self.planner.wait_ms(now)
                 if wait is None:
                     return None
-                await asyncio.sleep(max(wait, 10) / 1_000)
+                self._heard.clear()
+                with suppress(TimeoutError):  # of one that failed; somebody better may come meanwhile
+                    await asyncio.wait_for(self._heard.wait(), max(wait, 10) / 1_000)
                 continue
             peer, request = wanted
             try:

@@ -55,8 +55,11 @@ class Planner:
         source.height = max(source.height, height)
 
     def lost(self, peer: int) -> None:
-        """The peer cannot be reached any more. Its failures are remembered only while it stays."""
-        self._sources.pop(peer, None)
+        """The peer cannot be reached any more. How it did is remembered, or one that stalls would only have to come
+        again to be asked first."""
+        source = self._sources.get(peer)
+        if source is not None:
+            source.height = 0
 
     def reset(self, height: int) -> None:
         """The final head is at `height` now: what was fetched above it is not used, or more is there already."""

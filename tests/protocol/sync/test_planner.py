@@ -45,6 +45,32 @@ def test_a_peer_that_fails_is_left_alone_longer_each_time_and_others_serve() -> 
     assert waits[-1] == PAUSE_CAP_MS
 
 
+def test_a_peer_that_fails_and_comes_again_is_not_asked_first() -> None:
+    planner = Planner(0)
+    planner.heard(1, 100)
+    planner.heard(2, 100)
+    for _ in range(10):
+        found = planner.next_request(0)
+        assert found is not None
+        if found[0] == 1:
+            planner.failed(1, 0)
+            planner.lost(1)
+            assert planner.wait_ms(0) == 0  # of the other
+            planner.heard(1, 100)
+        else:
+            planner.answered(2, 1, 100)
+    assert planner.next_height >= 10
+
+
+def test_who_is_gone_is_not_asked() -> None:
+    planner = Planner(0)
+    planner.heard(1, 100)
+    planner.lost(1)
+    assert planner.next_request(0) is None
+    assert planner.wait_ms(0) is None
+    assert planner.target == 0
+
+
 def test_a_peer_that_claims_more_than_it_sends_is_believed_no_longer() -> None:
     planner = Planner(0)
     planner.heard(1, 1_000_000)
