@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Generic, TypeVar
 
 from protocol.crypto.signing import Verifier
@@ -10,14 +10,29 @@ from protocol.crypto.signing import Verifier
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
+ENTRY_BYTES = 200
+"""What an entry of two byte strings takes besides their contents: two objects and its place in the table."""
+
+
+def _one(_key: object, _value: object) -> int:
+    return 1
+
+
+def bytes_of(key: bytes, value: bytes) -> int:
+    """What two byte strings take in memory, about."""
+    return len(key) + len(value) + ENTRY_BYTES
+
 
 class Lru(Generic[K, V]):
-    """The `capacity` most recently used values. None is no value."""
+    """The most recently used values, as many as weigh `capacity` together; one each unless `weigh` says otherwise.
+    None is no value."""
 
-    __slots__ = ("_capacity", "_values")
+    __slots__ = ("_capacity", "_values", "_weigh", "_weight")
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, weigh: Callable[[K, V], int] = _one) -> None:
         self._capacity = capacity
+        self._weigh = weigh
+        self._weight = 0
         self._values: dict[K, V] = {}
 
     def __len__(self) -> int:
@@ -32,14 +47,16 @@ class Lru(Generic[K, V]):
 
     def update(self, values: Mapping[K, V]) -> None:
         """Put values in place of what stood under their keys, and forget the longest unused."""
-        held = self._values
+        held, weigh = self._values, self._weigh
         for key, value in values.items():
-            held.pop(key, None)
+            before = held.pop(key, None)
+            if before is not None:
+                self._weight -= weigh(key, before)
             held[key] = value
-        surplus = len(held) - self._capacity
-        if surplus > 0:
-            for key in [key for _, key in zip(range(surplus), held, strict=False)]:
-                del held[key]
+            self._weight += weigh(key, value)
+        while self._weight > self._capacity:
+            oldest = next(iter(held))
+            self._weight -= weigh(oldest, held.pop(oldest))
 
 
 class VerifiedSignatures:

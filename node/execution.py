@@ -14,7 +14,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from node.caches import Lru, VerifiedSignatures
+from node.caches import Lru, VerifiedSignatures, bytes_of
 from node.clock import Clock
 from node.intake import Intake, Standing
 from node.mempool import Entry, Mempool, Slot
@@ -41,8 +41,8 @@ from protocol.types.transaction import TransactionBody
 
 HEADER_BYTES = 256
 """At least what a header takes; the rest of a block's size limit is for transactions."""
-LEAVES_CACHED = 16_384
-NODES_CACHED = 16_384
+LEAVES_CACHED_BYTES = 12 << 20
+NODES_CACHED_BYTES = 16 << 20
 SIGNATURES_CACHED = 8_192
 TURN = 128
 """Transactions applied before others on the event loop get their turn."""
@@ -109,8 +109,8 @@ class Executor:
         self._head_digest = block_digest(head)
         self._executed: dict[bytes, Executed] = {}
         self._clock_waits: dict[bytes, asyncio.Event] = {}
-        self._leaves: Lru[bytes, bytes] = Lru(LEAVES_CACHED)
-        self._nodes: Lru[bytes, bytes] = Lru(NODES_CACHED)
+        self._leaves: Lru[bytes, bytes] = Lru(LEAVES_CACHED_BYTES, bytes_of)
+        self._nodes: Lru[bytes, bytes] = Lru(NODES_CACHED_BYTES, bytes_of)
         self._lock = asyncio.Lock()
 
     def known(self, digest: bytes) -> Executed | None:
