@@ -5,17 +5,19 @@ File: a header, then frames. All numbers big-endian.
     header   magic (8) | chain (32) | sequence before the first frame (8) | CRC-32 of those (4)
     frame    payload length (4) | CRC-32 of the rest (4) | sequence (8) | synced (8) | payload
 
-`sequence` counts records over the journal's whole life, rewrites included. `synced` is the highest sequence that was
-known to be durable when the frame was written. Reading stops at the first frame that is not whole. That is a torn tail,
-cut off without harm, unless the frame must have been durable: because a later frame says so by its `synced`, or because
-the mark does that the ledger database stores with each commit. Then votes may have been lost that others have seen, and
-`JournalBroken` says that this node must not vote (design, section 5, rule 7).
+`sequence` counts records over the journal's whole life, rewrites included, from a random number on: so bytes that
+others got into a record cannot pass for a later frame and make a torn tail look like a loss. `synced` is the highest
+sequence that was known to be durable when the frame was written. Reading stops at the first frame that is not whole.
+That is a torn tail, cut off without harm, unless the frame must have been durable: because a later frame says so by its
+`synced`, or because the mark does that the ledger database stores with each commit. Then votes may have been lost that
+others have seen, and `JournalBroken` says that this node must not vote (design, section 5, rule 7).
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -57,7 +59,7 @@ class Journal:
         if path.exists():
             raise JournalBroken(f"{path} exists already", advice="A journal is made once in a vote key's life.")
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _replace(path, chain, 0, b"")
+        _replace(path, chain, secrets.randbits(62), b"")
 
     @classmethod
     def open(cls, path: Path, chain: bytes, mark: bytes | None) -> tuple[Journal, list[bytes]]:

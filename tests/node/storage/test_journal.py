@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from node.storage.journal import Journal
+from node.storage.journal import Journal, _frame
 from protocol.errors import JournalBroken
 
 CHAIN = bytes(range(32))
@@ -106,6 +106,15 @@ def test_a_hole_in_one_unsynced_batch_is_a_torn_tail(path: Path) -> None:
     data[sizes[0] + 30 : sizes[0] + 60] = bytes(30)
     path.write_bytes(data)
     assert reopened(path) == [b"before"]
+
+
+def test_what_others_wrote_into_a_torn_record_does_not_pass_for_a_later_frame(path: Path) -> None:
+    """Or whoever gets 25 bytes of his own into a transaction could take the vote from each node that is killed."""
+    planted = b"".join(_frame(sequence, sequence - 1, b"!") for sequence in range(3, 200))
+    sizes, _ = written(path, [b"before"], [planted + b"rest"])
+    path.write_bytes(path.read_bytes()[:-1])
+    assert reopened(path) == [b"before"]
+    assert path.stat().st_size == sizes[0]
 
 
 def test_damage_in_what_a_later_record_says_was_durable_is_found_at_every_byte(path: Path) -> None:
