@@ -187,8 +187,8 @@ def _ledger(config: Config, progress: Progress) -> Iterator[Finding]:
     yield from _problems(
         "ledger",
         problems,
-        "Stop the node, move its ledger.db away, and start it: it fetches the chain again from its peers. What lies "
-        "under `records` comes from the last backup.",
+        "Stop the node, run `chartledger node rebuild`, and start it: it fetches the chain again from its peers. Keep "
+        "the file: it also holds the keys of this institution's records, which come from nowhere but a backup.",
     )
     if not problems:
         yield Finding("ledger", "ok", "every block, state leaf, event and record row is what became final")

@@ -72,6 +72,36 @@ def run(config: ConfigOption, passphrase_file: NodePassphraseOption = None) -> N
     asyncio.run(_run(Node(settings, keystore)))
 
 
+@app.command()
+def rebuild(config: ConfigOption, as_json: JsonOption = False) -> None:
+    """Drop this node's copy of the chain, so that it is fetched again from the other institutions.
+
+    For a copy that `doctor` found damaged. The node must be stopped. What only this node has stays: its outbox, its
+    journal, and the keys of its records.
+    """
+    settings = load_config(config)
+    asyncio.run(_rebuild(settings.data))
+    _tell({"rebuilt": str(settings.data), "next": "start the node: it catches up by itself"}, as_json)
+
+
+async def _rebuild(data: Path) -> None:
+    from node.storage.folder import DataFolder  # noqa: PLC0415 - only here
+    from node.storage.ledger_store import LedgerStore  # noqa: PLC0415 - only here
+
+    file = data / "ledger.db"
+    if not file.exists():
+        raise BadArgument(f"there is no ledger in {data}", advice="Start the node: it makes one.")
+    folder = DataFolder.open(data)
+    try:
+        store = await LedgerStore.open(file)
+        try:
+            await store.forget_chain()
+        finally:
+            await store.close()
+    finally:
+        folder.close()
+
+
 async def _run(node: Node) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -58,6 +58,11 @@ class LedgerStore:
         decode(Genesis, genesis_raw)
         await self.database.write(partial(_init_genesis, genesis_raw=genesis_raw, genesis=genesis))
 
+    async def forget_chain(self) -> None:
+        """Drop everything that follows from the chain, in one transaction; what is this node's alone stays: outbox,
+        receipts, records and chart secrets, and the journal mark. The node fetches the chain again from its peers."""
+        await self.database.write(_forget_chain)
+
     async def genesis(self) -> bytes | None:
         """The canonical `Genesis` that this database began with; None for an empty one."""
         return await self.database.read(partial(_meta, name=_GENESIS))
@@ -147,6 +152,12 @@ def _set_meta(connection: sqlite3.Connection, name: str, value: bytes) -> None:
 def _head(connection: sqlite3.Connection) -> tuple[bytes, bytes | None] | None:
     rows = connection.execute("SELECT header, certificate FROM block ORDER BY height DESC LIMIT 1").fetchall()
     return rows[0] if rows else None
+
+
+def _forget_chain(connection: sqlite3.Connection) -> None:
+    for table in ("block", "event", "leaf", "node", "custody"):
+        connection.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
+    connection.execute("DELETE FROM meta WHERE name = ?", (_GENESIS,))
 
 
 def _init_genesis(connection: sqlite3.Connection, genesis_raw: bytes, genesis: CommittedBlock) -> None:
