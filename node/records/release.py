@@ -8,6 +8,7 @@ a record's key taken from under the key-encryption key and sealed to the asker's
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from concurrent.futures import Executor
 
@@ -36,6 +37,10 @@ from protocol.crypto.hashing import encryption_key_digest
 from protocol.errors import ChartledgerError, DecodeError
 from protocol.ledger.events import decode_event
 from protocol.types.operations import RecordEntry
+
+CATCH_UP_S = 5.0
+AHEAD_EVENTS = 2_000
+"""How long, and how many events of a chart, a reader's node may be ahead of its custodian's."""
 
 
 class Releaser:
@@ -97,6 +102,7 @@ class Releaser:
     async def check(self, reader: int, chart: int, disclosure: int, records: Sequence[int]) -> dict[int, RecordEntry]:
         """The ledger's entries of the records, if `reader` may have them now; raises as `node.records.consent`."""
         node = self._node
+        await self._catch_up(chart, disclosure)
         leaf = await node.chart(chart)
         if leaf is None or leaf.custodian != node.institution:
             raise NotCustodian(f"institution {node.institution} is not the custodian of chart {chart}")
@@ -110,6 +116,23 @@ class Releaser:
         institution = await node.institution_leaf(reader)
         consent.check_in_force(disclosed, grant, institution, list(entries.values()), max(head.timestamp, now_ms))
         return entries
+
+    async def _catch_up(self, chart: int, event: int) -> None:
+        """Wait a little if the event is not final here yet: what just became final elsewhere is a moment away, and a
+        reader asks at once."""
+        if not await self._is_ahead(chart, event):
+            return
+        async with self._node.subscribe() as blocks:
+            if await self._is_ahead(chart, event):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(CATCH_UP_S):
+                        async for block in blocks:
+                            if any(at == chart and number >= event for at, number, _ in block.events):
+                                return
+
+    async def _is_ahead(self, chart: int, event: int) -> bool:
+        leaf = await self._node.chart(chart)
+        return leaf is not None and leaf.events <= event < leaf.events + AHEAD_EVENTS
 
     async def _stored(self, chart: int, records: Sequence[int]) -> list[StoredRecord]:
         found = await self._store.get(chart, records)
