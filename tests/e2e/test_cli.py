@@ -66,10 +66,37 @@ def solo(folder):
     devnet.kill(0)
 
 
+def socket_of(network, number: int) -> dict[str, str]:
+    return {"CHARTLEDGER_SOCKET": str(network.devnet.socket(number))}
+
+
+def consent_and_its_end(network, csv: Path, mine: tuple, chart: int, plain: int, note: int) -> None:
+    """Grant, read, be denied, revoke, be denied again; and the patient sees all of it."""
+    hospital, reader, stranger = (socket_of(network, number) for number in (0, 2, 3))
+    grant = run(
+        "grant", chart, *mine, "--to", "Lakeside Laboratory", "--category", "Observation", "--until", "30d", "--json",
+        env=hospital,
+    ).json()["grant"]  # fmt: skip
+    exact = json.loads(run("record", "read", chart, plain, "--grant", grant, env=reader).out)
+    assert exact["resourceType"] == "Observation"
+    for who, arguments in (
+        (reader, (note, "--grant", grant)),
+        (reader, (plain, "--grant", grant, "--purpose", "HMARKT")),
+        (stranger, (plain, "--grant", grant)),
+    ):
+        assert "denied" in run("record", "read", chart, *arguments, env=who, code=1).err
+    run("revoke", chart, grant, *mine, env=hospital)
+    network.same_height()
+    run("record", "read", chart, plain, "--grant", grant, env=reader, code=1)
+    asked = run("disclosures", chart, "--csv", csv, "--json", env=hospital).json()
+    assert [one["outcome"] for one in asked] == ["disclosed", "denied", "denied", "denied", "denied"]
+    assert asked[0]["institution_name"] == "Lakeside Laboratory"
+    assert len(csv.read_text().splitlines()) == 6
+
+
 def test_a_patients_day_by_command_line(network, tmp_path, passphrase) -> None:
     net = network.devnet
-    sockets = {n: {"CHARTLEDGER_SOCKET": str(net.socket(n))} for n in net.numbers}
-    hospital, reader, stranger = sockets[0], sockets[2], sockets[3]
+    hospital, reader, stranger = (socket_of(network, number) for number in (0, 2, 3))
     wallet = tmp_path / "my.wallet"
     mine = ("--wallet", wallet, "--passphrase-file", passphrase)
 
@@ -98,25 +125,7 @@ def test_a_patients_day_by_command_line(network, tmp_path, passphrase) -> None:
     assert out.read_text() == "Zoë's note\n"
     assert out.stat().st_mode & 0o777 == 0o600
 
-    grant = run(
-        "grant", chart, *mine, "--to", "Lakeside Laboratory", "--category", "Observation", "--until", "30d", "--json",
-        env=hospital,
-    ).json()["grant"]  # fmt: skip
-    exact = json.loads(run("record", "read", chart, plain, "--grant", grant, env=reader).out)
-    assert exact["resourceType"] == "Observation"
-    for who, arguments in (
-        (reader, (note, "--grant", grant)),
-        (reader, (plain, "--grant", grant, "--purpose", "HMARKT")),
-        (stranger, (plain, "--grant", grant)),
-    ):
-        assert "denied" in run("record", "read", chart, *arguments, env=who, code=1).err
-    run("revoke", chart, grant, *mine, env=hospital)
-    network.same_height()
-    run("record", "read", chart, plain, "--grant", grant, env=reader, code=1)
-    asked = run("disclosures", chart, "--csv", tmp_path / "d.csv", "--json", env=hospital).json()
-    assert [one["outcome"] for one in asked] == ["disclosed", "denied", "denied", "denied", "denied"]
-    assert asked[0]["institution_name"] == "Lakeside Laboratory"
-    assert len((tmp_path / "d.csv").read_text().splitlines()) == 6
+    consent_and_its_end(network, tmp_path / "d.csv", mine, chart, plain, note)
 
     again = tmp_path / "again.wallet"
     listed = run("wallet", "restore", again, "--passphrase-file", passphrase, "--json", env=hospital, stdin=words)
@@ -224,7 +233,7 @@ def test_another_network_s_ledger_is_refused(solo, folder) -> None:
     solo.start()
     solo.stop()
     other = Devnet.create(folder / "other", Wish(institutions=("Only One",)))
-    shutil.copytree(solo.data(0), other.data(0))
+    shutil.copytree(solo.data(0), other.data(0), dirs_exist_ok=True)
     assert "another genesis" in refused_start(other)
 
 
