@@ -80,7 +80,8 @@ def _route(path: str, places: dict[str, Place], context: Context, in_flight: InF
         peer: Peer = request.state.peer
         if context.settings.roles.role(peer) < place.role:
             raise NotAllowed("this needs the role submit, and your user has look")
-        call = Call(request, peer.uid, context.settings.request_bytes, in_flight, secret)
+        settings = context.settings
+        call = Call(request, peer.uid, settings.request_bytes, settings.body_s, in_flight, secret)
         try:
             return await place.handler(context, call)
         finally:

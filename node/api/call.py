@@ -6,6 +6,7 @@ on the way; msgspec's messages about bodies are not passed on, since they may qu
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections.abc import AsyncIterator
@@ -16,7 +17,7 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from node.api.errors import BadRequest, BodyTooLarge, StillSending, UnsupportedMediaType
+from node.api.errors import BadRequest, BodyTooLarge, BodyTooSlow, StillSending, UnsupportedMediaType
 from node.api.schemas import Request
 from node.storage.schema import CHARTS
 from protocol import limits
@@ -27,6 +28,8 @@ JSON = "application/json"
 MARKED_HEADERS = ("content-type", "category", "year", "sensitivities", "supersedes")
 """Headers that change what a request does, and so belong to its mark."""
 KEY_BYTES = 255
+BYTES_PER_S = 16 * 1024
+"""A body that comes slower than this, and has used up what it may be late by, is given up."""
 
 
 class InFlight:
@@ -49,11 +52,15 @@ class InFlight:
 class Call:
     """A request on its way through a handler."""
 
-    def __init__(self, request: HttpRequest, uid: int, limit_bytes: int, in_flight: InFlight, secret: bytes) -> None:
-        """`secret` keys the mark, so that stored marks tell nothing about bodies."""
+    def __init__(
+        self, request: HttpRequest, uid: int, limit_bytes: int, body_s: float, in_flight: InFlight, secret: bytes
+    ) -> None:
+        """`body_s` is how many seconds the body may be late by; `secret` keys the mark, so that stored marks tell
+        nothing about bodies."""
         self.request = request
         self.uid = uid
         self.limit_bytes = limit_bytes
+        self.body_s = body_s
         self._in_flight = in_flight
         self._held = 0
         self._read = False
@@ -119,18 +126,35 @@ class Call:
         return text == "true"
 
     async def chunks(self, limit_bytes: int) -> AsyncIterator[bytes]:
-        """The body piece by piece, marked and counted. Raises `BodyTooLarge`."""
+        """The body piece by piece, marked and counted. Raises `BodyTooLarge` or `BodyTooSlow`."""
         if "content-length" in self.request.headers and self.announced_bytes() > limit_bytes:
             raise BodyTooLarge(f"the body is over {limit_bytes} bytes")
         self._read = True
         total = 0
-        async for chunk in self.request.stream():
+        async for chunk in self._in_time():
             total += len(chunk)
             if total > limit_bytes:
                 raise BodyTooLarge(f"the body is over {limit_bytes} bytes")
             self._mark.update(chunk)
             if chunk:
                 yield chunk
+
+    async def _in_time(self) -> AsyncIterator[bytes]:
+        """The body as it comes. What counts is how long it is waited for, not what becomes of it meanwhile."""
+        loop = asyncio.get_running_loop()
+        stream = self.request.stream()
+        left = self.body_s
+        while True:
+            begun = loop.time()
+            try:
+                async with asyncio.timeout(left):
+                    chunk = await anext(stream, None)
+            except TimeoutError:
+                raise BodyTooSlow from None
+            if chunk is None:
+                return
+            left = min(left - (loop.time() - begun) + len(chunk) / BYTES_PER_S, self.body_s)
+            yield chunk
 
     def announced_bytes(self) -> int:
         """The body's length if it was announced; more than any limit if the body comes in chunks of its own."""

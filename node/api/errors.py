@@ -33,6 +33,12 @@ class BodyTooLarge(RequestError):
     advice = "Send it in several requests, or a single document as a raw body; limits stand in docs/integrators.md."
 
 
+class BodyTooSlow(RequestError):
+    """The body came too slowly."""
+
+    advice = "Send the request again, with its Idempotency-Key; docs/integrators.md says how slow is too slow."
+
+
 class UnsupportedMediaType(RequestError):
     """The body is of a type that is not accepted here."""
 

@@ -65,6 +65,7 @@ STATUS: dict[type[ChartledgerError], int] = {
     api.NoSuchPlace: 404,
     api.NothingThere: 404,
     api.MethodNotAllowed: 405,
+    api.BodyTooSlow: 408,
     api.BodyTooLarge: 413,
     api.UnsupportedMediaType: 415,
     api.NotAllowed: 403,
@@ -109,4 +110,6 @@ def problem_response(error: ChartledgerError, transactions: list[str] | None = N
     headers: dict[str, Any] = {"cache-control": "no-store"}
     if found.status == 503:
         headers["retry-after"] = str(RETRY_AFTER_S)
+    if found.status == 408:  # RFC 9110, section 15.5.9: the rest of the body is not waited for
+        headers["connection"] = "close"
     return Response(msgspec.json.encode(found), found.status, headers, PROBLEM_JSON)

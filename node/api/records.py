@@ -10,12 +10,12 @@ from starlette.responses import Response, StreamingResponse
 from node.api.call import JSON, Call, json_response, parse_json
 from node.api.context import Context
 from node.api.errors import BadRequest, BodyTooLarge, UnsupportedMediaType
-from node.api.schemas import LabelHeaders, MediaType, ReadItem, ReadOut, RecordOut, RecordsIn, RecordsStored
+from node.api.schemas import LabelHeaders, ReadItem, ReadOut, RecordOut, RecordsIn, RecordsStored
 from node.records.errors import SensitivitiesUnstated
 from node.records.fhir import FHIR_JSON, Described, bundle_slices, is_fhir
 from node.records.messages import RECORDS_PER_RELEASE
 from node.records.opening import Content
-from node.records.seal import Plain
+from node.records.seal import MediaType, Plain
 from node.services import Final, Prepared
 from protocol.crypto.tags import NONE
 from protocol.errors import UnknownRecord

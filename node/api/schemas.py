@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from node.records.seal import MediaType
 from node.storage.schema import CHARTS
 from protocol import limits
 
@@ -19,8 +20,7 @@ HexBytes = Annotated[str, Meta(pattern="^([0-9a-f]{2})+$", max_length=8_192, des
 Number = Annotated[int, Meta(ge=0, le=limits.U53)]
 EventNumber = Annotated[int, Meta(ge=0, lt=limits.EVENTS_PER_CHART)]
 ChartNumber = Annotated[int, Meta(ge=0, lt=CHARTS)]
-Label = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
-MediaType = Annotated[str, Meta(min_length=3, max_length=127, pattern=r"^[\x21-\x7e]+/[\x20-\x7e]+$")]
+Label = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$(?!\n)")]
 
 
 class Request(Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,7 +51,7 @@ class RecordIn(Request, frozen=True):
     media_type: MediaType
     data: bytes
     category: Label | None = None
-    year: Annotated[str, Meta(pattern="^([0-9]{4}|none)$")] | None = None
+    year: Annotated[str, Meta(pattern=r"^([0-9]{4}|none)$(?!\n)")] | None = None
     sensitivities: Annotated[tuple[Label, ...], Meta(max_length=16)] | None = None
     supersedes: EventNumber | None = None
 
@@ -60,7 +60,7 @@ class LabelHeaders(Request, frozen=True):
     """The same labels as headers beside a raw body."""
 
     category: Label | None = None
-    year: Annotated[str, Meta(pattern="^([0-9]{4}|none)$")] | None = None
+    year: Annotated[str, Meta(pattern=r"^([0-9]{4}|none)$(?!\n)")] | None = None
     sensitivities: Annotated[tuple[Label, ...], Meta(max_length=16)] | None = None
     supersedes: EventNumber | None = None
 

@@ -23,6 +23,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from node.api.errors import SocketUnusable
 from node.api.peercred import RoleMap, peer_of
+from node.records.messages import RECORD_BYTES
 
 BACKLOG = 256
 CONNECTIONS = 1_024
@@ -30,7 +31,11 @@ PATH_BYTES = 107  # sun_path less its terminator, unix(7)
 
 
 class ApiSettings(Struct, frozen=True):
-    """How the socket is served. Sizes in bytes, times in seconds."""
+    """How the socket is served. Sizes in bytes, times in seconds.
+
+    A client has `head_s` to send a request's head, may be late by `body_s` with its body, and is given up when it takes
+    nothing of an answer for `stall_s`.
+    """
 
     socket: Path
     roles: RoleMap
@@ -38,17 +43,55 @@ class ApiSettings(Struct, frozen=True):
     group: str | None = None
     stop_s: int = 10
     request_bytes: int = 64 * 1024 * 1024
-    record_bytes: int = 4 * 1024 * 1024 * 1024
+    record_bytes: int = RECORD_BYTES
     wait_s: float = 60.0
+    head_s: float = 30.0
+    body_s: float = 30.0
+    stall_s: float = 120.0
     in_flight_bytes: int = 256 * 1024 * 1024
 
 
 class _Protocol(HttpToolsProtocol):
-    """Notes who connected, for the requests of that connection."""
+    """Notes who connected, for the requests of that connection, and gives up clients that neither send nor take."""
+
+    head_s = 30.0
+    stall_s = 120.0
+    _waiting: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class
         super().connection_made(transport)
         self.app_state = {**self.app_state, "peer": peer_of(transport.get_extra_info("socket"))}
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for timer in (self._waiting, self._stalled):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._await_head()
+
+    def on_headers_complete(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+        super().on_headers_complete()
+
+    def _await_head(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+        self._waiting = self.loop.call_later(self.head_s, self.transport.close)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = self.loop.call_later(self.stall_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._stalled is not None:
+            self._stalled.cancel()
 
 
 class _Server(uvicorn.Server):
@@ -125,9 +168,10 @@ class ApiServer:
     async def start(self) -> None:
         """Bind and listen; returns when requests are answered. Raises `SocketUnusable`."""
         listener = bind(self._settings.socket, self._settings.mode, self._settings.group)
+        patience = {"head_s": self._settings.head_s, "stall_s": self._settings.stall_s}
         config = uvicorn.Config(
             self._app,
-            http=_Protocol,
+            http=type("Protocol", (_Protocol,), patience),
             ws="none",
             lifespan="off",
             log_config=None,

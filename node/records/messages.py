@@ -23,6 +23,9 @@ ANSWER_BYTES = 4 * 1024 * 1024
 INLINE_BYTES = 1024 * 1024
 """A blob up to this size travels with its key; a larger one is fetched in pieces."""
 
+RECORD_BYTES = 4 * 1024 * 1024 * 1024
+"""What one record holds at most: nobody takes in more, and no reader believes in more."""
+
 EventNumber = Annotated[int, Meta(ge=0, lt=limits.EVENTS_PER_CHART)]
 PublicBytes = Annotated[bytes, Meta(min_length=32, max_length=4_096)]
 

@@ -19,6 +19,8 @@ from node.network.interface import RequestFailed, RequestRefused
 from node.records import consent, errors
 from node.records.messages import (
     BLOB,
+    INLINE_BYTES,
+    RECORD_BYTES,
     RECORDS_PER_RELEASE,
     RELEASE,
     BlobPiece,
@@ -28,7 +30,7 @@ from node.records.messages import (
     ReleasedKey,
     ReleaseRequest,
 )
-from node.records.opening import Content, Key, checked, open_whole
+from node.records.opening import Content, Key, checked, open_whole, sealed_bytes_most
 from node.records.release import Releaser
 from node.records.seal import RecordKeys
 from node.services import NodeServices
@@ -100,6 +102,8 @@ class Reader:
         entry = entries[record]
         released = (await self._ask(custodian, chart, disclosure, [record]))[0]
         secret, key = self._open_key(chart, entry, released)
+        if released.blob_bytes > sealed_bytes_most(key.length):
+            raise errors.CustodianRefused("the custodian states a blob larger than its record can be")
         if released.blob is not None:
             blob = released.blob
             return await checked(secret.media_type, key, lambda: _in_memory(blob), self._threads)
@@ -165,7 +169,13 @@ class Reader:
 
     def _open_key(self, chart: int, entry: RecordEntry, released: Released) -> tuple[ReleasedKey, Key]:
         info = envelope_info(self._node.chain, chart, entry.commitment, self._recipient)
-        secret = decode(ReleasedKey, open_envelope(self._suite, self._private, info, released.envelope))
+        opened = open_envelope(self._suite, self._private, info, released.envelope)
+        try:
+            secret = decode(ReleasedKey, opened)
+        except DecodeError:
+            raise errors.CustodianRefused("the custodian released what is no key") from None
+        if secret.length > RECORD_BYTES:
+            raise errors.CustodianRefused(f"the custodian states a record above {RECORD_BYTES} bytes")
         return secret, Key(secret.key, secret.opening, secret.length, entry.commitment)
 
     async def _fetch(self, custodian: int, first: BlobRequest, size: int, file: IO[bytes]) -> None:
@@ -177,8 +187,8 @@ class Reader:
                 piece = await self._releaser.blob(custodian, request)
             else:
                 piece = await self._request(custodian, BLOB, encode(request), BlobPiece)
-            if not piece.data or offset + len(piece.data) > size:
-                raise SealBroken("the custodian sent a blob of another size than it said")
+            if not min(INLINE_BYTES, size - offset) <= len(piece.data) <= size - offset:
+                raise SealBroken("the custodian sent a blob of another size than it said, or in crumbs")
             await asyncio.to_thread(_write_all, file, piece.data)
             offset += len(piece.data)
 
@@ -195,8 +205,11 @@ async def _in_file(file: IO[bytes]) -> AsyncIterator[bytes]:
 
 def _write_all(file: IO[bytes], data: bytes) -> None:
     view = memoryview(data)
-    while view:
-        view = view[file.write(view) :]
+    try:
+        while view:
+            view = view[file.write(view) :]
+    except OSError as error:
+        raise storage_errors.StorageFailed(f"cannot keep a large record in passing: {error.strerror}") from error
 
 
 async def _closing(chunks: AsyncIterator[bytes], file: IO[bytes]) -> AsyncIterator[bytes]:

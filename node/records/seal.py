@@ -30,7 +30,9 @@ BATCH = 32
 MEDIA_TYPE_BYTES = 127  # RFC 6838, section 4.2
 
 SecretBytes = Annotated[bytes, Meta(min_length=KEY_BYTES, max_length=KEY_BYTES)]
-MediaType = Annotated[str, Meta(min_length=3, max_length=MEDIA_TYPE_BYTES)]
+_MEDIA_TYPE = r"^[\x21-\x7e]+/[\x20-\x7e]+$(?!\n)"
+MediaType = Annotated[str, Meta(min_length=3, max_length=MEDIA_TYPE_BYTES, pattern=_MEDIA_TYPE)]
+"""As it may stand in a header; it comes from peers too."""
 
 
 class RecordKeys(Struct, frozen=True):

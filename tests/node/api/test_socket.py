@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from node.api.app import make_api
 from node.api.errors import SocketUnusable
@@ -140,3 +141,67 @@ def test_roles() -> None:
     for stranger in ("no-such-user-here", "@no-such-group-here"):
         with pytest.raises(UnknownSubmitter):
             role_map([stranger])
+
+
+@pytest.fixture
+async def hasty(town: Town) -> AsyncIterator[ApiServer]:
+    """A socket without patience."""
+    hospital = town.custodian.hospital
+    made = replace(settings(town), head_s=0.05, body_s=0.05, stall_s=0.05)
+    api = make_api(made, hospital.core, hospital.records, hospital.ledger.idempotency, SECRET)
+    await api.start()
+    yield api
+    await api.stop()
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET /v1/health HTTP/1.1\r\n", b"GET /v1/health HTTP/1.1\r\nHost: n\r\n\r\nGET"]
+)
+async def test_a_head_that_does_not_come_is_not_waited_for(town: Town, hasty: ApiServer, sent: bytes) -> None:
+    reader, writer = await asyncio.open_unix_connection(str(settings(town).socket))
+    writer.write(sent)
+    answered = await reader.read()
+    assert answered.startswith(b"HTTP/1.1 200") if b"\r\n\r\n" in sent else answered == b""
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "head", [b"Content-Length: 99\r\n", b"Content-Length: 99000000\r\n", b"Transfer-Encoding: chunked\r\n"]
+)
+async def test_a_body_that_does_not_come_is_not_waited_for(town: Town, hasty: ApiServer, head: bytes) -> None:
+    reader, writer = await asyncio.open_unix_connection(str(settings(town).socket))
+    piece = b"x" if b"Length" in head else b"1\r\nx\r\n"
+    path = f"/v1/charts/{town.chart}/records".encode()
+    writer.write(b"POST %s HTTP/1.1\r\nContent-Type: text/plain\r\n%s\r\n%s" % (path, head, piece))
+    answered = await reader.read()
+    assert answered.startswith(b"HTTP/1.1 408"), answered
+    assert b"urn:chartledger:problem:body-too-slow" in answered
+    assert (await town.custodian.hospital.blobs.totals()).count == 0
+    writer.close()
+
+
+async def test_an_upload_cut_short_after_a_part_of_it_was_stored_is_named_and_leaves_no_file(
+    town: Town, hasty: ApiServer
+) -> None:
+    reader, writer = await asyncio.open_unix_connection(str(settings(town).socket))
+    path = f"/v1/charts/{town.chart}/records".encode()
+    writer.write(b"POST %s HTTP/1.1\r\nContent-Type: a/b\r\nContent-Length: 99000000\r\n\r\n" % path)
+    writer.write(os.urandom(12_000_000))
+    assert (await reader.read()).startswith(b"HTTP/1.1 408")
+    objects = town.custodian.hospital.folder / "objects"
+    assert [found for found in objects.rglob("*") if found.is_file()] == []
+    writer.close()
+
+
+async def test_who_takes_nothing_is_cut_off(town: Town, hasty: ApiServer) -> None:
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.setblocking(False)
+        await loop.sock_connect(connection, str(settings(town).socket))
+
+        async def only_ask() -> None:
+            while True:
+                await loop.sock_sendall(connection, HEALTH.replace(b"v1/health", b"openapi.json") + b"Host: n\r\n\r\n")
+
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            await only_ask()

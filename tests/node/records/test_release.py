@@ -3,8 +3,10 @@ only the ledger. Each condition of the release is broken here once, and refused 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -21,10 +23,23 @@ from node.records.errors import (
     ReleaseDenied,
     ReleaseOverdue,
 )
-from node.records.messages import BLOB, INLINE_BYTES, RELEASE, BlobRequest, ReleaseAnswer, ReleaseRequest
+from node.records.messages import (
+    BLOB,
+    INLINE_BYTES,
+    RECORD_BYTES,
+    RELEASE,
+    BlobPiece,
+    BlobRequest,
+    ReleaseAnswer,
+    ReleasedKey,
+    ReleaseRequest,
+)
+from node.records.opening import sealed_bytes_most
 from node.storage.errors import BlobMissing
 from protocol.codec.canonical import decode, encode
-from protocol.crypto.envelopes import keypair_from_seed
+from protocol.crypto.envelopes import envelope_info, keypair_from_seed, seal_envelope
+from protocol.crypto.hashing import encryption_key_digest
+from protocol.crypto.sealing import Sealer, seal
 from protocol.crypto.tags import GrantLabels, Labels
 from protocol.errors import CommitmentMismatch, CryptoError, DecodeError, NotAccredited, SealBroken
 from protocol.ledger import keys
@@ -51,7 +66,7 @@ class Granted:
         return await whole(content.chunks)
 
 
-async def grant(world: World, grantee: int, labels: GrantLabels | None = None, **terms: object) -> int:
+async def grant(world: World, grantee: int, labels: GrantLabels | None = None, **terms: Any) -> int:
     signed = world.patient.grant(world.chart, grantee, labels or GrantLabels(), **terms)
     final = await settle(world.other.core, await world.other.core.prepare([[signed]]))
     number = final[0].receipt.operations[0].grant
@@ -282,8 +297,6 @@ async def test_bytes_that_the_ledger_has_no_commitment_to_do_not_pass(granted: G
     event = decode_event((await world.custodian.core.events_at(world.chart, [1]))[1])
     assert isinstance(event, RecordAppended)
     own = await world.custodian.records.own(world.chart, 1)
-    from protocol.crypto.sealing import seal
-
     forged = seal(b"WHAT WENT IN", own.secret.key)
     Lying(granted).tell(blob=forged, blob_bytes=len(forged))
     with pytest.raises(CommitmentMismatch):
@@ -321,7 +334,62 @@ async def test_an_answer_that_is_none_is_the_custodians_fault(granted: Granted) 
         await granted.read()
 
 
-async def test_a_size_that_is_a_lie_ends_the_fetch(granted: Granted) -> None:
-    Lying(granted).tell(blob=None, blob_bytes=1 << 50)
-    with pytest.raises(SealBroken):
+@pytest.mark.parametrize("size", [1 << 50, 1 << 20])
+async def test_a_blob_larger_than_its_record_can_be_is_not_fetched(granted: Granted, size: int) -> None:
+    lying = Lying(granted)
+    lying.truth = only_once(lying.truth)
+    lying.tell(blob=None, blob_bytes=size)
+    with pytest.raises(CustodianRefused):
         await granted.read()
+
+
+def only_once(ask: Callable[..., Awaitable[bytes]]) -> Any:
+    asked: list[str] = []
+
+    async def once(institution: int, method: str, payload: bytes, wait_s: float) -> bytes:
+        asked.append(method)
+        assert asked == [RELEASE], "nothing is fetched once the size is known to be a lie"
+        return await ask(institution, method, payload, wait_s)
+
+    return once
+
+
+async def test_a_blob_in_crumbs_or_of_another_size_ends_the_fetch(granted: Granted) -> None:
+    async def ask(institution: int, method: str, payload: bytes, wait_s: float) -> bytes:
+        raw = await lying(institution, method, payload, wait_s)
+        return raw if method == RELEASE else encode(BlobPiece(crumbs[0]))
+
+    Lying(granted).tell(blob=None)
+    lying = granted.world.reader.core.ask
+    granted.world.reader.core.ask = ask  # type: ignore[method-assign]
+    crumbs = [b"", b"x", bytes(4 * 1024 * 1024)]
+    while crumbs:
+        with pytest.raises(SealBroken):
+            await granted.read()
+        del crumbs[0]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"media_type": "a/b\r\nSet-Cookie: c"}, {"media_type": "a/\u0400"}, {"length": RECORD_BYTES + 1}]
+)
+async def test_a_key_that_no_custodian_may_release_is_the_custodians_fault(
+    granted: Granted, changes: dict[str, Any]
+) -> None:
+    own = await granted.world.custodian.records.own(granted.world.chart, 1)
+    world, secret = granted.world, own.secret
+    key = replace(ReleasedKey(secret.key, secret.opening, "a/b", secret.length), **changes)
+    public = keypair_from_seed(SUITE, seed("encryption 1"))[1]
+    recipient = encryption_key_digest(SUITE, public)
+    info = envelope_info(world.chain.id, world.chart, own.event.entry.commitment, recipient)
+    Lying(granted).tell(envelope=seal_envelope(SUITE, public, info, encode(key)))
+    with pytest.raises(CustodianRefused):
+        await granted.read()
+
+
+@pytest.mark.parametrize("length", [0, 1, 65_535, 65_536, 1_000_000, 9_000_000])
+def test_no_seal_is_larger_than_its_bound(length: int) -> None:
+    plain, key = os.urandom(length), os.urandom(32)
+    mixed = Sealer(key)  # what gains at first and then loses is the worst that deflate meets
+    streamed = len(mixed.header) + len(mixed.update(bytes(65_536) + plain)) + sum(map(len, mixed.finish()))
+    assert len(seal(plain, key)) <= sealed_bytes_most(length)
+    assert streamed <= sealed_bytes_most(length + 65_536)
