@@ -99,6 +99,7 @@ def test_no_name_text_or_category_is_anywhere_in_the_open(network) -> None:
     hospital, reader = network.session(0), network.session(2)
     wallet = network.wallet("canary")
     chart = open_with(hospital, wallet)["chart"]
+    network.same_height()
     before = everything_nodes_keep(network) | everything_nodes_say(network, chart)
     bundle = generate(1, seed=11)[0].raw
     hospital.submit_bundle(chart, bundle)
