@@ -261,12 +261,16 @@ class Executor:
     # --- inside, under the lock ----------------------------------------------------------------------------------
 
     def _state_after(self, digest: bytes) -> tuple[Header, Overlay | None]:
+        """Raises `Obsolete` unless the block is the final head or descends from it. Below and beside the head, what an
+        overlay does not hold would come from a storage that is further than the overlay, or soon will be."""
         found = self._executed.get(digest)
-        if found is not None:
-            return found.header, found.overlay
-        if digest != self._head_digest:
-            raise Obsolete
-        return self.head, None
+        below = digest
+        while below != self._head_digest:
+            one = self._executed.get(below)
+            if one is None or one.header.height <= self.head.height:
+                raise Obsolete
+            below = one.header.parent
+        return (self.head, None) if found is None else (found.header, found.overlay)
 
     def _carried_by(self, digest: bytes) -> set[bytes]:
         """Ids in the block of this digest and the unfinalized ones below it."""

@@ -291,6 +291,39 @@ async def test_a_lost_branch_is_let_go_and_asking_for_it_is_obsolete(two: Two) -
         await voter.executor.build(Build(1, 0, block_digest(lost.header), 1 << 20, True))
 
 
+async def test_a_lost_sibling_is_obsolete_and_not_judged_by_a_state_that_is_too_new(two: Two) -> None:
+    """A certified one that was found invalid would halt the node for nothing."""
+    leader, voter = two
+    first = await leader.build(BEGIN.header, leader.open("a"))
+    sibling = await leader.build(first.header, leader.open("b"))
+    leader.pool.remove([entry.id for entry in list(leader.pool)])
+    second = await leader.build(first.header, leader.open("b"))
+    done = []
+    for block in (first, second):
+        done.append(await voter.executor.execute(block))
+        voter.executor.finalized(done[-1])
+        voter.store.commit(done[-1])
+    with pytest.raises(Obsolete):  # on disk, and not yet let go
+        await voter.executor.validate(Validate(1, sibling, certified=True))
+    with pytest.raises(Obsolete):
+        await voter.executor.build(Build(1, 0, block_digest(first.header), 1 << 20, True))
+    await voter.executor.stored(done)
+    third = await leader.build(second.header, allow_empty=True)
+    await voter.executor.validate(Validate(1, third, certified=True))
+
+
+async def test_what_stands_high_above_a_lost_block_is_obsolete_too(two: Two) -> None:
+    leader, voter = two
+    lost = await leader.build(BEGIN.header, leader.open("a"))
+    high = await leader.build(lost.header, allow_empty=True)
+    await voter.executor.execute(lost)
+    await voter.executor.execute(high)
+    top = await leader.build(high.header, leader.open("b"))
+    await voter.finalize(await voter.build(BEGIN.header, voter.open("b")))
+    with pytest.raises(Obsolete):
+        await voter.executor.validate(Validate(1, top, certified=True))
+
+
 async def test_trying_changes_nothing(two: Two) -> None:
     leader, _ = two
     entries = [leader.open("a"), leader.append(0), leader.append(5)]
