@@ -21,11 +21,16 @@ from msgspec import Struct
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from node.api.errors import SocketUnusable
+from node.api.errors import BadRequest, SocketUnusable
 from node.api.peercred import RoleMap, peer_of
+from node.api.problems import problem_response
 from node.records.messages import RECORD_BYTES
 
 BACKLOG = 256
+BESIDE_BODY_BYTES = 512 * 1024
+BESIDE_EACH_BYTE = 16
+"""What a request may send besides its body, as its head and for each byte of a body in chunks; more than is read at
+once, which counts in full for the request that begins in it."""
 CONNECTIONS = 1_024
 PATH_BYTES = 107  # sun_path less its terminator, unix(7)
 
@@ -56,6 +61,8 @@ class _Protocol(HttpToolsProtocol):
 
     head_s = 30.0
     stall_s = 120.0
+    _received = 0
+    _useful = 0
     _waiting: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
 
@@ -70,8 +77,27 @@ class _Protocol(HttpToolsProtocol):
                 timer.cancel()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        """The parser itself keeps a head, or the trailer and the extensions of a chunked body, of any size."""
+        super().data_received(data)
+        self._received += len(data)
+        if self._received > BESIDE_BODY_BYTES + BESIDE_EACH_BYTE * self._useful and not self.transport.is_closing():
+            self.send_400_response("")
+
+    def on_body(self, body: bytes) -> None:
+        self._useful += len(body)
+        super().on_body(body)
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP is answered as every other refusal is."""
+        answer = problem_response(BadRequest("the request is not HTTP/1.1, or its head is too large"))
+        head = b"".join(b"%s: %s\r\n" % header for header in answer.raw_headers)
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n%sconnection: close\r\n\r\n%s" % (head, answer.body))
+        self.transport.close()
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._received = self._useful = 0
         self._await_head()
 
     def on_headers_complete(self) -> None:

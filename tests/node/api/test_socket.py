@@ -206,3 +206,47 @@ async def test_who_takes_nothing_is_cut_off(town: Town, hasty: ApiServer) -> Non
 
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
             await only_ask()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        HEALTH + b"X: ",
+        HEALTH + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX: ",
+        HEALTH + b"Transfer-Encoding: chunked\r\n\r\n1;",
+        b"GET /",
+    ],
+)
+async def test_a_head_or_a_trailer_without_end_is_refused(town: Town, server: ApiServer, sent: bytes) -> None:
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.setblocking(False)
+        await loop.sock_connect(connection, str(settings(town).socket))
+        await loop.sock_sendall(connection, sent)
+
+        async def go_on() -> None:
+            for _ in range(1_000):
+                await loop.sock_sendall(connection, b"a" * 65_536)
+
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            await go_on()
+
+
+async def test_what_is_no_http_is_refused_by_name(town: Town, server: ApiServer) -> None:
+    reader, writer = await asyncio.open_unix_connection(str(settings(town).socket))
+    writer.write(b"Canary Smith, 1950\r\n\r\n")
+    answered = await reader.read()
+    assert answered.startswith(b"HTTP/1.1 400 ")
+    assert b"application/problem+json" in answered
+    assert b"urn:chartledger:problem:bad-request" in answered
+    assert b"Canary" not in answered
+    writer.close()
+
+
+async def test_a_body_in_chunks_of_one_byte_goes_in(town: Town, server: ApiServer) -> None:
+    reader, writer = await asyncio.open_unix_connection(str(settings(town).socket))
+    path = f"/v1/charts/{town.chart}/records?wait=final".encode()
+    writer.write(b"POST %s HTTP/1.1\r\nContent-Type: a/b\r\nTransfer-Encoding: chunked\r\n" % path)
+    writer.write(b"Connection: close\r\n\r\n" + b"1\r\nx\r\n" * 200_000 + b"0\r\n\r\n")
+    assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+    writer.close()
