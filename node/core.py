@@ -41,7 +41,7 @@ from protocol.consensus.effects import Record
 from protocol.consensus.machine import Machine
 from protocol.crypto.hashing import chain_id
 from protocol.crypto.signing import SigningKey, sign_vote, verify
-from protocol.errors import Busy, ChartledgerError, Expired, Replayed
+from protocol.errors import Busy, ChartledgerError, Expired, Oversize, Replayed
 from protocol.ledger import keys
 from protocol.types.institutions import Genesis
 from protocol.types.operations import SignedOperation
@@ -234,6 +234,7 @@ class Core(Queries):
             await asyncio.sleep(TICK_MS / 1_000)
             if len(self.pool):
                 self.gossip.tick(self._leader_elsewhere())
+            await self.submission.tick()
             self._refresh_work()
 
     def _leader_elsewhere(self) -> int | None:
@@ -261,11 +262,12 @@ class Core(Queries):
         new = []
         for entry in entries:
             try:
+                self.standing.check_fits(entry.raw)
                 self.standing.check_fresh(entry, head_ms)
                 entry.added_ms = now
                 if self.pool.add(entry):
                     new.append(entry)
-            except (Expired, Replayed):
+            except (Expired, Oversize, Replayed):
                 self.gossip.forget([entry.id])
             except Busy:
                 continue  # counted by the pool; an announcement brings it again

@@ -17,14 +17,12 @@ from msgspec import Struct
 from node.caches import Lru, VerifiedSignatures, bytes_of
 from node.clock import Clock
 from node.intake import Intake, Standing
-from node.mempool import Entry, Mempool, Slot
+from node.mempool import Entry, Mempool, Slot, room_in
 from protocol.consensus.effects import Build, Validate
 from protocol.crypto.hashing import block_digest
 from protocol.crypto.signing import Verifier, verify
 from protocol.errors import ChartledgerError, InvalidBlock, InvalidTransaction
 from protocol.ledger.blocks import (
-    BLOCK_OVERHEAD_BYTES,
-    TRANSACTION_OVERHEAD_BYTES,
     apply_block,
     build_block,
     check_cost,
@@ -39,8 +37,6 @@ from protocol.ledger.view import Changes
 from protocol.types.block import Block, Header
 from protocol.types.transaction import TransactionBody
 
-HEADER_BYTES = 256
-"""At least what a header takes; the rest of a block's size limit is for transactions."""
 LEAVES_CACHED_BYTES = 12 << 20
 NODES_CACHED_BYTES = 16 << 20
 SIGNATURES_CACHED = 8_192
@@ -128,9 +124,8 @@ class Executor:
         async with self._lock:
             parent, overlay = self._state_after(wanted.parent)
             skip = self._carried_by(wanted.parent)
-            room = wanted.size_limit - BLOCK_OVERHEAD_BYTES - HEADER_BYTES
-            entries = self._pool.select(max(0, room), self._standing.params.block_transactions, skip)
-            assert TRANSACTION_OVERHEAD_BYTES == 5  # what the pool counts for each
+            room = room_in(wanted.size_limit)
+            entries = self._pool.select(room, self._standing.params.block_transactions, skip)
             timestamp = next_timestamp(parent, self._clock.wall_ms())
             view = await self._view(overlay, [entry.body for entry in entries])
             execution = Execution(view, parent.chain, parent.height + 1, timestamp, self._verify)

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor as Threads
 
-from node.mempool import Entry, make_entry
+from node.mempool import Entry, make_entry, room_in
 from protocol import limits
 from protocol.codec.canonical import decode
 from protocol.crypto.signing import transaction_message_of, verify
@@ -21,11 +21,13 @@ from protocol.errors import (
     ChartledgerError,
     Expired,
     ForeignChain,
+    Oversize,
     Replayed,
     UnknownInstitution,
     UnknownKey,
 )
 from protocol.ledger import keys
+from protocol.ledger.blocks import TRANSACTION_OVERHEAD_BYTES
 from protocol.ledger.leaves import decode_leaf
 from protocol.ledger.windows import FRESH, Window, used
 from protocol.params import Params
@@ -80,6 +82,15 @@ class Standing:
         if key >= len(leaf.operation_keys):
             raise UnknownKey(f"institution {institution} has no operations key {key}")
         return leaf.operation_keys[key]
+
+    def check_fits(self, raw: bytes) -> None:
+        """Raise `Oversize` for a transaction that no block of this chain has room for: it would wait until it expires.
+
+        No rule of the ledger, and so not asked of what stands in a block.
+        """
+        limit = min(limits.TRANSACTION_BYTES, room_in(self.params.block_bytes) - TRANSACTION_OVERHEAD_BYTES)
+        if len(raw) > limit:
+            raise Oversize(f"a transaction of {len(raw)} bytes is over this chain's limit of {limit}")
 
     def check_fresh(self, entry: Entry, ledger_ms: int) -> None:
         """Raise `Expired` or `Replayed` for what can never become final after ledger time `ledger_ms`."""

@@ -16,12 +16,15 @@ from protocol import limits
 from protocol.crypto.hashing import Domain, digest, transaction_digest
 from protocol.crypto.signing import SIGNATURE_BYTES
 from protocol.errors import Busy, Replayed
-from protocol.ledger.blocks import TRANSACTION_OVERHEAD_BYTES
+from protocol.ledger.blocks import BLOCK_OVERHEAD_BYTES, TRANSACTION_OVERHEAD_BYTES
 from protocol.ledger.transition import Family, check_form, cost
 from protocol.types.transaction import Transaction, TransactionBody
 
 ENTRY_OVERHEAD_BYTES = 1_200
 """What a pooled transaction costs in memory beside its bytes: decoded objects, digests and index entries."""
+
+HEADER_BYTES = 256
+"""At least what a header takes; the rest of a block's size limit is for transactions."""
 
 Slot = tuple[int, int, int]
 _Queues = dict[int, dict[bytes, "Entry"]]  # carrying institution -> by id, in order of arrival
@@ -29,6 +32,11 @@ _Queues = dict[int, dict[bytes, "Entry"]]  # carrying institution -> by id, in o
 
 LOOK_AGAIN = 8
 """Final blocks that pass a transaction by before its validity is looked at again; then twice as many, and so on."""
+
+
+def room_in(block_bytes: int) -> int:
+    """Bytes for transactions, each with `TRANSACTION_OVERHEAD_BYTES`, in a block of at most `block_bytes`."""
+    return max(0, block_bytes - BLOCK_OVERHEAD_BYTES - HEADER_BYTES)
 
 
 class Entry(Struct, eq=False, gc=False):

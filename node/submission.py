@@ -1,8 +1,8 @@
 """This node's own transactions: numbered, signed, durable in the outbox before they leave, waited for until final.
 
-A number is reserved on disk in ranges before it is used, so no restart hands one out twice. What is in flight spans
-less than the anti-replay window, or the oldest could fall below it. A transaction is in the outbox until its block is
-stored (then a receipt takes its place in the same SQLite transaction) or until it can never become final any more.
+What is in flight spans less than the anti-replay window, or the oldest could fall below it. A transaction is in the
+outbox until its block is stored (then a receipt takes its place in the same SQLite transaction) or until it can never
+become final any more.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from node.intake import Intake, Standing
 from node.latency import Latencies
 from node.logs import get_logger
 from node.mempool import Entry, Mempool, make_entry
+from node.numbering import Numbers
 from node.services import Dead, Final, Outcome, Prepared, Waiting
 from node.storage.outbox import Outbox, Outgoing
 from node.storage.types import Place, Settled
@@ -41,53 +42,15 @@ from protocol.types.transaction import TransactionBody
 
 log = get_logger("submission")
 
-RESERVED = 256
-"""Numbers reserved at once: one write for so many transactions, and so many lost by a crash."""
 SPAN_MARGIN = 512
 """Numbers below the window's width that are left free for what was prepared and not yet submitted."""
 VALID_MS = 60 * 60 * 1_000
 """How long a transaction that this node signs may wait to become final, if the chain's parameters allow as much."""
 REMEMBERED = 16_384
+LOOK_MS, LOOK_CAP_MS = 1_000, 8_000
+"""How long after a block what was refused is looked at again, if no other block came; then twice as long, and so on."""
 FOR_GOOD = (Replayed, Expired, ChartExists, CosignatureExpired)
 """What no later block can mend. Other causes may pass, so the transaction stays pending until it expires."""
-
-
-class Numbers:
-    """Hands out the numbers of one operations key."""
-
-    def __init__(self, outbox: Outbox, standing: Standing, institution: int, key: int) -> None:
-        self._outbox = outbox
-        self._standing = standing
-        self._institution = institution
-        self._key = key
-        self._next = 0
-        self._end = 0
-        self._spare: list[int] = []
-        self._lock = asyncio.Lock()
-
-    async def take(self, count: int) -> list[int]:
-        """`count` numbers that were never used before."""
-        async with self._lock:
-            floor = self._standing.window(self._institution, self._key).highest + 1
-            lowest = floor - limits.WINDOW_BITS_INSTITUTION // 2
-            # Others may use the same key elsewhere: never lag behind what the ledger has seen.
-            if self._next < lowest:
-                self._next = self._end
-            spare = [number for number in self._spare if number >= lowest]
-            numbers, self._spare = spare[:count], spare[count:]
-            while len(numbers) < count:
-                if self._next == self._end:
-                    wanted = max(RESERVED, count - len(numbers))
-                    self._next = await self._outbox.reserve_numbers(self._institution, self._key, wanted, floor)
-                    self._end = self._next + wanted
-                numbers.append(self._next)
-                self._next += 1
-            return numbers
-
-    def give_back(self, numbers: Sequence[int]) -> None:
-        """These were not used. They go out again first: or refused requests alone would lead further and further from
-        the window, until the ledger takes no number that is still to come."""
-        self._spare = sorted([*self._spare, *numbers])
 
 
 class _Waiter:
@@ -135,6 +98,7 @@ class Submission:
         self._numbers_pending: dict[int, None] = {}  # of the signing key, in order of their adding
         self._unpooled: dict[bytes, Entry] = {}  # pending, but not offered to the pool, or it had no room
         self._parked: dict[bytes, Entry] = {}  # pending, but refused on some state: the final one decides
+        self._look_ms, self._pause_ms = 0, LOOK_MS
         self._checked: Lru[bytes, Entry] = Lru(REMEMBERED)
         self._outcomes: Lru[bytes, Final | Dead] = Lru(REMEMBERED)
         self._waiters: dict[bytes, list[_Waiter]] = {}
@@ -148,7 +112,7 @@ class Submission:
     async def load(self) -> None:
         """After a start: take up again what the outbox holds."""
         waiting = await self._outbox.pending()
-        results = await self._intake.check([one.raw for one in waiting])
+        results = await self._check([one.raw for one in waiting])
         refused: list[tuple[bytes, ChartledgerError]] = []
         for one, result in zip(waiting, results, strict=True):
             if isinstance(result, ChartledgerError):
@@ -189,7 +153,7 @@ class Submission:
 
     async def adopt(self, raws: Sequence[bytes]) -> list[Prepared | ChartledgerError]:
         """See `node.services.Submission.adopt`."""
-        results: list[Entry | ChartledgerError] = await self._intake.check(raws)
+        results = await self._check(raws)
         for index, result in enumerate(results):
             if isinstance(result, Entry) and result.body.institution != self._institution:
                 results[index] = Unauthorised(
@@ -318,6 +282,8 @@ class Submission:
 
     async def review(self) -> None:
         """The head moved: bury what is lost for good, and pool again what is valid after all."""
+        self._pause_ms = LOOK_MS
+        self._look_after(self._clock.monotonic_ms())
         head_ms = self._executor.head.timestamp
         aside = [*self._unpooled.values(), *self._parked.values()]
         lost: list[tuple[bytes, ChartledgerError]] = []
@@ -337,6 +303,23 @@ class Submission:
                 lost.append((entry.id, result))
         await self._bury(lost)
         self._retry()
+
+    async def tick(self) -> None:
+        """Pool again what was refused and is valid on the head after all, without waiting for a block: on an idle chain
+        the next may be a heartbeat away, if nobody else holds what would call for one. Call often."""
+        now = self._clock.monotonic_ms()
+        if not self._parked or now < self._look_ms:
+            return
+        self._look_after(now)
+        parked = list(self._parked.values())
+        for entry, result in zip(parked, await self._executor.try_all(parked), strict=True):
+            if not isinstance(result, InvalidTransaction) and self._parked.pop(entry.id, None) is not None:
+                self._unpooled[entry.id] = entry
+        self._retry()
+
+    def _look_after(self, now: int) -> None:
+        self._look_ms = now + self._pause_ms
+        self._pause_ms = min(2 * self._pause_ms, LOOK_CAP_MS)
 
     async def _bury(self, lost: Sequence[tuple[bytes, ChartledgerError]]) -> None:
         if not lost:
@@ -396,16 +379,25 @@ class Submission:
     def _sign(self, body: TransactionBody) -> Entry:
         transaction = sign_transaction(self._keys[body.key], body)
         raw = encode(transaction)
-        if len(raw) > limits.TRANSACTION_BYTES:
-            raise Oversize(f"a transaction of {len(raw)} bytes is over the limit of {limits.TRANSACTION_BYTES}")
+        self._standing.check_fits(raw)
         return make_entry(transaction, raw)
+
+    async def _check(self, raws: Sequence[bytes]) -> list[Entry | ChartledgerError]:
+        """As `Intake.check`, and what no block has room for is refused too."""
+        results = await self._intake.check(raws)
+        for index, raw in enumerate(raws):
+            try:
+                self._standing.check_fits(raw)
+            except Oversize as error:
+                results[index] = error
+        return results
 
     async def _entries(self, prepared: Sequence[Prepared]) -> list[Entry]:
         entries: list[Entry] = []
         for one in prepared:
             entry = self._pending.get(one.id) or self._checked.get(one.id)
             if entry is None:
-                result = (await self._intake.check([one.raw]))[0]
+                result = (await self._check([one.raw]))[0]
                 if isinstance(result, ChartledgerError):
                     raise result
                 entry = result

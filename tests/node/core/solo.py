@@ -47,12 +47,13 @@ CHAIN = BEGIN.header.chain
 
 class Clock:
     wall = NOW
+    monotonic = 0
 
     def wall_ms(self) -> int:
         return self.wall
 
     def monotonic_ms(self) -> int:
-        return 0
+        return self.monotonic
 
 
 class Pushed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from node.driver import Driver
-from node.execution import Executed
-from node.mempool import make_entry
+from node.execution import Executed, Executor
+from node.mempool import Entry, make_entry
 from node.proposals import Proposals
 from node.services import Final
 from node.storage.ledger_store import LedgerStore
@@ -25,8 +25,9 @@ from protocol.codec.canonical import encode
 from protocol.consensus.effects import Build
 from protocol.crypto.hashing import block_digest
 from protocol.crypto.signing import SigningKey, sign_transaction
-from protocol.errors import ChartExists
+from protocol.errors import ChartExists, InvalidTransaction
 from protocol.params import Params
+from protocol.sync.messages import Have
 from protocol.types.block import Block
 from protocol.types.transaction import TransactionBody
 from protocol.types.votes import FINALIZE, Certificate, VoteSubject
@@ -134,6 +135,52 @@ async def test_a_retry_that_crosses_finality_changes_no_answer(place: Place, mon
     await solo.finalize(await solo.build())
     (outcome,) = await solo.submission.outcomes([one.id], 0)
     assert isinstance(outcome, Final)
+
+
+@pytest.fixture
+async def alone(tmp_path: Path) -> AsyncIterator[Devnet]:
+    """One node that makes up a small chain: its blocks hold 2,048 bytes."""
+    folder = Path(tempfile.mkdtemp(prefix="cl-"))
+    net = Devnet(folder, Params(delta_ms=50, timeout_cap_ms=1_000, block_bytes=2_048), count=1)
+    try:
+        yield net
+    finally:
+        await net.stop(0)
+        shutil.rmtree(folder)
+
+
+async def test_on_an_idle_chain_what_a_leader_refused_is_not_left_until_the_heartbeat(
+    alone: Devnet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await alone.start(0)
+    core = alone.services(0)
+    await alone.open_charts(0, 7, 1)  # a heartbeat is not due from here on
+    build = Executor.build
+
+    async def refuse_once(self: Executor, wanted: Build) -> tuple[Block | None, list[tuple[Entry, InvalidTransaction]]]:
+        pooled = list(self._pool)
+        if not pooled:
+            return await build(self, wanted)
+        monkeypatch.setattr(Executor, "build", build)
+        return None, [(entry, ChartExists()) for entry in pooled]
+
+    monkeypatch.setattr(Executor, "build", refuse_once)
+    (one,) = await core.prepare([[alone.opening(0, SigningKey(seed("owner", 1)))]])
+    await core.submit([one])
+    (outcome,) = await core.outcomes([one.id], 20)
+    assert isinstance(outcome, Final), outcome
+    assert Executor.build is build
+
+
+async def test_gossip_of_what_no_block_has_room_for_is_not_pooled(alone: Devnet) -> None:
+    await alone.start(0)
+    core = alone.services(0)
+    opening, until = alone.opening(0, SigningKey(seed("owner", 1))), core.head().timestamp + 10**7
+    bodies = [TransactionBody(alone.chain, 0, 1, count, until, (opening,) * count) for count in (20, 1)]
+    large, small = [make_entry(one, encode(one)) for one in (sign_transaction(alone.outside[0], b) for b in bodies)]
+    assert core._admit([large, small]) == [small]
+    core.gossip.on_payload(1, encode(Have((large.id,))))
+    assert large.id not in core.gossip._wanted  # nor asked for again
 
 
 async def test_what_was_final_and_not_stored_at_a_crash_is_answered_as_final(monkeypatch: pytest.MonkeyPatch) -> None:

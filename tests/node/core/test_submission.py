@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from node import submission as module
 from node.finality import ForkSeen
-from node.mempool import make_entry
+from node.mempool import HEADER_BYTES, make_entry
 from node.services import Dead, Final, Prepared, Waiting
 from node.storage.ledger_store import LedgerStore
 from node.storage.types import CommittedBlock
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.hashing import block_digest
 from protocol.crypto.signing import sign_transaction
-from protocol.errors import Busy, ChartExists, Expired, Replayed
+from protocol.errors import Busy, ChartExists, Expired, Oversize, Replayed
 from protocol.types.transaction import Transaction, TransactionBody
 from protocol.types.votes import FINALIZE, Certificate, VoteSubject
 from tests.node.core.solo import CHAIN, NOW, Place, Solo, key, opening
@@ -103,6 +104,60 @@ async def test_a_refusal_on_a_state_that_never_becomes_final_is_no_death(place: 
     await solo.finalize(branch)
     outcomes = await solo.submission.outcomes([first.id, second.id], 0)
     assert all(isinstance(one, Final) for one in outcomes)
+
+
+async def test_what_was_refused_is_looked_at_again_within_seconds_though_no_block_comes(place: Place) -> None:
+    solo = await place.start()
+    (one,) = await solo.submission.prepare([opening("a")])
+    await solo.submission.submit([one])
+    looks = []
+    for _ in range(40):  # twenty seconds, in which no leader takes it
+        pooled = list(solo.pool)
+        if pooled:
+            looks.append(solo.clock.monotonic)
+            solo.finality.refuse(pooled)
+        solo.clock.monotonic += 500
+        await solo.submission.tick()
+    assert looks == [0, 500, 1_500, 3_500, 7_500, 15_500]
+    solo.clock.monotonic += 8_000
+    solo.clock.wall = one.valid_until + 1  # now no leader could take it: it waits for a block, which decides
+    await solo.submission.tick()
+    assert len(solo.pool) == 0
+    assert await solo.submission.outcomes([one.id], 0) == [Waiting.PENDING]
+
+
+async def test_without_anything_refused_nothing_is_looked_at(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    solo = await place.start()
+    (one,) = await solo.submission.prepare([opening("a")])
+    await solo.submission.submit([one])
+    monkeypatch.setattr(solo.executor, "try_all", lambda *_: pytest.fail("looked"))
+    for _ in range(20):
+        solo.clock.monotonic += 1_000
+        await solo.submission.tick()
+
+
+async def test_what_no_block_has_room_for_is_refused_by_name(place: Place) -> None:
+    """Its leader would build empty blocks for it until it expires."""
+    solo = await place.start()
+    (small,) = await solo.submission.prepare([opening("a")])
+    limit = len(small.raw)
+    params = solo.standing.params
+    solo.standing.params = msgspec.structs.replace(params, block_bytes=limit + 5 + 6 + HEADER_BYTES)
+    (fits,) = await solo.submission.prepare([opening("a")])
+    await solo.submission.submit([fits])
+    await solo.finalize(await solo.build())
+    assert isinstance((await solo.submission.outcomes([fits.id], 0))[0], Final)
+    both = opening("b") + opening("c")
+    with pytest.raises(Oversize, match=f"this chain's limit of {limit}"):
+        await solo.submission.prepare([both])
+    body = TransactionBody(CHAIN, 0, 0, 77, NOW + 60_000, tuple(both))
+    large = sign_transaction(key("op"), body)
+    (refused,) = await solo.submission.adopt([encode(large)])
+    assert isinstance(refused, Oversize)
+    entry = make_entry(large, encode(large))
+    with pytest.raises(Oversize):
+        await solo.submission.submit([Prepared(entry.id, entry.raw, 77, NOW + 60_000)])
+    assert solo.submission.pending == 0
 
 
 async def test_of_two_that_exclude_each_other_the_second_dies_by_name(place: Place) -> None:
