@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from node.execution import Executed
 from node.services import FinalBlock
 
-BEHIND_BLOCKS = 256
+BEHIND_BLOCKS = 64
 
 
 class _Reader:

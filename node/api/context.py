@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import msgspec
 from msgspec import Struct
 from starlette.responses import Response
 
@@ -17,13 +18,15 @@ from node.services import NodeServices
 
 
 class Context(Struct, frozen=True):
-    """The node's core, its records side, the way in, and the event that is set when the daemon stops."""
+    """The node's core, its records side, the way in, the event that is set when the daemon
+    stops, and what stands for each event stream that is open."""
 
     settings: ApiSettings
     node: NodeServices
     records: Records
     writes: Writes
     closing: asyncio.Event
+    streams: set[object] = msgspec.field(default_factory=set)
 
     def check_room(self, length: int) -> None:
         """Raise `BodyTooLarge` for a record that is too large to stand inside JSON."""

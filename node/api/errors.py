@@ -69,6 +69,12 @@ class StillSending(RequestError):
     advice = "Wait a moment and send the same request again."
 
 
+class TooManyStreams(RequestError):
+    """As many event streams are open as this socket may have."""
+
+    advice = "Close streams that nobody reads; one stream without `chart` tells of every block."
+
+
 class InternalError(RequestError):
     """The daemon failed in a way that it should not."""
 

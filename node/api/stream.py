@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -16,13 +17,15 @@ from starlette.responses import Response, StreamingResponse
 
 from node.api.call import CHART_MAX, Call
 from node.api.context import Context
-from node.api.errors import BadRequest
+from node.api.errors import BadRequest, TooManyStreams
 from node.api.look import block_out, event_out
 from node.services import FinalBlock
 from protocol.ledger.events import decode_event
 
 KEEPALIVE_S = 15.0
 MISSED_MOST = 1_000
+STREAMS_MOST = 64
+"""Open at once: below the server's bound on connections, so that whoever may only look shuts nobody else out."""
 
 
 async def events(context: Context, call: Call) -> Response:
@@ -31,12 +34,24 @@ async def events(context: Context, call: Call) -> Response:
     last = call.request.headers.get("last-event-id")
     if last is not None and not (last.isascii() and last.isdecimal() and len(last) <= 16):
         raise BadRequest("Last-Event-ID is the height of a block")
+    if len(context.streams) >= STREAMS_MOST:
+        raise TooManyStreams
     stream = _stream(context, chart, None if last is None else int(last))
     return StreamingResponse(stream, 200, {"cache-control": "no-store"}, "text/event-stream")
 
 
+@asynccontextmanager
+async def _counted(streams: set[object]) -> AsyncIterator[None]:
+    token = object()
+    streams.add(token)
+    try:
+        yield
+    finally:
+        streams.discard(token)
+
+
 async def _stream(context: Context, chart: int | None, last: int | None) -> AsyncIterator[bytes]:
-    async with context.node.subscribe() as live:
+    async with _counted(context.streams), context.node.subscribe() as live:
         yield b": open\n\n"
         told = context.node.head().height if last is None else last
         if last is not None:

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
+from node.api import stream
 from node.api.app import make_api
 from node.api.errors import SocketUnusable
 from node.api.peercred import Peer, Role, UnknownSubmitter, peer_of, role_map
@@ -86,6 +87,15 @@ async def test_events_tell_of_blocks_and_one_chart(town: Town, server: ApiServer
     assert [line for line in told if line.startswith(("id", "event"))] == [
         "id: 2", "event: chart", "id: 2", "event: block",
     ]  # fmt: skip
+
+
+async def test_event_streams_are_counted(town: Town, server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "STREAMS_MOST", 1)
+    async with client(town) as asking, asking.stream("GET", "/v1/events") as first:
+        assert await anext(first.aiter_lines()) == ": open"
+        refused = await asking.get("/v1/events")
+        assert (refused.status_code, refused.json()["type"]) == (503, "urn:chartledger:problem:too-many-streams")
+        assert (await asking.get("/v1/health")).status_code == 200
 
 
 async def test_stopping_ends_event_streams_and_removes_the_file(town: Town, server: ApiServer) -> None:
