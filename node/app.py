@@ -33,10 +33,11 @@ from node.network.interface import Member
 from node.network.tls import Identity
 from node.records.seal import RecordKeys
 from node.records.service import Records
+from node.scrub import Scrub
 from node.status import StatusReporter
 from node.storage.blobs import BlobStore
 from node.storage.folder import DataFolder
-from node.storage.journal import Journal
+from node.storage.journal import Journal, journal_chain
 from node.storage.ledger_store import LedgerStore
 from node.storage.types import CommittedBlock
 from protocol.codec.canonical import decode, encode
@@ -130,14 +131,22 @@ class Node:
                 mempool_bytes=config.mempool_bytes,
             )
         )
-        core.report = StatusReporter(core, config, blobs).document
+        scrub = Scrub(store.records, blobs)
+        core.report = StatusReporter(core, config, blobs, scrub).document
         core.metrics = partial(metrics_text, core)
         await core.start()
         self._open.push_async_callback(core.stop)
-        await self._serve(core, store, blobs, threads)
-        log.info("started", institution=config.institution, height=head.header.height, voting=vote_key is not None)
+        await self._serve(core, store, blobs, scrub, threads)
+        log.info(
+            "started",
+            institution=config.institution,
+            height=head.header.height,
+            voting=vote_key is not None and why_silent is None,
+        )
 
-    async def _serve(self, core: Core, store: LedgerStore, blobs: BlobStore, threads: ThreadPoolExecutor) -> None:
+    async def _serve(
+        self, core: Core, store: LedgerStore, blobs: BlobStore, scrub: Scrub, threads: ThreadPoolExecutor
+    ) -> None:
         config, keystore = self.config, self._keystore
         keys = RecordKeys(keystore.kek, keystore.encryption_suite, keystore.encryption_seed)
         records = Records(
@@ -147,6 +156,7 @@ class Node:
         core.router.serve("records", records.answer)
         keeping = Housekeeping(core, store.idempotency, store.outbox, records.submitter)
         self._open.callback(keeping.start(core.fail))
+        self._open.callback(scrub.start(core.fail))
         settings = ApiSettings(
             socket=config.socket,
             roles=role_map(config.submitters),
@@ -229,6 +239,12 @@ async def open_ledger(config: Config, genesis: Genesis) -> LedgerStore:
 async def _begin(store: LedgerStore, config: Config, genesis: Genesis) -> None:
     raw = await store.genesis()
     if raw is None:
+        made_for = journal_chain(config.data / "journal")
+        if made_for not in (None, chain_id(genesis)):
+            raise GenesisMismatch(
+                f"the journal in {config.data} was made for another chain than that of {config.genesis}",
+                advice="Name the genesis file that was given to `chartledger node init`, or another data folder.",
+            )
         await store.init_genesis(encode(genesis), _genesis_commit(genesis))
     elif raw != encode(genesis):
         raise GenesisMismatch(

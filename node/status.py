@@ -21,6 +21,7 @@ from node.config import Config
 from node.core import Core
 from node.doctor import Examination, last_examination
 from node.network.interface import PeerState, PeerStatus
+from node.scrub import Scrub
 from node.storage.blobs import BlobStore
 from protocol.consensus.quorum import quorum
 
@@ -44,10 +45,11 @@ class AuthorityStatus(Struct, frozen=True):
 class StatusReporter:
     """Makes the document for one node."""
 
-    def __init__(self, core: Core, config: Config, blobs: BlobStore) -> None:
+    def __init__(self, core: Core, config: Config, blobs: BlobStore, scrub: Scrub) -> None:
         self._core = core
         self._config = config
         self._blobs = blobs
+        self._scrub = scrub
         self._started_ms = core.now_ms()
 
     async def document(self) -> dict[str, Any]:
@@ -84,7 +86,13 @@ class StatusReporter:
             "pending_by_institution": core.pool.counts(),
             "outbox": core.submission.pending,
             "expired": [id_.hex() for id_ in core.submission.expired],
-            "blobs": {"count": totals.count, "size_bytes": totals.size_bytes, "bad": _bad_blobs(examination)},
+            "blobs": {
+                "count": totals.count,
+                "size_bytes": totals.size_bytes,
+                "missing": len(self._scrub.missing),
+                "corrupt": len(self._scrub.corrupt),
+                "bad": self._bad_blobs(examination),
+            },
             "disk": disk,
             "examined_ms": None if examination is None else examination.time_ms,
             "up_since_ms": self._started_ms,
@@ -137,6 +145,24 @@ class StatusReporter:
             return "lagging", None
         return "voting", None
 
+    def _bad_blobs(self, examination: Examination | None) -> int | None:
+        """How many blobs are known to be missing or corrupt; None before anybody has looked at all of them."""
+        if examination is None and not self._scrub.rounds:
+            return None
+        findings = [] if examination is None else examination.findings
+        examined = sum(1 for finding in findings if finding.check == "blobs" and finding.wrong)
+        return max(examined, len(self._scrub.missing) + len(self._scrub.corrupt))
+
+    def _blob_worries(self) -> list[str]:
+        missing, corrupt = self._scrub.missing, self._scrub.corrupt
+        if not missing and not corrupt:
+            return []
+        chart, record = min(missing | corrupt)
+        return [
+            f"damaged: {len(missing)} sealed records are missing and {len(corrupt)} altered, the first being record "
+            f"{record} of chart {chart}; restore their blobs from a backup."
+        ]
+
     # --- in words ------------------------------------------------------------------------------------------------
 
     def _worries(
@@ -160,6 +186,7 @@ class StatusReporter:
             worries.append(f"{name} signed two contradicting votes in view {evidence.view}: call its operators.")
         if disk["free_bytes"] < self._config.disk_warning_bytes:
             worries.append(f"the disk is nearly full: {disk['free_bytes'] >> 20} MiB are free; make room.")
+        worries += self._blob_worries()
         if examination is not None:
             wrong = [finding for finding in examination.findings if finding.wrong]
             worries += [f"damaged: {finding.sentence} {finding.advice}".rstrip() for finding in wrong[:3]]
@@ -226,9 +253,3 @@ def _disk(folder: Path) -> dict[str, int]:
                 continue
     space = os.statvfs(folder)
     return {"data_bytes": used, "free_bytes": space.f_bavail * space.f_frsize}
-
-
-def _bad_blobs(examination: Examination | None) -> int | None:
-    if examination is None:
-        return None
-    return sum(1 for finding in examination.findings if finding.check == "blobs" and finding.wrong)

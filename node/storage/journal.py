@@ -208,6 +208,19 @@ def _replace(path: Path, chain: bytes, sequence: int, frames: bytes) -> int:
     return len(data)
 
 
+def journal_chain(path: Path) -> bytes | None:
+    """The chain that the journal at `path` was made for; None if there is none, or its header is damaged."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(_HEADER.size)
+    except FileNotFoundError:
+        return None
+    if len(header) < _HEADER.size or zlib.crc32(header[:-4]) != int.from_bytes(header[-4:], "big"):
+        return None
+    chain: bytes = _HEADER.unpack_from(header)[1]
+    return chain
+
+
 def _read(path: Path, data: bytes, chain: bytes) -> tuple[int, list[bytes], int]:
     """(last sequence, records, bytes that are good). Raises `JournalBroken` for damage that is not a torn tail."""
     if len(data) < _HEADER.size or zlib.crc32(data[: _HEADER.size - 4]) != int.from_bytes(

@@ -92,6 +92,10 @@ class RecordsStore:
         """Up to `count` records of a chart from event number `first` on, ascending."""
         return await self._database.read(partial(_list, chart=chart, first=first, count=count))
 
+    async def after(self, chart: int, event: int, count: int) -> Sequence[StoredRecord]:
+        """Up to `count` records of all charts behind event number `event` of `chart`, ascending. -1 is before all."""
+        return await self._database.read(partial(_after, chart=chart, event=event, count=count))
+
     async def chart_secret(self, chart: int) -> bytes | None:
         """The chart's secret under the key-encryption key; None if this institution does not keep the chart."""
         query = "SELECT sealed FROM chart_secret WHERE chart = ?"
@@ -203,6 +207,13 @@ def _get(connection: sqlite3.Connection, chart: int, events: Collection[int]) ->
 def _list(connection: sqlite3.Connection, chart: int, first: int, count: int) -> list[StoredRecord]:
     query = f"SELECT {_COLUMNS} FROM record WHERE place >= ? AND place < ? ORDER BY place LIMIT ?"  # noqa: S608  # a constant
     rows = connection.execute(query, (*span(chart, first), count)).fetchall()
+    return [StoredRecord(*unplace(row[0]), *row[1:]) for row in rows]
+
+
+def _after(connection: sqlite3.Connection, chart: int, event: int, count: int) -> list[StoredRecord]:
+    query = f"SELECT {_COLUMNS} FROM record WHERE place > ? ORDER BY place LIMIT ?"  # noqa: S608  # a constant
+    behind = place(chart, event) if event >= 0 else place(chart, 0) - 1
+    rows = connection.execute(query, (behind, count)).fetchall()
     return [StoredRecord(*unplace(row[0]), *row[1:]) for row in rows]
 
 
