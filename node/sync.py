@@ -23,9 +23,10 @@ from protocol.consensus.events import CaughtUp
 from protocol.consensus.quorum import check_certificate
 from protocol.crypto.signing import verify
 from protocol.errors import ChartledgerError
-from protocol.sync.messages import BLOCKS_PER_RANGE, FinalRange, RangeBlock, RangeRequest
+from protocol.sync.messages import BLOCKS_PER_RANGE, HEADERS_PER_RANGE, FinalRange, RangeBlock, RangeRequest, Rest
 from protocol.sync.planner import RANGE_BYTES, Planner
 from protocol.sync.ranges import Segment, check_range
+from protocol.types.block import Block
 from protocol.types.votes import Certificate
 
 log = get_logger("sync")
@@ -44,6 +45,8 @@ class BlockStore(Protocol):
     """Where final blocks are read from."""
 
     async def blocks(self, first: int, count: int, max_bytes: int) -> list[StoredBlock]: ...
+
+    async def headers_to_certificate(self, first: int, count: int) -> tuple[list[bytes], bytes | None]: ...
 
 
 class Sync:
@@ -127,23 +130,28 @@ class Sync:
 
     async def _catch_up(self) -> None:
         self.planner.reset(self._finality.head.height)
+        held: tuple[Block, ...] = ()  # proven to be final, and their own certificate is not fetched yet
         fetch: asyncio.Task[Fetched | None] | None = None
         try:
             fetch = asyncio.create_task(self._fetch())
             while (got := await fetch) is not None:
                 peer, request, answer = got
                 head = self._finality.head
-                if request.first != head.height + 1:  # consensus was faster
+                if held and held[0].header.height != head.height + 1:
+                    held = ()
+                if request.first != head.height + len(held) + 1:  # consensus was faster
+                    held = ()
                     self.planner.reset(head.height)
                     fetch = asyncio.create_task(self._fetch())
                     continue
                 try:
-                    segments = await asyncio.to_thread(check_range, head, answer, self._check_certificate)
+                    segments, held = await asyncio.to_thread(check_range, head, answer, self._check_certificate, held)
                     self.planner.answered(peer, len(answer.blocks), answer.height)
                     fetch = asyncio.create_task(self._fetch())
                     await self._apply(segments)
                 except ChartledgerError as error:
                     log.warning("sync refused", peer=peer, height=head.height, code=error.code, reason=str(error))
+                    held = ()
                     self.planner.failed(peer, self._clock.monotonic_ms())
                     self.planner.reset(self._finality.head.height)
                     fetch.cancel()
@@ -209,18 +217,19 @@ class Sync:
         wanted = decode(RangeRequest, payload)
         head = self._finality.head
         if wanted.count == 0 or wanted.first > head.height:
-            return encode(FinalRange(head.height, ()))
+            return encode(FinalRange(head.height, (), None))
         if wanted.first == 0:
             raise Refuse("bad-range", "the block at height 0 is the genesis, which every node has")
         size = min(wanted.size_bytes, RANGE_BYTES)
         stored = await self._store.blocks(wanted.first, min(wanted.count, BLOCKS_PER_RANGE), size)
-        # A range ends with a certificate; what vouches for its only run of blocks may lie beyond the size asked for.
-        while stored and all(block.certificate_raw is None for block in stored):
-            more = await self._store.blocks(stored[-1].height + 1, 1, RANGE_BYTES)
-            if not more or len(stored) > BLOCKS_PER_RANGE:
-                raise Refuse("no-certificate", "no certificate was found for these blocks")
-            stored.extend(more)
-        while stored and stored[-1].certificate_raw is None:
-            stored.pop()
-        blocks = tuple(RangeBlock(block.block_raw, block.certificate_raw) for block in stored)
-        return encode(FinalRange(head.height, blocks))
+        # A whole run of blocks that became final together if there is one, or the first part of one.
+        whole = next((n for n in range(len(stored), 0, -1) if stored[n - 1].certificate_raw is not None), 0)
+        rest = None if whole or not stored else await self._rest(stored[-1].height + 1)
+        blocks = tuple(RangeBlock(block.block_raw, block.certificate_raw) for block in stored[: whole or None])
+        return encode(FinalRange(head.height, blocks, rest))
+
+    async def _rest(self, first: int) -> Rest:
+        headers, certificate = await self._store.headers_to_certificate(first, HEADERS_PER_RANGE)
+        if certificate is None:
+            raise Refuse("no-certificate", "no certificate was found for these blocks")
+        return Rest(tuple(headers), certificate)

@@ -118,6 +118,11 @@ class LedgerStore:
         """Up to `count` blocks from height `first` on, ascending; stops before `max_bytes` but gives at least one."""
         return await self.database.read(partial(_blocks, first=first, count=count, max_bytes=max_bytes))
 
+    async def headers_to_certificate(self, first: int, count: int) -> tuple[list[bytes], bytes | None]:
+        """Canonical headers from height `first` on, up to the next that has a certificate, and that certificate; None
+        if none of `count` has."""
+        return await self.database.read(partial(_headers_to_certificate, first=first, count=count))
+
     async def headers(self, first: int, count: int) -> list[Header]:
         """Up to `count` headers from height `first` on, ascending."""
         query = "SELECT header FROM block WHERE height >= ? ORDER BY height LIMIT ?"
@@ -245,6 +250,16 @@ def _blocks(connection: sqlite3.Connection, first: int, count: int, max_bytes: i
             break
         found.append(block)
     return found
+
+
+def _headers_to_certificate(connection: sqlite3.Connection, first: int, count: int) -> tuple[list[bytes], bytes | None]:
+    query = "SELECT header, certificate FROM block WHERE height >= ? ORDER BY height LIMIT ?"
+    headers: list[bytes] = []
+    for header, certificate in connection.execute(query, (first, count)):
+        headers.append(header)
+        if certificate is not None:
+            return headers, certificate
+    return headers, None
 
 
 def _chart_events(connection: sqlite3.Connection, chart: int, first: int, count: int) -> Iterable[tuple[int, bytes]]:

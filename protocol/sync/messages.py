@@ -18,8 +18,11 @@ TRANSACTIONS_PER_MESSAGE: Final = 4_096
 BLOCKS_PER_RANGE: Final = 512
 NULLIFICATIONS_PER_BLOCK: Final = 1_024
 CERTIFICATE_BYTES: Final = 32 * 1024
+HEADERS_PER_RANGE: Final = 8_192
+HEADER_BYTES: Final = 256
 
 RawTransaction = Annotated[bytes, Meta(min_length=1, max_length=limits.TRANSACTION_BYTES)]
+RawHeader = Annotated[bytes, Meta(min_length=1, max_length=HEADER_BYTES)]
 RawCertificate = Annotated[bytes, Meta(min_length=1, max_length=CERTIFICATE_BYTES)]
 
 
@@ -62,11 +65,21 @@ class RangeBlock(Wire, frozen=True):
     certificate: RawCertificate | None
 
 
-class FinalRange(Wire, frozen=True):
-    """Blocks at consecutive heights, of which the last carries a certificate, and the sender's final height.
+class Rest(Wire, frozen=True):
+    """What vouches for blocks whose certificate stands above them: the canonical `Header`s that follow, oldest first,
+    up to the one that `certificate` finalizes."""
 
-    Empty when the sender has none from the height asked for.
+    headers: Annotated[tuple[RawHeader, ...], Meta(min_length=1, max_length=HEADERS_PER_RANGE)]
+    certificate: RawCertificate
+
+
+class FinalRange(Wire, frozen=True):
+    """Blocks at consecutive heights, and the sender's final height.
+
+    `rest` is there if the last block carries no certificate: those that became final together may be too many for one
+    answer. Empty when the sender has no block from the height asked for.
     """
 
     height: Number
-    blocks: Annotated[tuple[RangeBlock, ...], Meta(max_length=2 * BLOCKS_PER_RANGE)]
+    blocks: Annotated[tuple[RangeBlock, ...], Meta(max_length=BLOCKS_PER_RANGE)]
+    rest: Rest | None

@@ -1,4 +1,5 @@
-"""Checks an answer to a range request: consecutive blocks that link, each run of them ended by a finalization.
+"""Checks an answer to a range request: consecutive blocks that link, each run of them ended by a finalization, or
+followed by the headers that lead to one.
 
 What is checked here needs no state: encoding, heights, parents, the root over the transactions, certificates. The
 caller still checks each transaction's signature, executes the blocks and compares `state_root`.
@@ -6,7 +7,7 @@ caller still checks each transaction's signature, executes the blocks and compar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from protocol import limits
@@ -14,7 +15,7 @@ from protocol.codec.canonical import decode
 from protocol.crypto.hashing import block_digest, transaction_digest
 from protocol.crypto.merkle import merkle_root
 from protocol.errors import ChartledgerError
-from protocol.sync.messages import CERTIFICATE_BYTES, FinalRange
+from protocol.sync.messages import CERTIFICATE_BYTES, HEADER_BYTES, FinalRange, Rest
 from protocol.types.block import Block, Header
 from protocol.types.votes import FINALIZE, Certificate
 
@@ -32,34 +33,60 @@ class Segment(NamedTuple):
     certificate: Certificate
 
 
-def check_range(head: Header, answer: FinalRange, check: Callable[[Certificate], None]) -> list[Segment]:
-    """The segments that continue the chain above `head`, oldest first; perhaps none.
+Check = Callable[[Certificate], None]
+"""Raises `BadCertificate` for what is no certificate of this chain and epoch."""
 
-    `check` raises `BadCertificate` for what is no certificate of this chain and epoch. Raises `BadRange`,
-    `BadCertificate` or `DecodeError`; blocks after the last certificate are refused too, since nobody vouches for them.
+
+def check_range(
+    head: Header, answer: FinalRange, check: Check, held: Sequence[Block] = ()
+) -> tuple[list[Segment], tuple[Block, ...]]:
+    """The segments that continue the chain above `head`, oldest first, and what is proven to be final above them
+    though its certificate is yet to come: to be `held` and handed in with the answer that follows.
+
+    Raises `BadRange`, `BadCertificate` or `DecodeError`. Blocks that nobody vouches for are refused, so what is held
+    is as bounded as what a quorum makes final together.
     """
     segments: list[Segment] = []
-    blocks: list[Block] = []
-    parent, below = block_digest(head), head
+    blocks = list(held)
+    below = blocks[-1].header if blocks else head
     for part in answer.blocks:
         block = decode(Block, part.block, limits.FRAME_BYTES)
         header = block.header
-        if header.height != below.height + 1 or header.parent != parent:
-            raise BadRange(f"the block at height {header.height} does not continue height {below.height}")
-        if header.chain != head.chain:
-            raise BadRange(f"the block at height {header.height} is of another chain")
+        _check_link(below, header)
         if header.transactions_root != merkle_root([transaction_digest(raw) for raw in block.transactions]):
             raise BadRange(f"the block at height {header.height} does not hold the transactions that its header says")
-        parent, below = block_digest(header), header
+        below = header
         blocks.append(block)
-        if part.certificate is None:
-            continue
-        certificate = decode(Certificate, part.certificate, CERTIFICATE_BYTES)
-        if certificate.subject.kind != FINALIZE or certificate.subject.block != parent:
-            raise BadRange(f"the certificate at height {header.height} finalizes something else")
-        check(certificate)
-        segments.append(Segment(tuple(blocks), certificate))
-        blocks.clear()
-    if blocks:
+        if part.certificate is not None:
+            segments.append(Segment(tuple(blocks), _certificate(header, part.certificate, check)))
+            blocks.clear()
+    if blocks and answer.rest is None:
         raise BadRange("no certificate vouches for the last blocks")
-    return segments
+    if answer.rest is not None:
+        if not blocks:
+            raise BadRange("headers follow although a certificate vouches for the last block")
+        _check_rest(below, answer.rest, check)
+    return segments, tuple(blocks)
+
+
+def _check_link(below: Header, header: Header) -> None:
+    if header.height != below.height + 1 or header.parent != block_digest(below):
+        raise BadRange(f"the block at height {header.height} does not continue height {below.height}")
+    if header.chain != below.chain:
+        raise BadRange(f"the block at height {header.height} is of another chain")
+
+
+def _check_rest(below: Header, rest: Rest, check: Check) -> None:
+    for raw in rest.headers:
+        header = decode(Header, raw, HEADER_BYTES)
+        _check_link(below, header)
+        below = header
+    _certificate(below, rest.certificate, check)
+
+
+def _certificate(header: Header, raw: bytes, check: Check) -> Certificate:
+    certificate = decode(Certificate, raw, CERTIFICATE_BYTES)
+    if certificate.subject.kind != FINALIZE or certificate.subject.block != block_digest(header):
+        raise BadRange(f"the certificate at height {header.height} finalizes something else")
+    check(certificate)
+    return certificate

@@ -35,11 +35,13 @@ VALUES: dict[str, tuple[Any, list[Any]]] = {
         messages.RangeBlock,
         [messages.RangeBlock(b"block", None), messages.RangeBlock(b"block", b"certificate")],
     ),
+    "rest": (messages.Rest, [messages.Rest((b"header", b"header above"), b"certificate")]),
     "final-range": (
         messages.FinalRange,
         [
-            messages.FinalRange(9, (messages.RangeBlock(b"8", None), messages.RangeBlock(b"9", b"certificate"))),
-            messages.FinalRange(9, ()),
+            messages.FinalRange(9, (messages.RangeBlock(b"8", None), messages.RangeBlock(b"9", b"certificate")), None),
+            messages.FinalRange(9, (messages.RangeBlock(b"7", None),), messages.Rest((b"8", b"9"), b"certificate")),
+            messages.FinalRange(9, (), None),
         ],
     ),
 }

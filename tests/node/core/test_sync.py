@@ -1,15 +1,29 @@
-"""Catching up among peers that lie: one that claims the moon and never delivers keeps nobody from asking another."""
+"""Catching up: among peers that lie, and past a run of blocks that no one answer has room for."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 from node.network.interface import Channel, RequestTimedOut
+from node.storage.ledger_store import LedgerStore
+from node.storage.types import CommittedBlock
 from node.sync import Sync
+from protocol import limits
 from protocol.codec.canonical import decode, encode
-from protocol.sync.messages import FinalRange, RangeRequest
+from protocol.consensus.events import CaughtUp
+from protocol.consensus.quorum import finalize
+from protocol.crypto.hashing import block_digest
+from protocol.crypto.signing import sign_vote
+from protocol.ledger.blocks import build_block
+from protocol.sync.messages import BLOCKS_PER_RANGE, FinalRange, RangeRequest
+from protocol.sync.planner import RANGE_BYTES
+from protocol.types.block import Block, Header
+from protocol.types.votes import Certificate
+from tests.node.core.solo import BEGIN, CHAIN, GENESIS, NOW, key
 
 LIAR, HONEST = 1, 2
 
@@ -27,12 +41,12 @@ class Wire:
     async def request(self, peer: int, channel: Channel, method: str, payload: bytes, timeout_s: float) -> bytes:
         wanted = decode(RangeRequest, payload)
         if wanted.count == 0:
-            return encode(FinalRange(10**9 if peer == LIAR else 7, ()))
+            return encode(FinalRange(10**9 if peer == LIAR else 7, (), None))
         if peer == LIAR:
             self.refused.set()
             raise RequestTimedOut
         self.asked_honest.set()
-        return encode(FinalRange(7, ()))
+        return encode(FinalRange(7, (), None))
 
 
 async def test_a_liar_that_is_left_alone_for_a_minute_does_not_hold_up_the_others() -> None:
@@ -61,3 +75,96 @@ async def test_a_liar_that_is_left_alone_for_a_minute_does_not_hold_up_the_other
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         await sync.stop()
+
+
+def certificate(block: Block) -> Certificate:
+    subject = finalize(CHAIN, 0, block.header.height, block_digest(block.header))
+    vote = sign_vote(key("v"), subject, 0)
+    return Certificate(subject, ((0, vote.signature),))
+
+
+class Taker:
+    """Finality that takes what it is given and counts its runs."""
+
+    def __init__(self, head: Header) -> None:
+        self.head = head
+        self.runs: list[int] = []
+
+    def put(self, blocks: Sequence[Block], certificate: Certificate) -> asyncio.Future[None]:
+        assert blocks[0].header.parent == block_digest(self.head)
+        assert certificate.subject.block == block_digest(blocks[-1].header)
+        self.head = blocks[-1].header
+        self.runs.append(len(blocks))
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+
+class Loop:
+    """Everybody connected is the same server, whose answers must fit a frame."""
+
+    def __init__(self) -> None:
+        self.server: Sync | None = None
+        self.largest = 0
+
+    def connected(self) -> frozenset[int]:
+        return frozenset({1, 2})
+
+    async def request(self, peer: int, channel: Channel, method: str, payload: bytes, timeout_s: float) -> bytes:
+        assert self.server is not None
+        raw = await self.server.answer(payload)
+        self.largest = max(self.largest, len(raw))
+        return raw
+
+
+async def store_of(folder: Path, blocks: Sequence[Block], certified: Sequence[int]) -> LedgerStore:
+    store = await LedgerStore.open(folder / "ledger.db")
+    await store.init_genesis(
+        encode(GENESIS), CommittedBlock(BEGIN.header, (), None, (), BEGIN.changes.leaves, BEGIN.tree.nodes, ())
+    )
+    ends = {height: certificate(one) for one in blocks if (height := one.header.height) in certified}
+    await store.commit(
+        [CommittedBlock(b.header, b.transactions, ends.get(b.header.height), (), {}, {}, ()) for b in blocks]
+    )
+    return store
+
+
+async def test_a_run_larger_than_a_frame_is_caught_up_with(tmp_path: Path) -> None:
+    blocks: list[Block] = []
+    below = BEGIN.header
+    for number in range(1, 13):
+        large = [bytes([number]) * (1 << 18)] * 4 if 2 <= number <= 10 else []
+        blocks.append(build_block(below, 0, NOW + number, large, below.state_root))
+        below = blocks[-1].header
+    store = await store_of(tmp_path, blocks, certified=(1, 10, 12))
+    loop, taker, told = Loop(), Taker(BEGIN.header), asyncio.Queue[CaughtUp]()
+
+    def sync(finality: object) -> Sync:
+        return Sync(
+            network=cast(Any, loop),
+            store=store,
+            finality=cast(Any, finality),
+            vote_keys=(key("v").public,),
+            epoch=0,
+            clock=cast(Any, SimpleNamespace(monotonic_ms=lambda: 0)),
+            caught_up=told.put_nowait,
+        )
+
+    loop.server, asker = sync(SimpleNamespace(head=below)), sync(taker)
+    running = asyncio.create_task(asker.run())
+    try:
+        asker.on_peer_up(1)
+        while (await asyncio.wait_for(told.get(), 20)).block != blocks[-1]:
+            pass
+        assert taker.runs == [1, 9, 2]
+        assert loop.largest < limits.FRAME_BYTES
+        # One block for each answer: slower, and no dead end.
+        answer = decode(FinalRange, await loop.server.answer(encode(RangeRequest(3, 1, 0))))
+        assert (len(answer.blocks), len(answer.rest.headers if answer.rest else ())) == (1, 7)
+        answer = decode(FinalRange, await loop.server.answer(encode(RangeRequest(1, BLOCKS_PER_RANGE, RANGE_BYTES))))
+        assert (len(answer.blocks), answer.rest) == (1, None)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await asker.stop()
+        await store.close()

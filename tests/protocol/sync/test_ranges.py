@@ -14,7 +14,7 @@ from protocol.crypto.hashing import block_digest, transaction_digest
 from protocol.crypto.merkle import merkle_root
 from protocol.crypto.signing import SigningKey, sign_vote, verify
 from protocol.errors import BadCertificate, ChartledgerError, DecodeError
-from protocol.sync.messages import FinalRange, RangeBlock
+from protocol.sync.messages import FinalRange, RangeBlock, Rest
 from protocol.sync.ranges import BadRange, check_range
 from protocol.types.base import ZERO_DIGEST
 from protocol.types.block import Block, Header
@@ -51,15 +51,66 @@ def chain(certified: list[bool]) -> tuple[list[Block], list[RangeBlock]]:
 
 def test_runs_that_end_with_a_certificate_come_out_as_segments() -> None:
     blocks, parts = chain([True, False, False, True])
-    segments = check_range(GENESIS, FinalRange(9, tuple(parts)), CHECK)
+    segments, held = check_range(GENESIS, FinalRange(9, tuple(parts), None), CHECK)
+    assert held == ()
     assert [list(one.blocks) for one in segments] == [blocks[:1], blocks[1:]]
-    assert check_range(GENESIS, FinalRange(9, ()), CHECK) == []
+    assert check_range(GENESIS, FinalRange(9, (), None), CHECK) == ([], ())
 
 
 def test_nothing_is_believed_that_no_certificate_vouches_for() -> None:
     _, parts = chain([True, False])
     with pytest.raises(BadRange, match="vouches"):
-        check_range(GENESIS, FinalRange(9, tuple(parts)), CHECK)
+        check_range(GENESIS, FinalRange(9, tuple(parts), None), CHECK)
+
+
+def cut(blocks: list[Block], parts: list[RangeBlock], first: int, last: int) -> FinalRange:
+    """Blocks `first` to `last`, the first being 0, and what vouches for them if they end without a certificate."""
+    if parts[last].certificate is not None:
+        return FinalRange(9, tuple(parts[first : last + 1]), None)
+    end = next(n for n in range(last, len(parts)) if parts[n].certificate is not None)
+    rest = Rest(tuple(encode(one.header) for one in blocks[last + 1 : end + 1]), parts[end].certificate or b"")
+    return FinalRange(9, tuple(parts[first : last + 1]), rest)
+
+
+def test_a_run_too_long_for_one_answer_is_proven_by_headers_and_comes_out_whole() -> None:
+    blocks, parts = chain([True, False, False, False, False, True, True])
+    segments, held = check_range(GENESIS, cut(blocks, parts, 0, 1), CHECK)
+    assert ([list(one.blocks) for one in segments], list(held)) == ([blocks[:1]], blocks[1:2])
+    head = blocks[0].header
+    segments, held = check_range(head, cut(blocks, parts, 2, 3), CHECK, held)
+    assert (segments, list(held)) == ([], blocks[1:4])
+    segments, held = check_range(head, cut(blocks, parts, 4, 6), CHECK, held)
+    assert ([list(one.blocks) for one in segments], held) == ([blocks[1:6], blocks[6:]], ())
+
+
+@pytest.mark.parametrize("spoil", ["drop", "swap", "few", "notarization", "another", "no need", "garbage", "held"])
+def test_headers_that_lead_to_no_certificate_prove_nothing(spoil: str) -> None:
+    blocks, parts = chain([False, False, False, True])
+    last = blocks[3].header
+    good = cut(blocks, parts, 0, 0)
+    assert good.rest is not None
+    headers, certificate, held = list(good.rest.headers), good.rest.certificate, tuple[Block, ...]()
+    subject = finalize(CHAIN, 0, 4, block_digest(last))
+    if spoil == "drop":
+        del headers[1]
+    elif spoil == "swap":
+        headers[0], headers[1] = headers[1], headers[0]
+    elif spoil == "few":
+        certificate = certify(subject, signers=2)
+    elif spoil == "notarization":
+        certificate = certify(notarize(CHAIN, 0, 4, 3, block_digest(last)))
+    elif spoil == "another":  # of a block above, which is final, but nobody sees that it is above
+        certificate = certify(finalize(CHAIN, 0, 5, block_digest(block(last).header)))
+    elif spoil == "garbage":
+        headers[0] = b"\xc1"
+    elif spoil == "no need":
+        good = cut(blocks, parts, 0, 3)
+        headers = [encode(block(last).header)]
+        certificate = certify(finalize(CHAIN, 0, 5, block_digest(block(last).header)))
+    else:
+        held = (block(GENESIS, b"else"),)
+    with pytest.raises((BadRange, BadCertificate, DecodeError)):
+        check_range(GENESIS, FinalRange(9, good.blocks, Rest(tuple(headers), certificate)), CHECK, held)
 
 
 @pytest.mark.parametrize(
@@ -111,4 +162,4 @@ def test_each_way_of_lying_is_seen(spoil: str, error: type[Exception]) -> None:
     else:
         parts[0] = RangeBlock(parts[0].block[:-1] + bytes([parts[0].block[-1] ^ 1]), None)
     with pytest.raises(error):
-        check_range(GENESIS, FinalRange(9, tuple(parts)), CHECK)
+        check_range(GENESIS, FinalRange(9, tuple(parts), None), CHECK)

@@ -25,6 +25,7 @@ def test_every_message_has_a_file() -> None:
     assert {json.loads(path.read_text())["type"] for path in FILES} == UNION | {
         "RangeRequest",
         "RangeBlock",
+        "Rest",
         "FinalRange",
     }
 
