@@ -227,7 +227,10 @@ def check_keys(genesis: Genesis, number: int, keystore: Keystore) -> Mapping[int
 
 async def open_ledger(config: Config, genesis: Genesis) -> LedgerStore:
     """The ledger database, begun from the genesis if it is new. Raises `GenesisMismatch` and storage's errors."""
-    store = await LedgerStore.open(config.data / "ledger.db")
+    file = config.data / "ledger.db"
+    if not file.exists():
+        _check_journal(config, genesis)
+    store = await LedgerStore.open(file)
     try:
         await _begin(store, config, genesis)
     except BaseException:
@@ -239,17 +242,22 @@ async def open_ledger(config: Config, genesis: Genesis) -> LedgerStore:
 async def _begin(store: LedgerStore, config: Config, genesis: Genesis) -> None:
     raw = await store.genesis()
     if raw is None:
-        made_for = journal_chain(config.data / "journal")
-        if made_for not in (None, chain_id(genesis)):
-            raise GenesisMismatch(
-                f"the journal in {config.data} was made for another chain than that of {config.genesis}",
-                advice="Name the genesis file that was given to `chartledger node init`, or another data folder.",
-            )
+        _check_journal(config, genesis)
         await store.init_genesis(encode(genesis), _genesis_commit(genesis))
     elif raw != encode(genesis):
         raise GenesisMismatch(
             f"the ledger in {config.data} began from another genesis than {config.genesis}",
             advice="Name the right genesis file, or another data folder.",
+        )
+
+
+def _check_journal(config: Config, genesis: Genesis) -> None:
+    """A ledger is begun only from the genesis that the journal beside it was made for."""
+    made_for = journal_chain(config.data / "journal")
+    if made_for not in (None, chain_id(genesis)):
+        raise GenesisMismatch(
+            f"the journal in {config.data} was made for another chain than that of {config.genesis}",
+            advice="Name the genesis file that was given to `chartledger node init`, or another data folder.",
         )
 
 

@@ -245,6 +245,8 @@ class GenesisInvalid(ChartledgerError):
 class GenesisMismatch(ChartledgerError):
     """The genesis file is not the one that this chain started from."""
 
+    advice = "Get that chain's genesis file, and compare its chain id with one that you got by another way."
+
 
 # --- the daemon's face ---------------------------------------------------------------------------------------
 
