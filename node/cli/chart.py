@@ -8,7 +8,7 @@ import typer
 
 from node.cli.client import Document, Session, connect
 from node.cli.options import SOCKET, JsonOption, PassphraseOption, SocketOption, WalletOption
-from node.cli.output import emit, facts, say, table, when
+from node.cli.output import counted, emit, facts, say, table, when
 from node.keystore import find_passphrase
 from node.wallet import Wallet
 
@@ -115,5 +115,6 @@ def details(event: dict[str, Any]) -> str:
         case "disclosure":
             under = "no grant" if event.get("grant") is None else f"grant {event['grant']}"
             why = "" if event["outcome"] == "disclosed" else f": {event.get('sentence') or event.get('reason')}"
-            return f"{event['outcome']} for {event['purpose']} under {under}, {len(event['records'])} records{why}"
+            asked = counted(len(event["records"]), "record")
+            return f"{event['outcome']} for {event['purpose']} under {under}, {asked}{why}"
     return ""

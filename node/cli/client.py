@@ -6,6 +6,7 @@ Relies on `node.client` for the socket; nothing here knows how a request travels
 from __future__ import annotations
 
 import base64
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -13,13 +14,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from node.cli.output import tell
 from node.client import Client
 from protocol.errors import UnknownChart, UnknownRecord
 from protocol.types.operations import GrantTags
 
 Document = Any
-"""A JSON document; docs/api.md says what is in it."""
+"""A JSON document; docs/integrators.md says what there is."""
 PAGE = 1_000
+HINT_SECONDS = 3.0
 
 
 class Session:
@@ -86,28 +89,33 @@ class Session:
 
     def open_chart(self, opening: Document) -> Document:
         """Open a chart with what a wallet made, and wait until it is final."""
-        return self.client.post("/v1/charts", opening, key=_key(), wait=True)
+        with _patience():
+            return self.client.post("/v1/charts", opening, key=_key(), wait=True)
 
     def submit_operation(self, chart: int, operation: bytes) -> Document:
         """Carry what an owner signed, and wait until it is final."""
         document = {"chart": chart, "operation": base64.b64encode(operation).decode()}
-        return self.client.post("/v1/operations", document, key=_key(), wait=True)
+        with _patience():
+            return self.client.post("/v1/operations", document, key=_key(), wait=True)
 
     def submit_record(self, chart: int, data: bytes, media_type: str, **labels: str | None) -> Document:
         """Submit one record's exact bytes, and wait until it is final. `labels` are headers by name."""
         headers = {"content-type": media_type} | {name: value for name, value in labels.items() if value is not None}
-        return self.client.send(f"/v1/charts/{chart}/records", data, headers, key=_key(), wait=True)
+        with _patience():
+            return self.client.send(f"/v1/charts/{chart}/records", data, headers, key=_key(), wait=True)
 
     def submit_bundle(self, chart: int, bundle: bytes) -> Document:
         """Submit a FHIR Bundle, each resource of which becomes a record."""
         headers = {"content-type": "application/fhir+json"}
-        return self.client.send(f"/v1/charts/{chart}/records", bundle, headers, key=_key(), wait=True, split="true")
+        with _patience():
+            return self.client.send(f"/v1/charts/{chart}/records", bundle, headers, key=_key(), wait=True, split="true")
 
     def disclose(self, chart: int, grant: int | None, purpose: str, records: Sequence[int] | None = None) -> Document:
         """Ask to read records, or all that the grant covers; the answer says disclosed or denied."""
         asked: object = "covered" if records is None else list(records)
         document = {"chart": chart, "grant": grant, "purpose": purpose, "records": asked}
-        return self.client.post("/v1/disclosures", document, key=_key(), wait=True)
+        with _patience():
+            return self.client.post("/v1/disclosures", document, key=_key(), wait=True)
 
     def read(self, chart: int, disclosure: int, record: int) -> bytes:
         """The exact bytes of one disclosed record, from its custodian."""
@@ -137,6 +145,20 @@ def tags_of_grant(grant: Document) -> GrantTags:
     assert third is not None, "sensitivities are always listed"
     assert fourth is not None, "sensitivities are always listed"
     return first, second, third, fourth
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Says on standard error, after a while, what a command is waiting for."""
+    hint = threading.Timer(
+        HINT_SECONDS, tell, ["waiting until it is final; `chartledger status` says how the chain is doing"]
+    )
+    hint.daemon = True
+    hint.start()
+    try:
+        yield
+    finally:
+        hint.cancel()
 
 
 def _key() -> str:

@@ -29,7 +29,8 @@ def demo(
     Exits 0 if every step showed what it should, 1 if one did not, 3 if input files were skipped.
     """
     if not as_json:
-        say("four hospitals, one ledger; everything runs on this machine and is removed afterwards", "bold")
+        after = "stays up afterwards" if keep else "is removed afterwards"
+        say(f"four hospitals, one ledger; everything runs on this machine and {after}", "bold")
     report = play(fhir, seed=seed, keep=keep, quiet=as_json)
     if as_json:
         print_json(report)

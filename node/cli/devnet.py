@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +18,8 @@ from node.devnet import NODES, Devnet, DevnetFailed, read_wish, wish_for
 app = typer.Typer(no_args_is_help=True)
 FolderArgument = Annotated[Path, typer.Argument(help="The devnet's folder.")]
 DEFAULT = Path("devnet")
+MEET_SECONDS = 15.0
+"""How long `up` waits for the nodes to connect to each other: a node that knocks too early tries again in seconds."""
 
 
 @app.command()
@@ -37,11 +41,11 @@ def up(
     except DevnetFailed:
         devnet.stop()
         raise
-    document = _document(devnet)
+    document = _met(devnet)
 
     def render() -> None:
         _show(document)
-        say(f"look around: export CHARTLEDGER_SOCKET={devnet.socket(0)}; chartledger status")
+        say(f"look around: export CHARTLEDGER_SOCKET={devnet.socket(0)} && chartledger status")
         say(f"stop it:     chartledger devnet down {folder}")
 
     emit(document, as_json, render)
@@ -63,6 +67,17 @@ def status(folder: FolderArgument = DEFAULT, as_json: JsonOption = False) -> Non
     """The devnet's nodes."""
     document = _document(Devnet.load(folder))
     emit(document, as_json, lambda: _show(document))
+
+
+def _met(devnet: Devnet) -> dict[str, Any]:
+    """The document once every node sees all others, or as it is after `MEET_SECONDS`."""
+    until = time.monotonic() + MEET_SECONDS
+    while True:
+        document = _document(devnet)
+        others = len(document["nodes"]) - 1
+        if all(node.get("connected") == others for node in document["nodes"]) or time.monotonic() > until:
+            return document
+        time.sleep(0.1)
 
 
 def _document(devnet: Devnet) -> dict[str, Any]:
@@ -88,15 +103,21 @@ def _node(devnet: Devnet, number: int) -> dict[str, Any]:
             with connect(devnet.socket(number)) as session:
                 found = session.status()
             document |= {"height": found["height"], "healthy": found["healthy"], "summary": found["summary"]}
+            document["connected"] = sum(peer["state"] == "connected" for peer in found["peers"])
         except Unreachable as error:
             document |= {"healthy": False, "summary": str(error)}
     return document
 
 
 def _show(document: dict[str, Any]) -> None:
-    columns = ["number", "institution", "pid", "height", "state", "socket"]
+    columns = ["node", "institution", "pid", "height", "state", "socket"]
     rows = (
-        [n["number"], n["name"], n["pid"], n.get("height"), n.get("summary", "stopped"), n["socket"]]
+        [n["number"], n["name"], n["pid"], n.get("height"), n.get("summary", "stopped"), _near(n["socket"])]
         for n in document["nodes"]
     )
     table(columns, rows)
+
+
+def _near(path: str) -> str:
+    """The shorter of a path and the same from here."""
+    return min(path, os.path.relpath(path), key=len)

@@ -10,7 +10,7 @@ from msgspec import to_builtins
 from node.cli.client import connect
 from node.cli.exits import ExitCode
 from node.cli.options import ConfigOption, JsonOption, NodePassphraseOption
-from node.cli.output import emit, say, spinner
+from node.cli.output import counted, emit, say, spinner
 from node.client import Unreachable
 from node.config import Config, load_config
 from node.doctor import Finding, examine
@@ -37,7 +37,7 @@ def doctor(config: ConfigOption, passphrase_file: NodePassphraseOption = None, a
             say(f"{finding.state:<8} {finding.check}: {finding.sentence}", STYLES[finding.state])
             if finding.advice and finding.state in ("warning", "wrong"):
                 say(f"{'':<8} {finding.advice}")
-        say("all is well" if wrong == 0 else f"{wrong} findings must be mended", "bold")
+        say("all is well" if wrong == 0 else f"{counted(wrong, 'finding')} must be mended", "bold")
 
     emit(document, as_json, render)
     if wrong:

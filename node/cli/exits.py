@@ -33,13 +33,29 @@ class BadArgument(ChartledgerError):
     advice = "Add --help to the command to see what it takes."
 
 
+HERE = {
+    "bad-proof": "Do not rely on it; docs/auditors.md says what a proof shows and what it does not.",
+    "bad-terms": "Check --from and --until: a grant begins before it ends, and ends in the future.",
+    "not-custodian": "Name the custodian's socket with --socket; `chartledger chart show` names the custodian.",
+    "not-final-yet": "It is kept, and becomes final by itself once the chain goes on: `chartledger status` says what "
+    "is wrong. Only `chart open` may be repeated meanwhile; anything else would be written twice.",
+    "record-unknown-here": "`chartledger record list` lists a chart's records. Their custodian reads them as they "
+    "are, another institution under a --grant.",
+    "unknown-chart": "Check the number; `chartledger wallet show` lists a wallet's charts.",
+    "unknown-grant": "`chartledger chart show` lists a chart's grants.",
+    "unknown-purpose": "Purposes are codes of HL7's PurposeOfUse, such as TREAT, HPAYMT, HRESCH or PATRQT.",
+    "unknown-record": "`chartledger record list` lists a chart's records, `chartledger chart history` all its events.",
+}
+"""What to do at the command line, where an error's own advice speaks to those who make requests."""
+
+
 def report(error: BaseException) -> ExitCode:
     """Say on standard error what went wrong, and return how to exit."""
     if isinstance(error, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
         return ExitCode.INTERRUPTED
     if isinstance(error, ChartledgerError):
-        print(f"error: {_sentence(str(error))} {error.advice} [{error.code}]", file=sys.stderr)
+        print(f"error: {_sentence(str(error))} {HERE.get(error.code, error.advice)} [{error.code}]", file=sys.stderr)
         return ExitCode.UNREACHABLE if error.code == "unreachable" else ExitCode.REFUSED
     if isinstance(error, BrokenPipeError):
         # Who reads our output has seen enough; without this the interpreter complains while it closes it.

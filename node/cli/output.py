@@ -6,6 +6,7 @@ an institution's name or a label could otherwise repaint the terminal.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,12 +14,27 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
+PIPED = 1_000
+"""Columns for who reads our output without a terminal and without COLUMNS: a row of a table then stays one line."""
+SENTENCE = 24
+"""A column of sentences is not made narrower than this."""
+GAP = 2
+"""What a table puts between columns."""
+
+console = Console(
+    markup=False,
+    highlight=False,
+    emoji=False,
+    soft_wrap=True,
+    width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED,
+)
 _errors = Console(stderr=True, markup=False, highlight=False, emoji=False)
 
 
@@ -46,23 +62,50 @@ def warn(text: str) -> None:
     _errors.print(Text(plain(text), style="yellow"), soft_wrap=True)
 
 
+def tell(text: str) -> None:
+    """Print one line on standard error, if that is a terminal: what somebody who watches may want to know."""
+    if _errors.is_terminal:
+        warn(text)
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str = "none") -> None:
     """Print a table, or `empty` if there are no rows."""
-    grid = table_of(columns, rows)
-    if grid.row_count == 0:
+    listed = list(rows)
+    if not listed:
         say(empty, "dim")
     else:
-        console.print(grid, soft_wrap=False)
+        console.print(table_of(columns, listed), soft_wrap=False)
 
 
-def table_of(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A table to be printed."""
+def table_of(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> RenderableType:
+    """A table to be printed. Where the terminal is too narrow to keep its words whole, each row is a block of lines."""
+    cells = [[plain(_cell(value)) for value in row] for row in rows]
+    widths = _widths(list(zip(columns, *cells, strict=True)), console.width)
+    if widths is None:
+        blocks = (fact_lines(pair for pair in zip(columns, row, strict=True) if pair[1]) for row in cells)
+        return Group(*(Padding(Group(*lines), (0, 0, 1, 0)) for lines in blocks))
     grid = Table(box=None, header_style="bold", pad_edge=False)
-    for name in columns:
-        grid.add_column(name, overflow="fold")
-    for row in rows:
-        grid.add_row(*(Text(plain(_cell(value))) for value in row))
+    for name, width in zip(columns, widths, strict=True):
+        grid.add_column(name, width=width, overflow="fold")
+    for row in cells:
+        grid.add_row(*map(Text, row))
     return grid
+
+
+def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int] | None:
+    """How wide each column becomes in `room`, from its cells: no word is cut and no sentence squeezed, or None."""
+    widths = [max(map(cell_len, column)) for column in columns]
+    least = [
+        max(min(width, SENTENCE) if width > 2 * SENTENCE else 0, *(cell_len(word) for word in " ".join(column).split()))
+        for column, width in zip(columns, widths, strict=True)
+    ]
+    room -= GAP * (len(columns) - 1)
+    if sum(least) > room:
+        return None
+    while sum(widths) > room:
+        widest = max(range(len(widths)), key=lambda n: widths[n] - least[n])
+        widths[widest] -= 1
+    return widths
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> None:
@@ -109,6 +152,11 @@ def when(time_ms: int | None) -> str:
     if time_ms is None:
         return "-"
     return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things for people: "1 record", "2 records"."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def size(count: float) -> str:

@@ -14,9 +14,11 @@ from rich.text import Text
 from node.cli.client import Session, connect
 from node.cli.exits import ExitCode
 from node.cli.options import SOCKET, JsonOption, SocketOption
-from node.cli.output import console, emit, fact_lines, size, table, table_of, when
+from node.cli.output import console, counted, emit, fact_lines, say, size, table, table_of, when
 
 REFRESH_SECONDS = 1.0
+WIDE = 120
+"""Columns from which `peers` shows how much went each way."""
 
 
 def status(
@@ -31,7 +33,7 @@ def status(
             _watch(session)
             return
         document = session.status()
-    emit(document, as_json, lambda: console.print(_picture(document)))
+    emit(document, as_json, lambda: console.print(_picture(document), soft_wrap=False))
     if not document["healthy"]:
         raise typer.Exit(ExitCode.UNHEALTHY)
 
@@ -75,7 +77,7 @@ def _facts(document: dict[str, Any]) -> Iterable[tuple[str, object]]:
         ("finality", f"p50 {ms(finality['p50'])}, p99 {ms(finality['p99'])} over {finality['count']} blocks"),
         ("view", f"{document['view']}, led by institution {leader}; {document['quorum']} votes are a quorum"),
         ("peers", f"{connected} of {len(document['peers'])} connected"),
-        ("pending", f"{document['pending']} transactions here, {document['outbox']} of our own not final"),
+        ("pending", f"{counted(document['pending'], 'transaction')} here, {document['outbox']} of our own not final"),
         ("blobs", f"{blobs['count']}, {size(blobs['size_bytes'])}; {bad}"),
         ("disk", f"{size(disk['data_bytes'])} used, {size(disk['free_bytes'])} free"),
         ("version", f"{document['version']}, up since {when(document['up_since_ms'])}"),
@@ -86,34 +88,33 @@ def peers(socket: SocketOption = SOCKET, as_json: JsonOption = False) -> None:
     """The connections to the other institutions' nodes."""
     with connect(socket) as session:
         found: list[dict[str, Any]] = session.client.get("/v1/peers")
-    columns = [
-        "institution",
-        "address",
-        "state",
-        "since (UTC)",
-        "round trip",
-        "in",
-        "out",
-        "waiting",
-        "dropped",
-        "last error",
-    ]
-    rows = (
+        names = session.institutions()
+    emit(found, as_json, lambda: _show_peers(found, names))
+
+
+def _show_peers(found: list[dict[str, Any]], names: dict[int, str]) -> None:
+    columns = ["institution", "address", "state", "since (UTC)", "round trip", "queued", "dropped", "in", "out"]
+    shown = len(columns) if console.width >= WIDE else -2
+    rows = [
         [
-            one["institution"],
+            f"{one['institution']}, {names.get(one['institution'], '')}",
             one["address"],
             one["state"],
             since(one.get("since_ms")),
             ms(one.get("rtt_ms")),
-            size(one.get("bytes_in", 0)),
-            size(one.get("bytes_out", 0)),
             size(one.get("queue_bytes", 0)),
             one.get("dropped", 0),
-            one.get("last_error"),
+            size(one.get("bytes_in", 0)),
+            size(one.get("bytes_out", 0)),
         ]
         for one in found
-    )
-    emit(found, as_json, lambda: table(columns, rows, "no peers"))
+    ]
+    table(columns[:shown], [row[:shown] for row in rows], "no peers")
+    for one in found:
+        if one.get("last_error"):
+            name = names.get(one["institution"], one["institution"])
+            before = ", before this connection" if one["state"] == "connected" else ""
+            say(f"{name}{before}: {one['last_error']}", "dim")
 
 
 def since(time_ms: int | None) -> str:

@@ -1,0 +1,57 @@
+"""Tables at any width: no word is cut, no sentence squeezed; where that cannot be, each row is a block of lines."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from node.cli import output
+
+COLUMNS = ["event", "time (UTC)", "institution", "details"]
+SENTENCE = "denied for TREAT under grant 0, 1 record: You had withdrawn your permission."
+ROWS = [
+    [3, "2026-11-22 18:01:15", "Lakeside Laboratory", SENTENCE],
+    [12, "2026-11-22 18:01:16", "Rivertown Clinic", ""],
+]
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    def show(width: int) -> list[str]:
+        console = Console(file=io.StringIO(), width=width, markup=False, highlight=False, soft_wrap=True)
+        monkeypatch.setattr(output, "console", console)
+        output.table(COLUMNS, ROWS)
+        return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+    return show
+
+
+@pytest.mark.parametrize("width", [150, 80, 60, 52, 40, 30])
+def test_no_line_is_wider_than_the_terminal_and_no_word_is_cut(shown, width):
+    lines = shown(width)
+    words = " ".join(lines).split()
+    for word in " ".join([*COLUMNS, *(str(cell) for row in ROWS for cell in row)]).split():
+        assert word in words
+    if lines[0].startswith("event  time"):
+        assert max(map(len, lines)) <= width
+
+
+def test_a_row_is_one_line_where_there_is_room(shown):
+    lines = shown(150)
+    assert len(lines) == 3
+    assert lines[1].endswith(SENTENCE)
+
+
+def test_a_row_is_a_block_where_columns_do_not_fit(shown):
+    lines = shown(40)
+    assert lines[:3] == ["event        3", "time (UTC)   2026-11-22 18:01:15", "institution  Lakeside Laboratory"]
+    assert "event        12" in lines
+    assert "details" not in " ".join(lines[lines.index("event        12") :]), "an empty cell needs no line"
+
+
+def test_who_reads_through_a_pipe_gets_one_line_a_row():
+    assert output.PIPED > 500
+
+
+def test_things_are_counted_in_words():
+    assert [output.counted(n, "record") for n in (0, 1, 2)] == ["0 records", "1 record", "2 records"]
