@@ -11,8 +11,9 @@ import typer
 from node.cli.client import Document, Session, connect, tags_of_grant
 from node.cli.exits import BadArgument
 from node.cli.options import SOCKET, JsonOption, PassphraseOption, SocketOption, WalletOption, parse_time
-from node.cli.output import emit, say, table, warn, when
+from node.cli.output import counted, emit, say, table, warn, when
 from node.keystore import find_passphrase
+from node.labels import YEARS
 from node.wallet import Wallet, WalletChart, label_list
 from protocol.crypto.tags import GrantLabels
 
@@ -51,19 +52,33 @@ def grant(
     """Let an institution read some records of a chart, until a date."""
     opened = Wallet.open(wallet, find_passphrase(None, passphrase_file))
     labels = GrantLabels(label_list(category or []), label_list(year or []), label_list(sensitivity or []) or ())
+    unknown = sorted(set(year or []) - set(YEARS))
+    if unknown:
+        raise BadArgument(f"{unknown[0]!r} is not a year", advice='Write four digits, or "none" for records without.')
     with connect(socket) as session:
         now = session.ledger_now()
+        begins, ends = parse_time(begin, now), parse_time(until, now)
+        grantee = find_institution(session, to)
+        who = session.institutions()[grantee]
         document = grant_with(
             session,
             opened,
             opened.chart(session.chain(), chart),
-            grantee=find_institution(session, to),
+            grantee=grantee,
             labels=labels,
             purposes=purpose or ["TREAT"],
-            not_before=parse_time(begin, now),
-            not_after=parse_time(until, now),
+            not_before=begins,
+            not_after=ends,
         )
-    emit(document, as_json, lambda: say(f"grant {document['grant']} is in force since block {document['height']}"))
+
+    def render() -> None:
+        say(f"grant {document['grant']} stands since block {document['height']}")
+        kinds = " or ".join(category or ["any"]) + (f" of {' or '.join(year)}" if year else "")
+        also = f", also those marked {' or '.join(sensitivity)}" if sensitivity else ", none marked sensitive"
+        say(f"{who} may read {kinds} records{also}")
+        say(f"for {', '.join(purpose or ['TREAT'])}, from {when(begins)} until {when(ends)} UTC")
+
+    emit(document, as_json, render)
 
 
 def grant_with(
@@ -115,7 +130,8 @@ def revoke(
 
     def render() -> None:
         say(
-            f"grant {number} is revoked since block {document['height']}; {read} records were disclosed under it before"
+            f"grant {number} is revoked since block {document['height']}; "
+            f"disclosed under it before: {counted(read, 'record')}"
         )
         for other in document["not_reissued"]:
             warn(f"grant {other} names labels that this wallet does not know: it covers no record written from now on")

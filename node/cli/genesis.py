@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from node.cli.exits import BadArgument
-from node.cli.options import JsonOption
+from node.cli.options import JsonOption, check_name
 from node.cli.output import emit, facts, say, table, when
 from node.genesis_file import GenesisFile, read_genesis, write_genesis
 from node.institution_keys import read_card
@@ -36,6 +36,7 @@ def new(
     """Make a genesis from the cards that `node init` wrote. Every institution gets the same file."""
     if output.exists():
         raise BadArgument(f"{output} exists already", advice="Choose another path; a genesis is never overwritten.")
+    check_name(name)
     institutions = tuple(read_card(card) for card in cards)
     followers = set(follower or [])
     if not followers <= set(range(len(cards))):

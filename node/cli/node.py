@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from node.cli.exits import BadArgument
-from node.cli.options import ConfigOption, JsonOption, NodePassphraseOption, new_passphrase
+from node.cli.options import ConfigOption, JsonOption, NodePassphraseOption, check_name, new_passphrase
 from node.config import load_config, parse_address
 from node.genesis_file import read_genesis
 from node.keystore import KeyfileRefused, find_passphrase, open_keystore, write_keystore
 from node.logs import configure_logs
 from node.storage.journal import Journal
 from protocol.crypto.hashing import chain_id
+from protocol.errors import ChartledgerError
 
 if TYPE_CHECKING:
     from node.app import Node
@@ -49,6 +50,7 @@ def init(
     if genesis is None:
         if name is None:
             raise BadArgument("a new node needs a name", advice='Give it with --name "St. Anna Hospital".')
+        check_name(name)
         _make_keys(folder, keystore, card, name, passphrase_file)
         _tell({"keystore": str(keystore), "card": str(card)}, as_json)
         return
@@ -56,8 +58,14 @@ def init(
     config = folder / "node.toml"
     if config.exists():
         raise KeyfileRefused(f"{config} exists already", advice="Edit it, or move it away first.")
-    _write_config(config, number, genesis, listen, _peers(peer or []))
-    Journal.create(load_config(config).data / "journal", chain_id(read_genesis(genesis)))
+    origin = read_genesis(genesis)
+    peers = _peers(peer or [], set(range(len(origin.institutions))) - {number})
+    _write_config(config, number, genesis, listen, peers)
+    try:
+        Journal.create(load_config(config).data / "journal", chain_id(origin))
+    except ChartledgerError:
+        config.unlink()  # so that the command can be given again, mended
+        raise
     _tell({"institution": number, "config": str(config)}, as_json)
 
 
@@ -135,7 +143,9 @@ def _own_number(keystore: Path, card: Path, genesis: Path) -> int:
     from node.institution_keys import read_card  # noqa: PLC0415 - `node run` needs none of it
 
     if not keystore.exists():
-        raise KeyfileRefused(f"there is no keystore in {keystore.parent}", advice="Run this with --name first.")
+        raise KeyfileRefused(
+            f"there is no keystore in {keystore.parent}", advice="Give --name first, without --genesis."
+        )
     mine = read_card(card)
     for number, one in enumerate(read_genesis(genesis).institutions):
         if one == mine:
@@ -143,12 +153,15 @@ def _own_number(keystore: Path, card: Path, genesis: Path) -> int:
     raise BadArgument(f"{genesis} does not hold this institution", advice=f"Send {card} to whoever makes the genesis.")
 
 
-def _peers(given: list[str]) -> dict[int, str]:
+def _peers(given: list[str], others: set[int]) -> dict[int, str]:
     found = {}
     for text in given:
         number, _, address = text.partition("=")
         if not number.isdecimal():
             raise BadArgument(f"{text!r} is not NUMBER=host:port")
+        if int(number) not in others:
+            advice = "`chartledger genesis show` lists the numbers; a node is no peer of its own."
+            raise BadArgument(f"the genesis has no other institution {number}", advice=advice)
         parse_address(address)
         found[int(number)] = address
     return found

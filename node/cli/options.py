@@ -12,6 +12,7 @@ import typer
 
 from node.cli.exits import BadArgument
 from node.keystore import NoPassphrase, find_passphrase
+from protocol import limits
 
 SOCKET = Path("/run/chartledger/chartledger.sock")
 
@@ -50,6 +51,12 @@ def parse_time(text: str, now_ms: int) -> int:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return int(moment.timestamp() * 1000)
+
+
+def check_name(name: str) -> None:
+    """Whether a name may stand on the ledger. Raises `BadArgument`."""
+    if not 1 <= len(name) <= limits.NAME_BYTES or not name.strip() or not name.isprintable():
+        raise BadArgument(f"a name has 1 to {limits.NAME_BYTES} printable characters", advice="Give it with --name.")
 
 
 def new_passphrase(file: Path | None, ask: Callable[[str], str] = getpass.getpass) -> bytes:

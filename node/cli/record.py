@@ -14,10 +14,9 @@ import typer
 from node.cli.client import Document, Session, connect
 from node.cli.exits import BadArgument, ExitCode
 from node.cli.options import SOCKET, JsonOption, PassphraseOption, SocketOption
-from node.cli.output import emit, print_json, progress, say, table, warn, when
+from node.cli.output import counted, emit, print_json, progress, say, table, warn, when
 from node.keystore import find_passphrase
 from node.owner_reading import OwnRecord, open_own
-from node.records.errors import BadBundle, NotFhir
 from node.records.fhir import FHIR_JSON, bundle_slices, described
 from node.wallet import Wallet
 from protocol.errors import ChartledgerError
@@ -28,6 +27,20 @@ RecordArgument = Annotated[int, typer.Argument(help="The record's event number."
 MediaTypeOption = Annotated[
     str | None, typer.Option("--media-type", help="How the file is to be read. Default: told from its name.")
 ]
+
+OF_THE_FILE = frozenset(
+    (
+        "bad-argument",
+        "bad-bundle",
+        "bad-record",
+        "body-too-large",
+        "not-fhir",
+        "oversize",
+        "sensitivities-unstated",
+        "unsupported-media-type",
+    )
+)
+"""Errors that are one file's own: the others of a folder can still be submitted."""
 
 
 @app.command()
@@ -57,19 +70,32 @@ def submit(
                 kind = media_type or guess_type(path)
                 answer = _submit(session, chart, path, media_type=kind, whole=whole, labels=labels)
                 done.append({"file": str(path), "records": answer["records"], "height": answer["height"]})
-            except (BadArgument, BadBundle, NotFhir) as error:
+            except OSError as error:
+                skipped.append({"file": str(path), "why": error.strerror or "unreadable"})
+            except ChartledgerError as error:
+                if error.code not in OF_THE_FILE:
+                    _stopped_at(path, done, len(files))
+                    raise
                 skipped.append({"file": str(path), "why": str(error)})
             step(1)
 
     def render() -> None:
         for one in done:
-            say(f"{one['file']}: {len(one['records'])} records, final in block {one['height']}")
+            say(f"{one['file']}: {counted(len(one['records']), 'record')}, final in block {one['height']}")
         for one in skipped:
             warn(f"skipped {one['file']}: {one['why']}")
 
     emit({"chart": chart, "files": done, "skipped": skipped}, as_json, render)
     if skipped:
         raise typer.Exit(ExitCode.PARTLY)
+
+
+def _stopped_at(path: Path, done: list[dict[str, Any]], files: int) -> None:
+    """Say how far it went before what ends all of it: whoever starts again must not submit the same twice."""
+    for one in done:
+        warn(f"{one['file']}: {counted(len(one['records']), 'record')}, final in block {one['height']}")
+    if files > 1:
+        warn(f"stopped at {path}; what is named above is submitted, the rest is not")
 
 
 def _submit(
@@ -80,6 +106,11 @@ def _submit(
         raise BadArgument("the file is empty")
     if media_type == FHIR_JSON:
         if not whole and is_bundle(data):
+            if any(labels.values()):
+                raise BadArgument(
+                    "labels of a Bundle's records come from its resources: leave --category, --year and --sensitivity "
+                    "out, or keep it as one record with --whole"
+                )
             # Broken bundles are told here, before anything is sent; the node checks again.
             bundle_slices(data)
             return session.submit_bundle(chart, data)
@@ -106,11 +137,10 @@ def list_records(
             for one in records
         )
     else:
-        columns = ["record", "time (UTC)", "category", "year", "sensitivities", "media type", "bytes", "blob"]
+        columns = ["record", "category", "year", "sensitivities", "media type", "bytes", "blob"]
         rows = (
             [
                 one["record"],
-                when(one["time_ms"]),
                 one["category"],
                 one["year"],
                 one["sensitivities"],

@@ -120,6 +120,14 @@ def test_a_patients_day_by_command_line(network, tmp_path, passphrase) -> None:
     assert {one["blob_state"] for one in held} == {"ok"}
     plain = next(r["record"] for r in held if r["category"] == "Observation")
 
+    labelled = ("--sensitivity", "PSY", "--json")
+    told = run("record", "submit", chart, inbox / "a.json", *labelled, env=hospital, code=3).json()
+    assert "--whole" in told["skipped"][0]["why"], "labels that a Bundle's records would not get are not dropped"
+    assert (
+        "is not a year"
+        in run("grant", chart, *mine, "--to", "2", "--until", "1d", "--year", "24", env=hospital, code=1).err
+    )
+
     out = tmp_path / "out"
     run("record", "read", chart, note, "-o", out, env=hospital)
     assert out.read_text() == "Zoë's note\n"
@@ -168,10 +176,26 @@ def test_a_network_from_cards(folder, passphrase) -> None:
     made = run("genesis", "new", *cards, "--name", "two", "-o", genesis, "--follower", "1", "--json").json()
     assert made["authorities"] == [0]
     assert run("genesis", "show", genesis, "--json").json()["chain"] == made["chain"]
+    wrong = [("--peer", "7=127.0.0.1:9"), ("--peer", "0=127.0.0.1:9"), ("--listen", "nowhere")]
+    for arguments in wrong:
+        run("node", "init", homes[0], "--genesis", genesis, *arguments, code=1)
+        assert not (homes[0] / "node.toml").exists(), "what was refused can be given again, mended"
     for number, home in enumerate(homes):
         told = run("node", "init", home, "--genesis", genesis, "--peer", f"{1 - number}=127.0.0.1:9", "--json").json()
         assert told["institution"] == number
     run("node", "init", homes[0], "--name", "again", *secret, code=1)
+    for name in ("", " ", "x" * 81, "a\nb"):
+        run("node", "init", folder / "c", "--name", name, *secret, code=1)
+        run("genesis", "new", *cards, "--name", name, "-o", folder / "other.json", code=1)
+    assert not (folder / "c").exists()
+    assert not (folder / "other.json").exists()
+    # Another genesis of the same institutions: refused before a ledger begins from it.
+    run("genesis", "new", *cards, "--name", "two", "-o", folder / "other.json")
+    config = (homes[0] / "node.toml").read_text()
+    (homes[0] / "node.toml").write_text(config.replace("genesis.json", "other.json"))
+    refused = run("node", "run", "--config", homes[0] / "node.toml", *secret, code=1)
+    assert "[genesis-mismatch]" in refused.err
+    (homes[0] / "node.toml").write_text(config)
     findings = run("doctor", "--config", homes[0] / "node.toml", *secret, "--json").json()["findings"]
     assert (
         next(f for f in findings if f["check"] == "keystore")["sentence"]
