@@ -12,6 +12,9 @@ from node.records.errors import BadBundle, NotFhir
 from node.records.fhir import FHIR_JSON, Described, bundle_slices
 from protocol.crypto.tags import Labels
 
+NAMED = 5
+"""Files named when none is usable."""
+
 
 class Patient(Struct, frozen=True):
     """One patient's Bundle, and what each of its resources is to be when it comes back."""
@@ -42,8 +45,11 @@ def from_folder(folder: Path) -> tuple[list[Patient], list[dict[str, str]]]:
         except OSError as error:
             skipped.append({"file": path.name, "why": error.strerror or "unreadable"})
     if not patients:
+        why = "; ".join(f"{one['file']}: {one['why']}" for one in skipped[:NAMED]) or "it has no .json file"
+        more = f"; and {len(skipped) - NAMED} more" if len(skipped) > NAMED else ""
         raise BadArgument(
-            f"no file in {folder} is a FHIR Bundle", advice="Name a folder of FHIR R4 Bundles, one .json file each."
+            f"no file in {folder} is a FHIR Bundle ({why}{more})",
+            advice="Name a folder of FHIR R4 Bundles, one .json file each.",
         )
     return patients, skipped
 

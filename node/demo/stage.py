@@ -77,7 +77,8 @@ class Stage:
                 time.sleep(0.05)
 
     def same_everywhere(self, chart: int) -> Document:
-        """A chart, after checking that every node says the same of it."""
+        """A chart, after checking that every node says the same of it, once all are as far as the first."""
+        self.wait_for_height(max(self.heights()))
         found = [session.chart(chart) for session in self.sessions]
         for one in found:
             one.pop("held_here")

@@ -16,7 +16,6 @@ from node.doctor import Finding, examine
 from protocol.errors import ChartledgerError
 
 VICTIM = 3
-TAMPERED = 1
 LOAD_BUNDLES = 12
 
 
@@ -26,6 +25,8 @@ class Trouble:
     def __init__(self, stage: Stage, chart: Chart) -> None:
         self.stage = stage
         self.chart = chart
+        self.tampered = chart.custodian
+        """Whose disk is tampered with: an institution that holds records whatever the demo is played with."""
 
     def kill_under_load(self) -> str:
         """kill -9 while records come in; the others go on; the node comes back and catches up by itself."""
@@ -56,40 +57,40 @@ class Trouble:
         devnet = self.stage.devnet
         said = []
         for what, spoil in (("a ledger event", self._spoil_event), ("a sealed record", self._spoil_blob)):
-            devnet.stop([TAMPERED])
+            devnet.stop([self.tampered])
             undo, place = spoil()
             try:
-                devnet.start([TAMPERED])
+                devnet.start([self.tampered])
                 said.append(f"{what}: {self._found(place)}")
             finally:
-                devnet.stop([TAMPERED])
+                devnet.stop([self.tampered])
                 undo()
-                devnet.start([TAMPERED])
-        findings = examine(load_config(devnet.config(TAMPERED)))
+                devnet.start([self.tampered])
+        findings = examine(load_config(devnet.config(self.tampered)))
         expect(not [f for f in findings if f.wrong], "doctor still finds fault after the bytes were put back")
         self.stage.wait_until_healthy()
         return "; ".join(said)
 
     def _found(self, place: str) -> str:
-        config = load_config(self.stage.devnet.config(TAMPERED))
+        config = load_config(self.stage.devnet.config(self.tampered))
         wrong = [finding for finding in examine(config) if finding.wrong]
         named = [finding for finding in wrong if place in finding.sentence]
         expect(bool(named), f"doctor does not name {place}, but: {_listed(wrong)}")
-        status = self.stage.sessions[TAMPERED].status()
+        status = self.stage.sessions[self.tampered].status()
         expect(not status["healthy"], "status calls a damaged node healthy")
         expect(place in status["summary"], f"status does not name {place}, but says: {status['summary']}")
         return named[0].sentence
 
     def _spoil_event(self) -> tuple[Callable[[], None], str]:
         """Flip a bit in the stored bytes of one event, where they lie in the database file."""
-        path = self.stage.devnet.data(TAMPERED) / "ledger.db"
+        path = self.stage.devnet.data(self.tampered) / "ledger.db"
         chart = self.chart.number
-        event = self.stage.sessions[0].event(chart, 0)
+        event = self.stage.sessions[VICTIM].event(chart, 0)
         return _flip_in_file(path, event), f"chart {chart}"
 
     def _spoil_blob(self) -> tuple[Callable[[], None], str]:
         """Flip a bit in the middle of one sealed record, where it is packed."""
-        path = self.stage.devnet.data(TAMPERED) / "blobs.db"
+        path = self.stage.devnet.data(self.tampered) / "blobs.db"
         connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
         try:
             identity, data = connection.execute("SELECT id, data FROM blob WHERE data IS NOT NULL LIMIT 1").fetchone()

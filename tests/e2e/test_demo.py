@@ -46,9 +46,20 @@ def test_it_plays_with_given_bundles_and_names_what_it_skips(tmp_path: Path) -> 
     assert "empty.json" in told
 
 
+def test_it_plays_with_one_patient_whose_records_one_hospital_alone_holds(tmp_path: Path) -> None:
+    bundle = generate(1, seed=5)[0]
+    (tmp_path / bundle.name).write_bytes(bundle.raw)
+    report, _ = demo("--fhir", str(tmp_path), code=0)
+    check(report)
+
+
 def test_a_folder_without_bundles_is_refused(tmp_path: Path) -> None:
     _, told = demo("--fhir", str(tmp_path), code=1)
     assert "no file in" in told
+    (tmp_path / "empty.json").touch()
+    _, told = demo("--fhir", str(tmp_path), code=1)
+    assert "empty.json: the file is empty" in told
+    (tmp_path / "empty.json").unlink()
     _, told = demo("--fhir", str(tmp_path / "none"), code=1)
     assert "there is no folder" in told
 
