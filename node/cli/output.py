@@ -35,6 +35,8 @@ console = Console(
     soft_wrap=True,
     width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED,
 )
+wrapping = Console(markup=False, highlight=False, emoji=False)
+"""For a live picture: `Live` prints by its console's own habit, and `console` would cut long lines there."""
 _errors = Console(stderr=True, markup=False, highlight=False, emoji=False)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +15,8 @@ from rich.text import Text
 from node.cli.client import Session, connect
 from node.cli.exits import ExitCode
 from node.cli.options import SOCKET, JsonOption, SocketOption
-from node.cli.output import console, counted, emit, fact_lines, say, size, table, table_of, when
+from node.cli.output import console, counted, emit, fact_lines, say, size, table, table_of, when, wrapping
+from node.client import NotAnswered, Unreachable
 
 REFRESH_SECONDS = 1.0
 WIDE = 120
@@ -39,10 +41,22 @@ def status(
 
 
 def _watch(session: Session) -> None:
-    with Live(_picture(session.status()), console=console, auto_refresh=False, screen=True) as live:
+    """Show the picture again and again. A node that goes away is waited for, and what it last said stays in view."""
+    last = _picture(session.status())
+    seen = time.time()
+    with suppress(KeyboardInterrupt), Live(last, console=wrapping, auto_refresh=False, screen=True) as live:
         while True:
+            live.refresh()
             time.sleep(REFRESH_SECONDS)
-            live.update(_picture(session.status()), refresh=True)
+            try:
+                last = _picture(session.status())
+            except (Unreachable, NotAnswered) as error:
+                words = f"{error}; trying again. As it was {ago(time.time() - seen)} ago:"
+                live.update(Group(Text(words, style="bold red"), "", last))
+            else:
+                seen = time.time()
+                live.update(last)
+    console.print(last, soft_wrap=False)
 
 
 def _picture(document: dict[str, Any]) -> Group:
