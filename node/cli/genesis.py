@@ -10,7 +10,7 @@ import typer
 
 from node.cli.exits import BadArgument
 from node.cli.options import JsonOption, check_name
-from node.cli.output import emit, facts, say, table, when
+from node.cli.output import counted, emit, facts, say, table, when
 from node.genesis_file import GenesisFile, read_genesis, write_genesis
 from node.institution_keys import read_card
 from protocol.consensus.quorum import faults
@@ -50,7 +50,8 @@ def new(
     def render() -> None:
         say(f"genesis written to {output}; chain {document['chain']}")
         spare = faults(len(authorities))
-        say(f"{len(authorities)} authorities: the chain goes on while at most {spare} of them fail")
+        limit = f"at most {spare} of them {'fails' if spare == 1 else 'fail'}" if spare else "all of them are up"
+        say(f"{counted(len(authorities), 'voting institution')}: the chain goes on while {limit}")
 
     emit(document, as_json, render)
 

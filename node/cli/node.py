@@ -35,6 +35,9 @@ def init(
     name: Annotated[str | None, typer.Option("--name", help="The institution's name (first step).")] = None,
     genesis: Annotated[Path | None, typer.Option("--genesis", help="The chain's genesis file (second step).")] = None,
     listen: Annotated[str, typer.Option("--listen", help="host:port for the other nodes.")] = "127.0.0.1:7650",
+    socket: Annotated[
+        Path | None, typer.Option("--socket", help="Where the local socket will be. Default: in the node's folder.")
+    ] = None,
     peer: Annotated[
         list[str] | None, typer.Option("--peer", help="NUMBER=host:port of another institution's node; repeatable.")
     ] = None,
@@ -60,7 +63,7 @@ def init(
         raise KeyfileRefused(f"{config} exists already", advice="Edit it, or move it away first.")
     origin = read_genesis(genesis)
     peers = _peers(peer or [], set(range(len(origin.institutions))) - {number})
-    _write_config(config, number, genesis, listen, peers)
+    _write_config(config, number, genesis, listen, peers, socket)
     try:
         Journal.create(load_config(config).data / "journal", chain_id(origin))
     except ChartledgerError:
@@ -167,15 +170,22 @@ def _peers(given: list[str], others: set[int]) -> dict[int, str]:
     return found
 
 
-def _write_config(config: Path, number: int, genesis: Path, listen: str, peers: dict[int, str]) -> None:
+def _write_config(
+    config: Path, number: int, genesis: Path, listen: str, peers: dict[int, str], socket: Path | None
+) -> None:
     parse_address(listen)
     others = "".join(f'{n} = "{address}"\n' for n, address in sorted(peers.items()))
-    path = str(genesis.resolve()).replace("\\", "\\\\").replace('"', '\\"')
+    at = "" if socket is None else f"socket = {_quoted(socket)}\n"
     config.write_text(
         "# Every setting is explained in configs/node.toml; what is not named here has its default.\n"
-        f'institution = {number}\ngenesis = "{path}"\nlisten = "{listen}"\n\n'
+        f'institution = {number}\ngenesis = {_quoted(genesis)}\nlisten = "{listen}"\n{at}\n'
         f"# host:port of each other institution's node\n[peers]\n{others}"
     )
+
+
+def _quoted(path: Path) -> str:
+    """A path, absolute, as a string of TOML."""
+    return '"' + str(path.resolve()).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _tell(document: dict[str, object], as_json: bool) -> None:
