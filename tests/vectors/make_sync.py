@@ -47,25 +47,24 @@ VALUES: dict[str, tuple[Any, list[Any]]] = {
 }
 
 
-def files() -> dict[str, Any]:
-    """File name -> content."""
+def files(values: dict[str, tuple[Any, list[Any]]]) -> dict[str, Any]:
+    """File name -> content, for messages by file name: the type to decode as, and its examples."""
     return {
         name: {
-            "type": type(values[0]).__name__,
-            "cases": [{"fields": readable(value), "bytes": encode(value).hex()} for value in values],
-            "refused": refusals(kind, encode(values[0])),
+            "type": type(examples[0]).__name__,
+            "cases": [{"fields": readable(value), "bytes": encode(value).hex()} for value in examples],
+            "refused": refusals(kind, encode(examples[0])),
         }
-        for name, (kind, values) in VALUES.items()
+        for name, (kind, examples) in values.items()
     }
 
 
-def main() -> None:
+def write(folder: Path, values: dict[str, tuple[Any, list[Any]]]) -> None:
     """Write every file."""
-    folder = FOLDER / "sync"
     folder.mkdir(exist_ok=True)
-    for name, content in files().items():
+    for name, content in files(values).items():
         (folder / f"{name}.json").write_text(json.dumps(content, indent=1, ensure_ascii=True) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    write(FOLDER / "sync", VALUES)

@@ -1,0 +1,50 @@
+"""Writes tests/vectors/records/*.json, one file a message between reader and custodian, and the owner's secret:
+`python tests/vectors/make_records.py`. The form of a file is that of tests/vectors/make_wire.py."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).resolve().parent
+for place in (str(FOLDER), str(FOLDER.parents[1])):
+    if place not in sys.path:
+        sys.path.insert(0, place)
+
+from make_sync import write  # noqa: E402 - needs the path above
+from make_wire import material  # noqa: E402
+
+from node.records import messages  # noqa: E402
+from node.records.seal import Secret  # noqa: E402
+from protocol.crypto.commitments import Opening  # noqa: E402
+from protocol.crypto.tags import Labels  # noqa: E402
+
+OPENING = Opening(material("salt", 64), material("secret"))
+LABELS = Labels("Observation", "2024", "MH", "none")
+
+VALUES: dict[str, tuple[Any, list[Any]]] = {
+    "release-request": (
+        messages.ReleaseRequest,
+        [messages.ReleaseRequest(7, 38, (1, 2, 300), material("public", 1_216))],
+    ),
+    "released": (
+        messages.Released,
+        [messages.Released(1, b"envelope", 6, b"sealed"), messages.Released(2, b"e", 9, None)],
+    ),
+    "release-answer": (
+        messages.ReleaseAnswer,
+        [messages.ReleaseAnswer((messages.Released(1, b"envelope", 6, b"sealed"),))],
+    ),
+    "released-key": (
+        messages.ReleasedKey,
+        [messages.ReleasedKey(material("key"), OPENING, "application/fhir+json", 1_700)],
+    ),
+    "blob-request": (messages.BlobRequest, [messages.BlobRequest(7, 38, 1, 4 * 1024 * 1024)]),
+    "blob-piece": (messages.BlobPiece, [messages.BlobPiece(b"sealed bytes"), messages.BlobPiece(b"")]),
+    "secret": (Secret, [Secret(material("key"), OPENING, "text/plain", 0, LABELS)]),
+}
+
+
+if __name__ == "__main__":
+    write(FOLDER / "records", VALUES)
