@@ -73,9 +73,10 @@ def grant(
 
     def render() -> None:
         say(f"grant {document['grant']} stands since block {document['height']}")
-        kinds = " or ".join(category or ["any"]) + (f" of {' or '.join(year)}" if year else "")
+        kinds = " or ".join(category) if category else "all"
+        dated = f" of {' or '.join(year)}" if year else ""
         also = f", also those marked {' or '.join(sensitivity)}" if sensitivity else ", none marked sensitive"
-        say(f"{who} may read {kinds} records{also}")
+        say(f"{who} may read {kinds} records{dated}{also}")
         say(f"for {', '.join(purpose or ['TREAT'])}, from {when(begins)} until {when(ends)} UTC")
 
     emit(document, as_json, render)

@@ -32,6 +32,7 @@ NodePassphraseOption = Annotated[
 ]
 ConfigOption = Annotated[Path, typer.Option("--config", envvar="CHARTLEDGER_CONFIG", help="The node's settings.")]
 
+DIGITS = 6
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -40,7 +41,9 @@ def parse_time(text: str, now_ms: int) -> int:
 
     Times without an offset are UTC, as all times on the ledger. Raises `BadArgument`.
     """
-    if text.isascii() and text[:-1].isdecimal() and text[-1:] in _UNITS and len(text) < 8:
+    if text.isascii() and text[:-1].isdecimal() and text[-1:] in _UNITS:
+        if len(text) > DIGITS + 1:
+            raise BadArgument(f"{text!r} is further away than any date", advice="Write fewer digits, or a date.")
         return now_ms + int(timedelta(**{_UNITS[text[-1]]: int(text[:-1])}).total_seconds() * 1000)
     try:
         moment = datetime.fromisoformat(text)

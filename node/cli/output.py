@@ -25,6 +25,8 @@ PIPED = 1_000
 """Columns for who reads our output without a terminal and without COLUMNS: a row of a table then stays one line."""
 SENTENCE = 24
 """A column of sentences is not made narrower than this."""
+LAST_MS = 253_402_300_800_000
+"""The first instant of the year 10000."""
 GAP = 2
 """What a table puts between columns."""
 
@@ -150,9 +152,11 @@ def plain(text: str) -> str:
 
 
 def when(time_ms: int | None) -> str:
-    """A time for people, in UTC."""
+    """A time for people, in UTC. The ledger takes times that no calendar here knows; they are words."""
     if time_ms is None:
         return "-"
+    if time_ms >= LAST_MS:
+        return "after the year 9999"
     return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 

@@ -14,6 +14,7 @@ from node.cli.output import emit, facts, print_json, say, table
 from node.keystore import KeyfileRefused, find_passphrase, read_private
 from node.wallet import Wallet
 from protocol.crypto.wallet import chart_keys, entropy_from_words, words_from_entropy
+from protocol.errors import ChartledgerError
 
 app = typer.Typer(no_args_is_help=True)
 GAP = 5
@@ -63,7 +64,11 @@ def restore(
     seed = entropy_from_words(words)
     wallet = Wallet.create(file, new_passphrase(passphrase_file), seed)
     if not offline:
-        _find_charts(wallet, socket, custodian)
+        try:
+            _find_charts(wallet, socket, custodian)
+        except ChartledgerError:
+            file.unlink()  # the words are at hand, and the command can be given again
+            raise
     document = {"wallet": str(file), "charts": _charts(wallet)}
     emit(document, as_json, lambda: say(f"wallet restored: {file}, {len(wallet.content.charts)} charts found"))
 

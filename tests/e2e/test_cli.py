@@ -136,6 +136,9 @@ def test_a_patients_day_by_command_line(network, tmp_path, passphrase) -> None:
     consent_and_its_end(network, tmp_path / "d.csv", mine, chart, plain, note)
 
     again = tmp_path / "again.wallet"
+    nowhere = ("--socket", tmp_path / "none")
+    run("wallet", "restore", again, "--passphrase-file", passphrase, *nowhere, stdin=words, code=4)
+    assert not again.exists(), "what failed can be given again"
     listed = run("wallet", "restore", again, "--passphrase-file", passphrase, "--json", env=hospital, stdin=words)
     assert [one["chart"] for one in listed.json()["charts"]] == [chart]
     restored = ("--wallet", again, "--passphrase-file", passphrase)

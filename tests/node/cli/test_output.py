@@ -53,5 +53,10 @@ def test_who_reads_through_a_pipe_gets_one_line_a_row():
     assert output.PIPED > 500
 
 
+def test_a_time_that_no_calendar_knows_is_words():
+    assert output.when(output.LAST_MS - 1) == "9999-12-31 23:59:59"
+    assert output.when(output.LAST_MS) == output.when(2**62) == "after the year 9999"
+
+
 def test_things_are_counted_in_words():
     assert [output.counted(n, "record") for n in (0, 1, 2)] == ["0 records", "1 record", "2 records"]
