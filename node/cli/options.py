@@ -53,6 +53,8 @@ def parse_time(text: str, now_ms: int) -> int:
         ) from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
+    if moment.timestamp() < 0:
+        raise BadArgument(f"{text!r} is before 1970, where ledger time begins", advice="Write a later date.")
     return int(moment.timestamp() * 1000)
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from node.cli.client import connect
 from node.cli.options import SOCKET, JsonOption, PassphraseOption, SocketOption
-from node.cli.output import emit, say
+from node.cli.output import emit, prose, say
 from node.cli.record import read_as_owner
 from node.genesis_file import read_genesis
 from node.keystore import find_passphrase
@@ -71,4 +71,4 @@ def verify(
         "record_shown": shown.record_shown,
         "explanation": lines,
     }
-    emit(document, as_json, lambda: say("\n".join(lines)))
+    emit(document, as_json, lambda: prose("\n".join(lines)))

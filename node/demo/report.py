@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from node.cli.output import say
+from node.cli.output import prose, say
 from protocol.errors import ChartledgerError
 
 
@@ -58,7 +58,7 @@ class Report(Struct):
         step.done = True
         if not quiet:
             say(f"  ok  {name} ({step.seconds:.1f} s)", "green")
-            say(f"      {step.showed}", "dim")
+            prose(step.showed, "dim", indent=6)
 
 
 def expect(holds: bool, sentence: str) -> None:
