@@ -18,7 +18,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $@
 
 demo: setup
-	@$(BIN)/chartledger demo $(if $(KEEP),--keep) $(if $(FHIR),--fhir $(FHIR)) $(if $(JSON),--json)
+	@$(BIN)/chartledger demo $(if $(KEEP),--keep) $(if $(FHIR),--fhir '$(FHIR)') $(if $(JSON),--json)
 
 test: setup
 	@$(BIN)/python -m pytest $(ARGS)

@@ -37,7 +37,9 @@ def doctor(config: ConfigOption, passphrase_file: NodePassphraseOption = None, a
             say(f"{finding.state:<8} {finding.check}: {finding.sentence}", STYLES[finding.state])
             if finding.advice and finding.state in ("warning", "wrong"):
                 say(f"{'':<8} {finding.advice}")
-        say("all is well" if wrong == 0 else f"{counted(wrong, 'finding')} must be mended", "bold")
+        doubts = sum(finding.state == "warning" for finding in findings)
+        well = f"nothing is wrong, and {counted(doubts, 'warning')} to look at" if doubts else "all is well"
+        say(well if wrong == 0 else f"{counted(wrong, 'finding')} must be mended", "bold")
 
     emit(document, as_json, render)
     if wrong:
