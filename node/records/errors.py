@@ -12,7 +12,10 @@ class RecordsError(ChartledgerError):
 class NotFhir(RecordsError):
     """The bytes are not a FHIR resource in JSON."""
 
-    advice = "Send UTF-8 JSON with a resourceType, without a byte order mark; other formats go in as raw bytes."
+    advice = (
+        "Send UTF-8 JSON with a resourceType, without a byte order mark; other formats go in as raw bytes under their "
+        "own media type (--media-type on the command line)."
+    )
 
 
 class BadBundle(RecordsError):

@@ -208,7 +208,7 @@ def described(resource: bytes) -> Described:
         text = resource.decode()
         glance = _glances.decode(resource)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise NotFhir("the record is not JSON in UTF-8") from None
+        raise NotFhir("the record is not a JSON object in UTF-8") from None
     kind = glance.resourceType
     if not isinstance(kind, str) or not _RESOURCE_TYPE.fullmatch(kind):
         raise NotFhir("the record has no resourceType")
