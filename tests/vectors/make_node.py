@@ -1,5 +1,6 @@
-"""Writes tests/vectors/records/*.json, one file a message between reader and custodian, and the owner's secret:
-`python tests/vectors/make_records.py`. The form of a file is that of tests/vectors/make_wire.py."""
+"""Writes tests/vectors/records/*.json, one file a message between reader and custodian and the owner's secret, and
+tests/vectors/network/*.json, the messages of a connection: `python tests/vectors/make_node.py`. The form of a file is
+that of tests/vectors/make_wire.py."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ for place in (str(FOLDER), str(FOLDER.parents[1])):
 from make_sync import write  # noqa: E402 - needs the path above
 from make_wire import material  # noqa: E402
 
+from node.network import messages as network  # noqa: E402
 from node.records import messages  # noqa: E402
 from node.records.seal import Secret  # noqa: E402
 from protocol.crypto.commitments import Opening  # noqa: E402
@@ -23,7 +25,7 @@ from protocol.crypto.tags import Labels  # noqa: E402
 OPENING = Opening(material("salt", 64), material("secret"))
 LABELS = Labels("Observation", "2024", "MH", "none")
 
-VALUES: dict[str, tuple[Any, list[Any]]] = {
+RECORDS: dict[str, tuple[Any, list[Any]]] = {
     "release-request": (
         messages.ReleaseRequest,
         [messages.ReleaseRequest(7, 38, (1, 2, 300), material("public", 1_216))],
@@ -45,6 +47,17 @@ VALUES: dict[str, tuple[Any, list[Any]]] = {
     "secret": (Secret, [Secret(material("key"), OPENING, "text/plain", 0, LABELS)]),
 }
 
+NETWORK: dict[str, tuple[Any, list[Any]]] = {
+    "hello": (network.Hello, [network.Hello(1, 1, material("chain"), 3, 7_000_000_001, 42, "chartledger 0.1.0")]),
+    "goodbye": (network.Goodbye, [network.Goodbye("other-chain", "this node is on another chain")]),
+    "request": (network.Request, [network.Request(1, "sync.range", b"payload"), network.Request(2, "m", b"")]),
+    "response": (
+        network.Response,
+        [network.Response(1, "", b"payload"), network.Response(2, "not-disclosed", b"a sentence")],
+    ),
+}
+
 
 if __name__ == "__main__":
-    write(FOLDER / "records", VALUES)
+    write(FOLDER / "records", RECORDS)
+    write(FOLDER / "network", NETWORK)

@@ -1,24 +1,34 @@
-"""Messages about records against tests/vectors/records: one encoding each, and the rest refused by name."""
+"""What nodes say about records and on a connection, against the vectors: one encoding each, the rest refused by name."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from node.network import messages as network
 from node.records import messages
 from node.records.seal import Secret
 from protocol.codec.canonical import decode, encode
 from protocol.errors import DecodeError
 from protocol.types.base import Wire
 
-FILES = sorted((Path(__file__).resolve().parents[2] / "vectors/records").glob("*.json"))
-KINDS: dict[str, type[Wire]] = {"Secret": Secret} | {
-    name: kind
-    for name, kind in vars(messages).items()
-    if isinstance(kind, type) and kind.__module__ == messages.__name__
-}
+VECTORS = Path(__file__).resolve().parents[1] / "vectors"
+FILES = sorted([*(VECTORS / "records").glob("*.json"), *(VECTORS / "network").glob("*.json")])
+
+
+def wire_types(module: ModuleType) -> dict[str, type[Wire]]:
+    """The messages that a module defines, by name."""
+    return {
+        name: kind
+        for name, kind in vars(module).items()
+        if isinstance(kind, type) and issubclass(kind, Wire) and kind.__module__ == module.__name__
+    }
+
+
+KINDS: dict[str, type[Wire]] = {"Secret": Secret, **wire_types(messages), **wire_types(network)}
 
 
 def test_every_message_has_a_file() -> None:
