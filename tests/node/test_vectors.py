@@ -1,4 +1,4 @@
-"""What nodes say about records and on a connection, against the vectors: one encoding each, the rest refused by name."""
+"""What nodes say about records and on a connection, against the vectors: one encoding each, the rest refused."""
 
 from __future__ import annotations
 
