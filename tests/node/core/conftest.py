@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import shutil
 import socket
@@ -132,6 +133,12 @@ class Devnet:
         async with services.subscribe() as blocks:
             while services.head().height < height:
                 await anext(blocks)
+
+    async def met(self, number: int) -> None:
+        """Wait until the node is connected to every other: who dials when is up to each of them."""
+        async with asyncio.timeout(30):
+            while not all(peer["state"] == "connected" for peer in self.services(number).peers()):
+                await asyncio.sleep(0.01)  # connections have no event that a test could wait for
 
     async def open_charts(self, number: int, first: int, count: int) -> list[Final]:
         """Charts `first` and so on at institution `number`, final there."""

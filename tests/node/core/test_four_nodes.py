@@ -252,6 +252,7 @@ async def test_a_journal_that_cannot_be_written_stops_the_node(devnet: Devnet) -
 
 
 async def test_metrics_and_status_tell_numbers_and_no_content(devnet: Devnet) -> None:
+    await devnet.met(0)
     await devnet.open_charts(0, 0, 2)
     services = devnet.services(0)
     text = services.metrics_text()
