@@ -202,8 +202,9 @@ async def test_the_journal_is_compacted_when_it_has_grown() -> None:
     world.driver._journal_base = 0
     world.driver.start()
     world.driver.post(TIMER)
-    while ("rewritten", 1) not in world.done:
-        await asyncio.sleep(0.001)  # the rewrite is in a thread
+    async with asyncio.timeout(30):  # a journal that is never rewritten fails, instead of hanging
+        while ("rewritten", 1) not in world.done:
+            await asyncio.sleep(0.001)  # the rewrite is in a thread
     await world.driver.stop()
 
 
