@@ -169,9 +169,9 @@ class Node:
 
     def _network(self, genesis: Genesis, chain: bytes) -> AsyncioNetwork:
         config = self.config
-        own = genesis.institutions[config.institution].network_certificate
+        own = genesis.institutions[config.institution].network_certificates[0]
         members = {
-            number: Member(one.network_certificate, config.peers.get(number))
+            number: Member(one.network_certificates[0], config.peers.get(number))
             for number, one in enumerate(genesis.institutions)
             if number != config.institution
         }

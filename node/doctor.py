@@ -139,7 +139,7 @@ def _own_keys(config: Config, genesis: Genesis | None, keystore: Keystore) -> Fi
     fits = {
         "operations": own == mine.operation_keys[: len(own)],
         "vote": not keystore.vote_seed or SigningKey(keystore.vote_seed).public == mine.vote_key,
-        "network": certificate.public_key == read_certificate(mine.network_certificate).public_key,
+        "network": certificate.public_key in [read_certificate(der).public_key for der in mine.network_certificates],
         "encryption": encryption_key_digest(keystore.encryption_suite, encryption) == mine.encryption_key,
     }
     strange = [name for name, good in fits.items() if not good]

@@ -27,6 +27,7 @@ from protocol.ledger.blocks import (
     build_block,
     check_cost,
     check_state_root,
+    next_authorities_digest,
     next_timestamp,
 )
 from protocol.ledger.overlay import LayeredView, Overlay, to_fetch
@@ -127,14 +128,14 @@ class Executor:
             room = room_in(wanted.size_limit)
             entries = self._pool.select(room, self._standing.params.block_transactions, skip)
             timestamp = next_timestamp(parent, self._clock.wall_ms())
-            view = await self._view(overlay, [entry.body for entry in entries])
-            execution = Execution(view, parent.chain, parent.height + 1, timestamp, self._verify)
+            view = await self._view(overlay, parent.child_epoch, [entry.body for entry in entries])
+            execution = Execution(view, parent, timestamp, self._verify)
             good: list[Entry] = []
             receipts: list[Receipt] = []
             bad: list[tuple[Entry, InvalidTransaction]] = []
             for number, entry in enumerate(entries, 1):
                 try:
-                    receipts.append(execution.apply(entry.body))
+                    receipts.append(execution.apply(entry.body, entry.signed_by))
                     good.append(entry)
                 except InvalidTransaction as error:
                     bad.append((entry, error))
@@ -146,7 +147,9 @@ class Executor:
             changes = execution.changes()
             tree = await self._update_tree(overlay, parent, changes)
             raws = [entry.raw for entry in good]
-            block = build_block(parent, self._institution, timestamp, raws, tree.root)
+            block = build_block(
+                parent, self._institution, timestamp, raws, tree.root, next_authorities_digest(execution)
+            )
             self._keep(
                 block=block,
                 overlay=Overlay(overlay, block.header, changes, tree),
@@ -201,8 +204,9 @@ class Executor:
             entries = await self._entries(block.transactions)
             bodies = [entry.body for entry in entries]
             check_cost(bodies)  # before their read set is fetched
-            view = await self._view(overlay, bodies)
-            done = apply_block(view, parent, block, bodies, self._verify)
+            view = await self._view(overlay, parent.child_epoch, bodies)
+            signed = [(entry.body, entry.signed_by) for entry in entries]
+            done = apply_block(view, parent, block, signed, self._verify)
             tree = await self._update_tree(overlay, parent, done.changes)
             check_state_root(block.header, tree.root)
             above = Overlay(overlay, block.header, done.changes, tree)
@@ -218,13 +222,13 @@ class Executor:
         async with self._lock:
             found = self._executed.get(self._head_digest)
             overlay = None if found is None else found.overlay
-            view = await self._view(overlay, [entry.body for entry in entries])
+            view = await self._view(overlay, self.head.child_epoch, [entry.body for entry in entries])
             at_ms = next_timestamp(self.head, self._clock.wall_ms()) if timestamp is None else timestamp
-            execution = Execution(view, self.head.chain, self.head.height + 1, at_ms, self._verify)
+            execution = Execution(view, self.head, at_ms, self._verify)
             results: list[Receipt | InvalidTransaction] = []
             for number, entry in enumerate(entries, 1):
                 try:
-                    results.append(execution.apply(entry.body))
+                    results.append(execution.apply(entry.body, entry.signed_by))
                 except InvalidTransaction as error:
                     results.append(error)
                 if number % TURN == 0:
@@ -285,8 +289,8 @@ class Executor:
             entries[index] = result
         return [entry for entry in entries if entry is not None]
 
-    async def _view(self, overlay: Overlay | None, bodies: Sequence[TransactionBody]) -> LayeredView:
-        read = read_set(bodies)
+    async def _view(self, overlay: Overlay | None, epoch: int, bodies: Sequence[TransactionBody]) -> LayeredView:
+        read = read_set(bodies, epoch)
         lacking = to_fetch(overlay, read)
         leaves: dict[bytes, bytes] = {}
         missing: list[bytes] = []

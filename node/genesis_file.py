@@ -35,7 +35,7 @@ class InstitutionEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     status: int
     operation_keys: list[str]
     vote_key: str
-    network_certificate: str
+    network_certificates: list[str]
     encryption_suite: int
     encryption_key: str
 
@@ -120,7 +120,7 @@ def entry_of(number: int, one: Institution) -> InstitutionEntry:
         status=one.status,
         operation_keys=[key.hex() for key in one.operation_keys],
         vote_key=one.vote_key.hex(),
-        network_certificate=one.network_certificate.hex(),
+        network_certificates=[der.hex() for der in one.network_certificates],
         encryption_suite=one.encryption_suite,
         encryption_key=one.encryption_key.hex(),
     )
@@ -133,7 +133,7 @@ def institution_of(entry: InstitutionEntry) -> Institution:
         status=entry.status,
         operation_keys=tuple(bytes.fromhex(key) for key in entry.operation_keys),
         vote_key=bytes.fromhex(entry.vote_key),
-        network_certificate=bytes.fromhex(entry.network_certificate),
+        network_certificates=tuple(bytes.fromhex(der) for der in entry.network_certificates),
         encryption_suite=entry.encryption_suite,
         encryption_key=bytes.fromhex(entry.encryption_key),
     )

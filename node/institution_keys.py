@@ -46,7 +46,7 @@ def new_institution(
         status=STATUS_ACCREDITED,
         operation_keys=tuple(SigningKey(seed).public for seed in (*keystore.operations, *outside)),
         vote_key=SigningKey(keystore.vote_seed).public,
-        network_certificate=make_certificate(keystore.network_seed, name),
+        network_certificates=(make_certificate(keystore.network_seed, name),),
         encryption_suite=keystore.encryption_suite,
         encryption_key=encryption_key_digest(keystore.encryption_suite, encryption_public),
     )

@@ -144,4 +144,4 @@ class Intake:
         public = self._standing.operation_key(body.institution, body.key)
         if not verify(public, transaction_message_of(raw), transaction.signature):
             raise BadSignature("the institution's signature of the transaction does not verify")
-        return make_entry(transaction, raw)
+        return make_entry(transaction, raw, public)

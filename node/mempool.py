@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from protocol import limits
 from protocol.crypto.hashing import Domain, digest, transaction_digest
-from protocol.crypto.signing import SIGNATURE_BYTES
+from protocol.crypto.signing import SIGNATURE_BYTES, transaction_message_of, verify
 from protocol.errors import Busy, Replayed
 from protocol.ledger.blocks import BLOCK_OVERHEAD_BYTES, TRANSACTION_OVERHEAD_BYTES
 from protocol.ledger.transition import Family, check_form, cost
@@ -47,6 +47,7 @@ class Entry(Struct, eq=False, gc=False):
     digest: bytes
     transaction: Transaction
     owners: bool
+    verified: bytes | None  # the public key that the signature was verified under, if it was
     slot: Slot  # what the ledger uses up: (institution, key, number)
     cost: int  # of `limits.BLOCK_COST`
     added_ms: int = 0
@@ -60,14 +61,24 @@ class Entry(Struct, eq=False, gc=False):
         """What the institution signed."""
         return self.transaction.body
 
+    def signed_by(self, public: bytes) -> bool:
+        """Whether the signature verifies under this key; see `protocol.ledger.transition.SignedBy`."""
+        if public == self.verified:
+            return True
+        if not verify(public, transaction_message_of(self.raw), self.transaction.signature):
+            return False
+        self.verified = public
+        return True
+
     @property
     def cost_bytes(self) -> int:
         """What it counts for in the pool's bounds."""
         return len(self.raw) + ENTRY_OVERHEAD_BYTES
 
 
-def make_entry(transaction: Transaction, raw: bytes) -> Entry:
-    """The entry of a transaction whose canonical bytes are `raw`. Raises `MixedTransaction` or `TooCostly`."""
+def make_entry(transaction: Transaction, raw: bytes, verified: bytes | None) -> Entry:
+    """The entry of a transaction whose canonical bytes are `raw`; `verified` is the public key that its signature was
+    found to verify under, None if that was not tried. Raises `MixedTransaction` or `TooCostly`."""
     body = transaction.body
     family = check_form(body)
     return Entry(
@@ -76,6 +87,7 @@ def make_entry(transaction: Transaction, raw: bytes) -> Entry:
         id=digest(Domain.TRANSACTION_ID, raw[1 : -(2 + SIGNATURE_BYTES)]),
         digest=transaction_digest(raw),
         transaction=transaction,
+        verified=verified,
         owners=family is Family.OWNERS,
         cost=cost(body),
         slot=(body.institution, body.key, body.number),

@@ -258,7 +258,11 @@ class Submission:
             Settled(
                 id_,
                 encode(receipt),
-                tuple(Place(index, one.chart, one.first_event) for index, one in enumerate(receipt.operations)),
+                tuple(
+                    Place(index, one.chart, one.first_event)
+                    for index, one in enumerate(receipt.operations)
+                    if one.chart is not None
+                ),
             )
             for id_, receipt in zip(executed.ids, executed.receipts, strict=True)
             if id_ in self._pending
@@ -380,7 +384,7 @@ class Submission:
         transaction = sign_transaction(self._keys[body.key], body)
         raw = encode(transaction)
         self._standing.check_fits(raw)
-        return make_entry(transaction, raw)
+        return make_entry(transaction, raw, self._keys[body.key].public)
 
     async def _check(self, raws: Sequence[bytes]) -> list[Entry | ChartledgerError]:
         """As `Intake.check`, and what no block has room for is refused too."""

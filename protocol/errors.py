@@ -134,6 +134,12 @@ class UnknownKey(InvalidTransaction):
     """The institution has no operations key at this index."""
 
 
+class WrongKey(InvalidTransaction):
+    """The signature does not verify under the operations key that stands on the ledger at this index."""
+
+    advice = "Sign with the key that is in force; it may have been rotated."
+
+
 class Unauthorised(InvalidTransaction):
     """The signer may not do this."""
 
@@ -206,6 +212,66 @@ class DenialCapReached(InvalidTransaction):
     """This institution was denied on this chart as often today as the parameters allow."""
 
     advice = "Ask the patient for a grant; the cap is per asker, chart and day of ledger time."
+
+
+class NotAnAuthority(InvalidTransaction):
+    """Only an authority of this epoch may do this."""
+
+
+class UnknownMotion(InvalidTransaction):
+    """There is no motion of this number."""
+
+
+class MotionClosed(InvalidTransaction):
+    """The motion was decided, or has expired (ledger time)."""
+
+    advice = "See `chartledger motion show`; move it again if it is still wanted."
+
+
+class OtherMotion(InvalidTransaction):
+    """The ballot names a change that is not the motion's."""
+
+
+class AlreadyVoted(InvalidTransaction):
+    """This institution has voted on this motion."""
+
+
+class TooManyMotions(InvalidTransaction):
+    """As many motions are open as may be."""
+
+    advice = "Wait until some are decided or expire."
+
+
+class Contradicted(InvalidTransaction):
+    """What the motion wants contradicts how things stand, perhaps by a motion that passed before."""
+
+
+class LastAuthority(InvalidTransaction):
+    """This would leave the chain without an authority."""
+
+
+class BadPossession(InvalidTransaction):
+    """A key's proof of possession does not verify."""
+
+    advice = "Sign chain, institution name, use and public key with the very key that is to be used."
+
+
+class Claimed(InvalidTransaction):
+    """A name, key or certificate is, or was, in use on this chain."""
+
+    advice = "Make a fresh one: none is ever used twice."
+
+
+class RotatedTooSoon(InvalidTransaction):
+    """The vote key was changed a short while ago."""
+
+
+class BadEvidence(InvalidTransaction):
+    """The two votes do not show that an authority contradicted itself."""
+
+
+class AlreadyReported(InvalidTransaction):
+    """Evidence against this authority of this epoch stands on the ledger."""
 
 
 class UnknownOperation(InvalidTransaction):

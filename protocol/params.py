@@ -23,6 +23,8 @@ class Params(Wire, frozen=True):
     denials_per_day: int = 100  # per asker, chart and day
     release_ms: int = 24 * 3600 * 1_000  # how long after a disclosure its keys may be released
     freshness_ms: int = 60 * 60 * 1_000  # a custodian releases only if its last final block is no older
+    motion_ms: int = 30 * 24 * 3600 * 1_000  # how far ahead a motion may expire
+    rotation_rest_ms: int = 3600 * 1_000  # between two changes of one institution's vote key
 
     def check(self) -> None:
         """Raise `BadTerms` unless each parameter lies within its bounds."""
@@ -38,6 +40,8 @@ class Params(Wire, frozen=True):
             "valid_until_max_ms",
             "release_ms",
             "freshness_ms",
+            "motion_ms",
+            "rotation_rest_ms",
         ):
             if not 1 <= getattr(self, name) <= LONGEST_MS:
                 raise BadTerms(f"{name} must lie between 1 and {LONGEST_MS}")

@@ -85,7 +85,7 @@ async def _submit_stream(context: Context, call: Call, chart: int) -> Response:
 async def _stored(final: list[Final]) -> RecordsStored:
     receipts = [receipt for one in final for receipt in one.receipt.operations]
     return RecordsStored(
-        chart=receipts[0].chart,
+        chart=receipts[0].on_chart,
         records=[n for r in receipts for n in range(r.first_event, r.first_event + r.events)],
         height=max(one.height for one in final),
         time_ms=max(one.timestamp for one in final),

@@ -48,7 +48,7 @@ async def open_chart(context: Context, call: Call) -> Response:
         return await context.records.submitter.open_chart(opening)
 
     async def answer(final: list[Final]) -> ChartOpened:
-        return ChartOpened(_receipt(final).chart, final[0].height, final[0].timestamp, final[0].id.hex())
+        return ChartOpened(_receipt(final).on_chart, final[0].height, final[0].timestamp, final[0].id.hex())
 
     return await context.writes.perform(call, begin, answer)
 
@@ -70,7 +70,7 @@ async def operation(context: Context, call: Call) -> Response:
         assert receipt.grant is not None
         event = receipt.first_event if receipt.events else None
         height, time_ms, name = final[0].height, final[0].timestamp, final[0].id.hex()
-        return OperationDone(receipt.chart, receipt.grant, event, height, time_ms, name)
+        return OperationDone(receipt.on_chart, receipt.grant, event, height, time_ms, name)
 
     return await context.writes.perform(call, begin, answer)
 
@@ -84,11 +84,11 @@ async def disclose(context: Context, call: Call) -> Response:
 
     async def answer(final: list[Final]) -> DisclosureDone:
         receipt = _receipt(final)
-        raw = await context.node.events_at(receipt.chart, [receipt.first_event])
+        raw = await context.node.events_at(receipt.on_chart, [receipt.first_event])
         decided = decode_event(raw[receipt.first_event])
         assert isinstance(decided, Disclosed)
         return DisclosureDone(
-            chart=receipt.chart,
+            chart=receipt.on_chart,
             disclosure=receipt.first_event,
             outcome=outcome_name(decided.outcome),
             reason=reason_name(decided.reason),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from protocol.types.block import Block
+from protocol.types.block import Block, Header
 from protocol.types.votes import Body, Certificate, ConsensusMessage, Proposal, Vote
 
 Record = Vote | Certificate | Proposal | Body
@@ -80,6 +80,17 @@ class Finalized(Struct, frozen=True):
     nullifications: tuple[Certificate, ...]  # of the gaps between them, which evidence may need
 
 
+class EpochEnded(Struct, frozen=True):
+    """The last block of the `Finalized` before this ended the epoch: this machine signs nothing more.
+
+    Once that block is stored, go on with a new machine, of the set and parameters that its state holds, with the final
+    head (header, None) and `certificate` as its `former`.
+    """
+
+    header: Header
+    certificate: Certificate
+
+
 class SetTimer(Struct, frozen=True):
     """Fire `TimerFired(serial)` at `at_ms`. Replaces the former timer; None disarms."""
 
@@ -105,11 +116,12 @@ class Rejected(Struct, frozen=True):
 class Behind(Struct, frozen=True):
     """A verified finalization is of a block that is not here: fetch final blocks by range, then `CaughtUp`.
 
-    Comes again, on a capped timer, until the gap is closed, by sync or because the bodies came after all.
+    Comes again, on a capped timer, until the gap is closed, by sync or because the bodies came after all. `block` None:
+    a message of a later epoch was seen, which nothing here can verify; ask how far others are.
     """
 
     final_view: int
-    block: bytes
+    block: bytes | None
     sender: int | None
 
 
@@ -119,4 +131,6 @@ class Halted(Struct, frozen=True):
     reason: str
 
 
-Effect = Persist | Send | Build | Validate | Finalized | SetTimer | Equivocation | Rejected | Behind | Halted
+Effect = (
+    Persist | Send | Build | Validate | Finalized | EpochEnded | SetTimer | Equivocation | Rejected | Behind | Halted
+)

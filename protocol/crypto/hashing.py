@@ -11,7 +11,7 @@ from typing import Final
 
 from protocol.codec.canonical import encode
 from protocol.types.block import Header
-from protocol.types.institutions import Genesis
+from protocol.types.institutions import AuthoritySet, Genesis
 from protocol.types.operations import Operation
 from protocol.types.transaction import TransactionBody
 
@@ -27,6 +27,7 @@ class Domain:
     TRANSACTION_ID: Final = b"cl/tx/id"
     TRANSACTION_LEAF: Final = b"cl/tx/leaf"
     OPERATION: Final = b"cl/operation"
+    AUTHORITIES: Final = b"cl/authorities"
     ENCRYPTION_KEY: Final = b"cl/enckey"
     BLOB: Final = b"cl/blob"
 
@@ -40,6 +41,7 @@ class Domain:
     STATE_NODE: Final = b"cl/state/node"
     STATE_EMPTY: Final = b"cl/state/empty"
     OWNER_INDEX: Final = b"cl/state/owner"
+    CLAIM: Final = b"cl/state/claim"
 
     # a record's commitment
     COMMITMENT: Final = b"cl/commit"
@@ -99,6 +101,11 @@ def block_digest(header: Header) -> bytes:
 def operation_digest(op: Operation) -> bytes:
     """32 bytes: what a co-signature is over."""
     return digest(Domain.OPERATION, encode(op))
+
+
+def authorities_digest(authorities: AuthoritySet) -> bytes:
+    """32 bytes: what the header that ends an epoch says of the next one's set."""
+    return digest(Domain.AUTHORITIES, encode(authorities))
 
 
 def encryption_key_digest(suite: int, public: bytes) -> bytes:

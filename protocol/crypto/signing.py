@@ -15,7 +15,7 @@ from nacl.exceptions import BadSignatureError
 
 from protocol.codec.canonical import encode
 from protocol.crypto.hashing import operation_digest
-from protocol.types.base import U16, Digest, Number, TimeMs, Wire
+from protocol.types.base import U16, Digest, Name, Number, PublicKey, TimeMs, Wire
 from protocol.types.operations import Cosignature, Operation
 from protocol.types.transaction import Transaction, TransactionBody
 from protocol.types.votes import Vote, VoteSubject
@@ -27,6 +27,7 @@ SIGNATURE_BYTES = 64
 TRANSACTION_LABEL = b"chartledger transaction v1\0"
 COSIGNATURE_LABEL = b"chartledger cosignature v1\0"
 VOTE_LABEL = b"chartledger vote v1\0"
+POSSESSION_LABEL = b"chartledger possession v1\0"
 
 Verifier = Callable[[bytes, bytes, bytes], bool]
 """(public key, message, signature) -> whether it verifies. `verify`, or a caller's cache in front of it."""
@@ -40,6 +41,15 @@ class CosignatureSubject(Wire, frozen=True):
     role: U16
     number: Number
     expires_at: TimeMs
+
+
+class PossessionSubject(Wire, frozen=True):
+    """What a key signs so that an institution may claim it: copying another's public key is of no use."""
+
+    chain: Digest
+    institution: Name
+    use: U16
+    key: PublicKey
 
 
 def verify(public: bytes, message: bytes, signature: bytes) -> bool:
@@ -112,3 +122,13 @@ def vote_message(subject: VoteSubject) -> bytes:
 def sign_vote(key: SigningKey, subject: VoteSubject, index: int) -> Vote:
     """The vote of the authority with this index in the epoch's set."""
     return Vote(subject, index, key.sign(vote_message(subject)))
+
+
+def possession_message(chain: bytes, institution: str, use: int, public: bytes) -> bytes:
+    """What a new key signs: that the institution of this name uses it for this (`governance.USE_*`) on this chain."""
+    return POSSESSION_LABEL + encode(PossessionSubject(chain, institution, use, public))
+
+
+def prove_possession(key: SigningKey, chain: bytes, institution: str, use: int) -> bytes:
+    """The 64-byte proof that the institution of this name holds `key`."""
+    return key.sign(possession_message(chain, institution, use, key.public))

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from protocol import limits
 from protocol.codec.canonical import encode
-from protocol.crypto.hashing import block_digest, transaction_digest
+from protocol.crypto.hashing import authorities_digest, block_digest, transaction_digest
 from protocol.crypto.merkle import merkle_root
 from protocol.crypto.signing import Verifier
 from protocol.errors import InvalidBlock, InvalidTransaction
 from protocol.ledger import keys
 from protocol.ledger.leaves import decode_leaf
-from protocol.ledger.transition import Execution, Family, Receipt, classify, cost
+from protocol.ledger.transition import Execution, Family, Receipt, SignedBy, classify, cost
 from protocol.ledger.view import Changes, StateView
 from protocol.params import Params
 from protocol.types.block import BLOCK_VERSION, Block, Header
@@ -39,34 +39,47 @@ def transactions_root(raws: Iterable[bytes]) -> bytes:
 
 
 def apply_block(
-    view: StateView, parent: Header, block: Block, bodies: Sequence[TransactionBody], check_cosignature: Verifier
+    view: StateView,
+    parent: Header,
+    block: Block,
+    transactions: Sequence[tuple[TransactionBody, SignedBy]],
+    check_cosignature: Verifier,
 ) -> Executed:
     """Apply a whole block to its parent's state.
 
-    `bodies` are those of `block.transactions`, decoded, with the institutions' signatures checked by the caller.
+    `transactions` are `block.transactions`, decoded, each with what says whose signature it carries.
     Raises `InvalidBlock`, naming the transaction and the cause.
     """
     check_header(view, parent, block.header)
     _check_size(view, block)
-    check_cost(bodies)
+    check_cost(body for body, _ in transactions)
     if transactions_root(block.transactions) != block.header.transactions_root:
         raise InvalidBlock("transactions_root is not that of the block's transactions")
-    if len(bodies) != len(block.transactions):
+    if len(transactions) != len(block.transactions):
         raise AssertionError("a body for each transaction")
     header = block.header
-    execution = Execution(view, header.chain, header.height, header.timestamp, check_cosignature)
+    execution = Execution(view, parent, header.timestamp, check_cosignature)
     receipts = []
     institutions_began = False
-    for index, body in enumerate(bodies):
+    for index, (body, signed_by) in enumerate(transactions):
         try:
-            receipts.append(execution.apply(body))
+            receipts.append(execution.apply(body, signed_by))
         except InvalidTransaction as error:
             raise InvalidBlock(f"transaction {index} is not valid ({error.code}): {error}") from error
         if classify(body) is Family.INSTITUTION:
             institutions_began = True
         elif institutions_began:
             raise InvalidBlock(f"transaction {index} is an owner's and comes after an institution's")
+    expected = next_authorities_digest(execution)
+    if header.next_authorities != expected:
+        raise InvalidBlock(f"next_authorities is not what its transactions lead to ({_hex(expected)})")
     return Executed(execution.changes(), receipts)
+
+
+def next_authorities_digest(execution: Execution) -> bytes | None:
+    """What the header of a block with these transactions says of the next epoch's set: None within an epoch."""
+    authorities = execution.next_authorities()
+    return None if authorities is None else authorities_digest(authorities)
 
 
 def check_header(view: StateView, parent: Header, header: Header) -> None:
@@ -74,7 +87,7 @@ def check_header(view: StateView, parent: Header, header: Header) -> None:
     checks = (
         (header.version == BLOCK_VERSION, f"version is {header.version}, not {BLOCK_VERSION}"),
         (header.chain == parent.chain, "chain is not the parent's"),
-        (header.epoch == parent.epoch, f"epoch is {header.epoch}, not {parent.epoch}"),
+        (header.epoch == parent.child_epoch, f"epoch is {header.epoch}, not {parent.child_epoch}"),
         (header.height == parent.height + 1, f"height is {header.height}, not {parent.height + 1}"),
         (header.parent == block_digest(parent), "parent is not the parent's digest"),
         (header.timestamp > parent.timestamp, "timestamp is not after the parent's"),
@@ -104,20 +117,32 @@ def next_timestamp(parent: Header, now_ms: int) -> int:
     return max(parent.timestamp + 1, now_ms)
 
 
-def build_block(parent: Header, proposer: int, timestamp: int, raws: Sequence[bytes], state_root: bytes) -> Block:
+def build_block(
+    parent: Header,
+    proposer: int,
+    timestamp: int,
+    raws: Sequence[bytes],
+    state_root: bytes,
+    next_authorities: bytes | None = None,
+) -> Block:
     """The block of these signed transactions (canonical bytes) on `parent`, which lead to `state_root`."""
     header = Header(
         version=BLOCK_VERSION,
         chain=parent.chain,
-        epoch=parent.epoch,
+        epoch=parent.child_epoch,
         height=parent.height + 1,
         parent=block_digest(parent),
         proposer=proposer,
         timestamp=timestamp,
         transactions_root=transactions_root(raws),
         state_root=state_root,
+        next_authorities=next_authorities,
     )
     return Block(header, tuple(raws))
+
+
+def _hex(value: bytes | None) -> str:
+    return "none" if value is None else value.hex()
 
 
 def _is_authority(view: StateView, header: Header) -> bool:

@@ -50,7 +50,7 @@ def _open(working: Working, operation: OpenChart, call: Call) -> OperationReceip
         operation.encryption_suite,
         operation.encryption_key,
     )
-    working.put(keys.COUNTERS, Counters(counters.institutions, number + 1))
+    working.put(keys.COUNTERS, Counters(counters.institutions, number + 1, counters.motions))
     working.put(index, OwnerIndex(number))
     working.put(keys.chart(number), working.append(number, chart, [opened]))
     return OperationReceipt(number, 0, 1)

@@ -43,6 +43,7 @@ def genesis_block(genesis: Genesis) -> GenesisBlock:
         timestamp=genesis.created_at,
         transactions_root=transactions_root(()),
         state_root=nodes.root,
+        next_authorities=None,
     )
     return GenesisBlock(header, changes, nodes)
 
@@ -54,7 +55,7 @@ def genesis_header(genesis: Genesis) -> Header:
 
 def authority_set(genesis: Genesis) -> AuthoritySet:
     """The authorities of epoch 0, in order of index."""
-    members = tuple(Authority(number, genesis.institutions[number].vote_key) for number in genesis.authorities)
+    members = tuple(Authority(number, genesis.institutions[number].vote_key, EPOCH) for number in genesis.authorities)
     return AuthoritySet(EPOCH, members)
 
 
@@ -63,7 +64,7 @@ def genesis_state(genesis: Genesis) -> Changes:
     check_genesis(genesis)
     leaves = {
         keys.PARAMS: encode(genesis.params),
-        keys.COUNTERS: encode(Counters(institutions=len(genesis.institutions), charts=0)),
+        keys.COUNTERS: encode(Counters(institutions=len(genesis.institutions), charts=0, motions=0)),
         keys.authorities(EPOCH): encode(authority_set(genesis)),
     }
     for number, institution in enumerate(genesis.institutions):
@@ -88,7 +89,7 @@ def check_genesis(genesis: Genesis) -> None:
             raise GenesisInvalid(f"institution {number} is not accredited")
     signing = [key for one in genesis.institutions for key in (*one.operation_keys, one.vote_key)]
     _check_distinct(signing, "an operations or vote key")
-    _check_distinct((one.network_certificate for one in genesis.institutions), "a network certificate")
+    _check_distinct((der for one in genesis.institutions for der in one.network_certificates), "a network certificate")
     _check_distinct((one.encryption_key for one in genesis.institutions), "an encryption key")
     _check_distinct((one.name for one in genesis.institutions), "a name")
 

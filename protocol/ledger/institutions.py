@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from protocol import limits
 from protocol.errors import (
     Expired,
@@ -10,12 +12,13 @@ from protocol.errors import (
     UnknownInstitution,
     UnknownKey,
     ValidTooLong,
+    WrongKey,
 )
 from protocol.ledger import keys, windows
 from protocol.ledger.view import ReadSet
 from protocol.ledger.windows import FRESH, Window
 from protocol.ledger.working import Working
-from protocol.types.institutions import STATUS_ACCREDITED, Institution
+from protocol.types.institutions import RETIRED_KEY, STATUS_ACCREDITED, Institution
 from protocol.types.transaction import TransactionBody
 
 
@@ -34,9 +37,9 @@ def institution(working: Working, number: int) -> Institution:
     return found
 
 
-def check_standing(working: Working, body: TransactionBody) -> None:
-    """Raise unless this transaction is for this chain and time, from an accredited institution, under a number of
-    its key that is unused; use the number up. That the signature is good is checked outside, once.
+def check_standing(working: Working, body: TransactionBody, signed_by: Callable[[bytes], bool]) -> None:
+    """Raise unless this transaction is for this chain and time, from an accredited institution, signed with the key
+    that stands on the ledger here and now, under a number of it that is unused; use the number up.
     """
     if body.chain != working.chain:
         raise ForeignChain()
@@ -49,6 +52,11 @@ def check_standing(working: Working, body: TransactionBody) -> None:
         raise NotAccredited()
     if body.key >= len(signer.operation_keys):
         raise UnknownKey(f"institution {body.institution} has no operations key {body.key}")
+    public = signer.operation_keys[body.key]
+    if public == RETIRED_KEY:
+        raise UnknownKey(f"operations key {body.key} of institution {body.institution} is retired")
+    if not signed_by(public):
+        raise WrongKey(f"it is not signed with operations key {body.key} of institution {body.institution}")
     key = keys.window(body.institution, body.key)
     window = working.get(key, Window) or FRESH
     working.put(key, windows.use(window, body.number, limits.WINDOW_BITS_INSTITUTION))

@@ -20,13 +20,20 @@ KIND_CHART: Final = 6
 KIND_GRANT: Final = 7
 KIND_OWNER: Final = 8
 KIND_DENIALS: Final = 9
+KIND_MOTION: Final = 10
+KIND_OPEN_MOTIONS: Final = 11
+KIND_EVIDENCE: Final = 12
+KIND_CLAIM: Final = 13
 
 INSTITUTION_MAX: Final = (1 << 24) - 1
 CHART_MAX: Final = (1 << 40) - 1
 GRANT_MAX: Final = (1 << 16) - 1
+MOTION_MAX: Final = (1 << 32) - 1
+EPOCH_MAX: Final = (1 << 53) - 1
 
 PARAMS: Final = bytes([KIND_PARAMS])
 COUNTERS: Final = bytes([KIND_COUNTERS])
+OPEN_MOTIONS: Final = bytes([KIND_OPEN_MOTIONS])
 
 KEY_BYTES: Final = {
     KIND_PARAMS: 1,
@@ -38,6 +45,10 @@ KEY_BYTES: Final = {
     KIND_GRANT: 8,
     KIND_OWNER: 17,
     KIND_DENIALS: 9,
+    KIND_MOTION: 5,
+    KIND_OPEN_MOTIONS: 1,
+    KIND_EVIDENCE: 11,
+    KIND_CLAIM: 17,
 }
 """Length of a whole key by kind. No key is a prefix of another, which the state tree relies on."""
 
@@ -75,3 +86,27 @@ def owner(owner_key: bytes) -> bytes:
 def denials(chart_number: int, institution_number: int) -> bytes:
     """Key of the `Denials` counter of one asker at one chart."""
     return b"\x09" + chart_number.to_bytes(5, "big") + institution_number.to_bytes(3, "big")
+
+
+def motion(number: int) -> bytes:
+    """Key of a `MotionLeaf`."""
+    return b"\x0a" + number.to_bytes(4, "big")
+
+
+def evidence(epoch: int, index: int) -> bytes:
+    """Key of the `EvidenceLeaf` against the authority with this index in this epoch's set."""
+    return b"\x0c" + epoch.to_bytes(8, "big") + index.to_bytes(2, "big")
+
+
+def claim(use: bytes, value: bytes) -> bytes:
+    """Key of the `Claim` to a name, certificate or signing key: what one institution ever used, no other may.
+
+    `use` is one byte of `CLAIM_*`.
+    """
+    return b"\x0d" + digest(Domain.CLAIM, use, value)[:16]
+
+
+CLAIM_NAME: Final = b"\x01"
+CLAIM_SIGNING_KEY: Final = b"\x02"  # operations and vote keys alike
+CLAIM_CERTIFICATE: Final = b"\x03"
+CLAIM_ENCRYPTION_KEY: Final = b"\x04"

@@ -6,6 +6,7 @@ encoding of its type, and `KINDS` says which type a key's leaf has.
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Annotated, Final
 
 import msgspec
@@ -15,9 +16,11 @@ from protocol import limits
 from protocol.ledger import history, keys
 from protocol.ledger.windows import Window
 from protocol.params import Params
-from protocol.types.base import U16, Digest, Number, PublicKey, Wire
+from protocol.types.base import U16, Digest, Number, PublicKey, TimeMs, Wire
+from protocol.types.governance import Change
 from protocol.types.institutions import AuthoritySet, Institution
 from protocol.types.operations import GrantTerms
+from protocol.types.votes import Vote
 
 
 class Counters(Wire, frozen=True):
@@ -25,6 +28,7 @@ class Counters(Wire, frozen=True):
 
     institutions: Number
     charts: Number
+    motions: Number
 
 
 class Chart(Wire, frozen=True):
@@ -73,7 +77,68 @@ class Denials(Wire, frozen=True):
     count: Annotated[int, Meta(ge=1, le=limits.U53)]
 
 
-Leaf = Params | Counters | AuthoritySet | Institution | Window | Chart | GrantLeaf | OwnerIndex | Denials
+class MotionState(IntEnum):
+    """Where a motion stands. That an open one has expired is seen when it is read."""
+
+    OPEN = 1
+    PASSED = 2
+    LOST = 3  # so many are against that no quorum is left
+
+
+class MotionLeaf(Wire, frozen=True):
+    """A motion and the ballots cast on it, each ascending by institution. Heights are those of blocks.
+
+    `decided_at` is 0 while it is open. `assigned` is the number that the ledger gave to an accredited institution.
+    """
+
+    proposer: Number
+    change: Change
+    moved_at: Number
+    expires_at: TimeMs
+    state: MotionState
+    favour: Annotated[tuple[Number, ...], Meta(max_length=limits.AUTHORITIES)]
+    against: Annotated[tuple[Number, ...], Meta(max_length=limits.AUTHORITIES)]
+    decided_at: Number = 0
+    assigned: Number | None = None
+
+
+class OpenMotions(Wire, frozen=True):
+    """(motion, proposer, expires_at) of motions that were open when one was last moved or decided, ascending."""
+
+    motions: Annotated[tuple[tuple[Number, Number, TimeMs], ...], Meta(max_length=limits.MOTIONS_OPEN)]
+
+
+class EvidenceLeaf(Wire, frozen=True):
+    """Two votes that convict an authority of equivocation, and the height of the block that recorded them."""
+
+    institution: Number
+    reporter: Number
+    reported_at: Number
+    first: Vote
+    second: Vote
+
+
+class Claim(Wire, frozen=True):
+    """Whose a name, certificate or key is, or ever was."""
+
+    institution: Number
+
+
+Leaf = (
+    Params
+    | Counters
+    | AuthoritySet
+    | Institution
+    | Window
+    | Chart
+    | GrantLeaf
+    | OwnerIndex
+    | Denials
+    | MotionLeaf
+    | OpenMotions
+    | EvidenceLeaf
+    | Claim
+)
 
 KINDS: Final[dict[int, type[Leaf]]] = {
     keys.KIND_PARAMS: Params,
@@ -85,6 +150,10 @@ KINDS: Final[dict[int, type[Leaf]]] = {
     keys.KIND_GRANT: GrantLeaf,
     keys.KIND_OWNER: OwnerIndex,
     keys.KIND_DENIALS: Denials,
+    keys.KIND_MOTION: MotionLeaf,
+    keys.KIND_OPEN_MOTIONS: OpenMotions,
+    keys.KIND_EVIDENCE: EvidenceLeaf,
+    keys.KIND_CLAIM: Claim,
 }
 
 _DECODERS: Final = {kind: msgspec.msgpack.Decoder(leaf) for kind, leaf in KINDS.items()}

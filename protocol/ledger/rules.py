@@ -12,6 +12,7 @@ from typing import Any
 
 from protocol.errors import NotAscending
 from protocol.ledger.events import Outcome, Reason
+from protocol.ledger.leaves import MotionState
 from protocol.ledger.view import ReadSet
 from protocol.ledger.working import Working
 from protocol.types.base import Number, Wire
@@ -28,15 +29,24 @@ class Family(Enum):
 class OperationReceipt(Wire, frozen=True):
     """What one operation did: `events` new events of `chart` from number `first_event` on.
 
-    `grant` is the number assigned or revoked, `outcome` and `reason` those of a disclosure.
+    `grant` is the number assigned or revoked, `outcome` and `reason` those of a disclosure. Governance touches no
+    chart: then `chart` is None, `motion` the number assigned or voted on, and `motion_state` where that stands now.
     """
 
-    chart: Number
-    first_event: Number
-    events: Number
+    chart: Number | None
+    first_event: Number = 0
+    events: Number = 0
     grant: Number | None = None
     outcome: Outcome | None = None
     reason: Reason | None = None
+    motion: Number | None = None
+    motion_state: MotionState | None = None
+
+    @property
+    def on_chart(self) -> int:
+        """The chart, for operations that have one."""
+        assert self.chart is not None
+        return self.chart
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from protocol.types.transaction import TransactionBody
 __all__ = ["Changes", "ReadSet", "StateView", "read_set"]
 
 
-def read_set(transactions: Iterable[TransactionBody], epoch: int = 0) -> ReadSet:
+def read_set(transactions: Iterable[TransactionBody], epoch: int) -> ReadSet:
     """All that applying these transactions in a block of this epoch may read; never raises, whatever they say."""
     read = ReadSet()
     read.keys.update((keys.PARAMS, keys.COUNTERS, keys.authorities(epoch)))

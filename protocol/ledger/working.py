@@ -20,12 +20,13 @@ from protocol.ledger.events import Event, decode_event, event_digest
 from protocol.ledger.leaves import Chart, Leaf, decode_leaf
 from protocol.ledger.view import Changes, StateView
 from protocol.params import Params
+from protocol.types.block import Header
 
 L = TypeVar("L", bound=Leaf)
 
 
 class Working:
-    """One block's working state. `height` and `timestamp` (ms) are the block's, `chain` its chain id."""
+    """One block's working state. `epoch`, `height` and `timestamp` (ms) are the block's, `chain` its chain id."""
 
     __slots__ = (
         "_block_events",
@@ -37,13 +38,15 @@ class Working:
         "_view",
         "chain",
         "check_cosignature",
+        "epoch",
         "height",
         "timestamp",
     )
 
-    def __init__(self, view: StateView, chain: bytes, height: int, timestamp: int, check_cosignature: Verifier) -> None:
-        self.chain = chain
-        self.height = height
+    def __init__(self, view: StateView, parent: Header, timestamp: int, check_cosignature: Verifier) -> None:
+        self.chain = parent.chain
+        self.epoch = parent.child_epoch
+        self.height = parent.height + 1
         self.timestamp = timestamp
         self.check_cosignature = check_cosignature
         self._view = view
@@ -74,6 +77,12 @@ class Working:
         if leaf is None:
             return None
         assert isinstance(leaf, kind)
+        return leaf
+
+    def written(self, key: bytes, kind: type[L]) -> L | None:
+        """The leaf at `key` if this block has written it so far; asks nothing of the state before the block."""
+        leaf = self._tx_leaves.get(key) or self._block_leaves.get(key)
+        assert leaf is None or isinstance(leaf, kind)
         return leaf
 
     def require(self, key: bytes, kind: type[L]) -> L:

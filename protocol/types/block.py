@@ -13,7 +13,10 @@ BLOCK_VERSION = 1
 
 
 class Header(Wire, frozen=True):
-    """`state_root` is the root after the block; `proposer` is the institution that built it."""
+    """`state_root` is the root after the block; `proposer` is the institution that built it.
+
+    `next_authorities` is the digest of the next epoch's `AuthoritySet` if this block ends its epoch, else None.
+    """
 
     version: U16
     chain: Digest
@@ -24,6 +27,17 @@ class Header(Wire, frozen=True):
     timestamp: TimeMs
     transactions_root: Digest
     state_root: Digest
+    next_authorities: Digest | None
+
+    @property
+    def ends_epoch(self) -> bool:
+        """Whether what follows belongs to the next epoch."""
+        return self.next_authorities is not None
+
+    @property
+    def child_epoch(self) -> int:
+        """The epoch of the block that follows."""
+        return self.epoch + self.ends_epoch
 
 
 class Block(Wire, frozen=True):

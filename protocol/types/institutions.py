@@ -13,13 +13,16 @@ from protocol.types.base import U16, Digest, Name, Number, PublicKey, TimeMs, Wi
 STATUS_ACCREDITED = 1
 STATUS_SUSPENDED = 2
 STATUS_REMOVED = 3
+RETIRED_KEY = bytes(32)
 
 
 class Institution(Wire, frozen=True):
     """An accredited organisation. Its number outlives its keys.
 
-    `network_certificate` is the DER of its self-signed Ed25519 certificate; `encryption_key` is the digest of the
-    public key that envelopes are sealed to (suite `encryption_suite`), which itself travels beside the ledger.
+    An operations key of 32 zero bytes is retired. `network_certificates` are the DER of self-signed Ed25519
+    certificates, each of which peers accept; `encryption_key` is the digest of the public key that envelopes are
+    sealed to (suite `encryption_suite`), which itself travels beside the ledger. `vote_key_at`: ledger time of the
+    block that set the vote key, 0 if the genesis did.
     """
 
     name: Name
@@ -28,20 +31,26 @@ class Institution(Wire, frozen=True):
         tuple[PublicKey, ...], Meta(min_length=1, max_length=limits.OPERATION_KEYS_PER_INSTITUTION)
     ]
     vote_key: PublicKey
-    network_certificate: Annotated[bytes, Meta(min_length=1, max_length=limits.CERTIFICATE_DER_BYTES)]
+    network_certificates: Annotated[
+        tuple[Annotated[bytes, Meta(min_length=1, max_length=limits.CERTIFICATE_DER_BYTES)], ...],
+        Meta(min_length=1, max_length=limits.CERTIFICATES_PER_INSTITUTION),
+    ]
     encryption_suite: U16
     encryption_key: Digest
+    vote_key_at: TimeMs = 0
 
 
 class Authority(Wire, frozen=True):
-    """One seat of an epoch's set. Its index in the set is how votes name it."""
+    """One seat of an epoch's set. Its index in the set is how votes name it. `since`: the first epoch of all those in
+    a row in which the institution has had authority."""
 
     institution: Number
     vote_key: PublicKey
+    since: Number
 
 
 class AuthoritySet(Wire, frozen=True):
-    """The authorities of one epoch, in order of index."""
+    """The authorities of one epoch by index, which is the order of their institutions' numbers."""
 
     epoch: Number
     members: Annotated[tuple[Authority, ...], Meta(min_length=1, max_length=limits.AUTHORITIES)]

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from protocol import limits
 from protocol.types.base import U16, Digest, Number, PublicKey, Signature, Tag, TimeMs, Wire
+from protocol.types.governance import Ballot, Motion, ReportEquivocation, RotateInstitutionKey
 
 ROLE_OWNER = 1
 
@@ -103,7 +104,9 @@ class Disclose(Wire, frozen=True, tag=5):
     purpose: Purpose
 
 
-Operation = OpenChart | AppendRecords | Grant | Revoke | Disclose
+Operation = (
+    OpenChart | AppendRecords | Grant | Revoke | Disclose | Motion | Ballot | RotateInstitutionKey | ReportEquivocation
+)
 
 
 class Cosignature(Wire, frozen=True):

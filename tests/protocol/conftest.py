@@ -82,7 +82,7 @@ class World:
                 status=STATUS_ACCREDITED,
                 operation_keys=tuple(key.public for key in self.operation_keys[n]),
                 vote_key=self.vote_keys[n].public,
-                network_certificate=b"certificate %d" % n,
+                network_certificates=(b"certificate %d" % n,),
                 encryption_suite=1,
                 encryption_key=bytes([n]) * 32,
             )

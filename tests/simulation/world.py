@@ -55,7 +55,7 @@ LIVE_MS = 240_000  # of simulated time after everything healed
 
 
 def genesis() -> Header:
-    return Header(BLOCK_VERSION, CHAIN, 0, 0, bytes(32), 0, 0, merkle_root([]), bytes(32))
+    return Header(BLOCK_VERSION, CHAIN, 0, 0, bytes(32), 0, 0, merkle_root([]), bytes(32), None)
 
 
 class Keys:
@@ -217,7 +217,16 @@ class Node:
             return Built(effect.view, effect.parent_view, None)
         root = merkle_root([transaction_digest(raw) for raw in fresh])
         header = Header(
-            BLOCK_VERSION, CHAIN, 0, parent.height + 1, effect.parent, self.index, parent.timestamp + 1, root, bytes(32)
+            BLOCK_VERSION,
+            CHAIN,
+            0,
+            parent.height + 1,
+            effect.parent,
+            self.index,
+            parent.timestamp + 1,
+            root,
+            bytes(32),
+            None,
         )
         self.states[block_digest(header)] = (header, contained | set(fresh))
         return Built(effect.view, effect.parent_view, Block(header, fresh))

@@ -16,7 +16,7 @@ def institution(number: int) -> Institution:
         status=STATUS_ACCREDITED,
         operation_keys=(bytes([number]) * 32,),
         vote_key=bytes([number + 100]) * 32,
-        network_certificate=b"der" * (number + 1),
+        network_certificates=(b"der" * (number + 1),),
         encryption_suite=1,
         encryption_key=bytes([number + 50]) * 32,
     )

@@ -70,7 +70,7 @@ def test_contradictions(world: Any) -> None:
         "not accredited": with_institution(genesis, 2, status=STATUS_SUSPENDED),
         "vote key": with_institution(genesis, 2, vote_key=first.vote_key),
         "operations or vote key": with_institution(genesis, 2, vote_key=first.operation_keys[0]),
-        "network certificate": with_institution(genesis, 2, network_certificate=first.network_certificate),
+        "network certificate": with_institution(genesis, 2, network_certificates=first.network_certificates),
         "encryption key": with_institution(genesis, 2, encryption_key=first.encryption_key),
         "name": with_institution(genesis, 2, name=first.name),
     }
