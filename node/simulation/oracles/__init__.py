@@ -1,0 +1,1 @@
+"""What must hold in every history, written again from the rules, one promise a file."""

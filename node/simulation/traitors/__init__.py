@@ -1,0 +1,1 @@
+"""Authorities that break the rules with their own keys, one kind a file."""
