@@ -200,6 +200,10 @@ class AsyncioNetwork:
         """This node's final height."""
         return self._height()
 
+    def wall_ms(self) -> int:
+        """This node's clock, Unix milliseconds."""
+        return max(0, self._clock_ms())
+
     def admit(self, connection: Connection) -> tuple[str, str] | None:
         """Take a greeted connection in place of the peer's present one, or refuse it with (code, sentence)."""
         number = connection.institution

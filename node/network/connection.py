@@ -65,6 +65,9 @@ class Owner(Protocol):
     def height(self) -> int:
         """This node's final height."""
 
+    def wall_ms(self) -> int:
+        """This node's clock, Unix milliseconds."""
+
     def admit(self, connection: Connection) -> tuple[str, str] | None:
         """The handshake is complete: take the connection, or refuse it with (code, sentence)."""
 
@@ -94,6 +97,7 @@ class Connection(asyncio.Protocol):
         self.hello: Hello | None = None
         self.height: int | None = None
         self.rtt_ms: float | None = None
+        self.clock_offset_ms: int | None = None
         self.bytes_in = 0
         self.bytes_out = 0
         self.throttled = 0
@@ -228,22 +232,24 @@ class Connection(asyncio.Protocol):
         elif kind is Kind.RESPONSE:
             self._exchange.responded(body)
         elif kind is Kind.PING:
-            nonce, self.height = decode_ping(body)
+            nonce, self.height, _ = decode_ping(body)
             if self.queue.control_frames > _PONGS:
                 raise DecodeError("it pings and does not read the answers")
-            self._put_control(Kind.PONG, encode_ping(nonce, self._owner.height()))
+            self._put_control(Kind.PONG, encode_ping(nonce, self._owner.height(), self._owner.wall_ms()))
         elif kind is Kind.PONG:
             self._ponged(*decode_ping(body))
         else:
             raise DecodeError(f"a second {kind.name}")
 
-    def _ponged(self, nonce: int, height: int) -> None:
+    def _ponged(self, nonce: int, height: int, time_ms: int) -> None:
         if not 0 < nonce <= self._pings:
             raise DecodeError("an answer to a ping that was never sent")
         self.height = height
         self._unanswered = 0
         if nonce == self._pings:
             self.rtt_ms = (self._loop.time() - self._pinged_at_s) * 1e3
+            # The peer read its clock half a round trip ago, give or take as much.
+            self.clock_offset_ms = time_ms - round(self._owner.wall_ms() - self.rtt_ms / 2)
 
     def _greeted(self, kind: Kind, body: bytes) -> None:
         if kind is not Kind.HELLO:
@@ -297,7 +303,7 @@ class Connection(asyncio.Protocol):
         self._unanswered += 1
         self._pings += 1
         self._pinged_at_s = self._loop.time()
-        self._put_control(Kind.PING, encode_ping(self._pings, self._owner.height()))
+        self._put_control(Kind.PING, encode_ping(self._pings, self._owner.height(), self._owner.wall_ms()))
         return unanswered
 
     def _send(self, kind: Kind, channel: Channel, body: bytes, drawn: Drawn | None) -> None:

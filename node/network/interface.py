@@ -51,6 +51,7 @@ class PeerStatus(Struct, frozen=True):
     state: PeerState
     since_ms: int  # when `state` began
     rtt_ms: float | None  # of the last ping
+    clock_offset_ms: int | None  # by how much the peer's clock is ahead of this node's, within half of rtt_ms
     height: int | None  # the peer's final height, as it last said
     agent: str | None  # the peer's software and version, as it says
     bytes_in: int

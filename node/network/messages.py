@@ -62,20 +62,23 @@ OVERHEAD_BYTES = 64
 """What `Request` and `Response` add to a payload, at most."""
 PAYLOAD_BYTES = limits.FRAME_BYTES - OVERHEAD_BYTES
 
-_PING = Layout(">QQ")
+_PING = Layout(">QQQ")
 
 
-def encode_ping(nonce: int, height: int) -> bytes:
-    """The body of a ping or pong: nonce and the sender's final height, 8 bytes each, big-endian."""
-    return _PING.pack(nonce, height)
+def encode_ping(nonce: int, height: int, time_ms: int) -> bytes:
+    """The body of a ping or pong: nonce, the sender's final height and its clock (Unix milliseconds), 8 bytes each,
+    big-endian."""
+    return _PING.pack(nonce, height, time_ms)
 
 
-def decode_ping(body: bytes) -> tuple[int, int]:
-    """(nonce, height). Raises `DecodeError`."""
+def decode_ping(body: bytes) -> tuple[int, int, int]:
+    """(nonce, height, Unix milliseconds). Raises `DecodeError`."""
     if len(body) != _PING.size:
         raise DecodeError(f"a ping has {_PING.size} bytes, not {len(body)}")
-    nonce, height = _PING.unpack(body)
-    return nonce, height
+    nonce, height, time_ms = _PING.unpack(body)
+    if time_ms > limits.U53:
+        raise DecodeError("a ping's time is no time")
+    return nonce, height, time_ms
 
 
 def encode_goodbye(code: str, sentence: str) -> bytes:

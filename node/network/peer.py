@@ -68,6 +68,7 @@ class Peer:
             state=self.state,
             since_ms=self._since_ms,
             rtt_ms=connection.rtt_ms if connection else None,
+            clock_offset_ms=connection.clock_offset_ms if connection else None,
             height=connection.height if connection else None,
             agent=connection.agent if connection else None,
             bytes_in=bytes_in,

@@ -80,13 +80,14 @@ class Node:
         self.handler = Recorder()
         listen = settings.pop("listen", "127.0.0.1:0")
         certificate = settings.pop("certificate", certificate_of(number))
+        ahead_ms = settings.pop("ahead_ms", 0)
         self.network = AsyncioNetwork(
             NetworkConfig(listen, **{"redial_least_s": 0.01, "redial_most_s": 0.05, "barred_s": 0.01, **settings}),
             Identity(number, certificate, seed_of(number)),
             CHAIN,
             members,
             height=lambda: 100 + number,
-            clock_ms=lambda: 1_700_000_000_000,
+            clock_ms=lambda: 1_700_000_000_000 + ahead_ms,
             rng=random.Random(number),
             handler=self.handler,
         )

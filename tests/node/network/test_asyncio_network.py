@@ -248,6 +248,21 @@ async def test_pings_tell_the_round_trip(net: Net) -> None:
             await one.network.request(1, Channel.SYNC, "a", b"", 5.0)
 
 
+async def test_pings_tell_how_far_the_clocks_are_apart(net: Net) -> None:
+    members = {n: Member(certificate_of(n)) for n in range(2)}
+    two = await net.start(1, members, ahead_ms=60_000)
+    dialled = {**members, 1: Member(certificate_of(1), two.network.address)}
+    one = await net.start(0, dialled, ping_interval_s=0.01, pings_unanswered=1_000)
+    await one.until_connected(1)
+    async with asyncio.timeout(PATIENCE_S):
+        while one.status(1).clock_offset_ms is None or two.status(0).clock_offset_ms is None:
+            await one.network.request(1, Channel.SYNC, "a", b"", 5.0)
+    # The test's clocks stand still, so half a round trip is all that the reckoning may be off by.
+    for node, peer, apart in ((one, 1, 60_000), (two, 0, -60_000)):
+        status = node.status(peer)
+        assert 0 <= status.clock_offset_ms - apart <= status.rtt_ms / 2 + 1
+
+
 async def test_a_removed_member_is_cut_off_and_does_not_come_back(net: Net) -> None:
     one, two, three = await net.mesh(3)
     left = {0: Member(certificate_of(0)), 2: Member(certificate_of(2), three.network.address)}

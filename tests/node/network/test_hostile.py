@@ -104,8 +104,9 @@ async def test_newer_versions_that_still_speak_this_one_are_welcome(net: Net, ho
         (b"\xff" * 5, "over the limit"),
         (frame(Kind.REQUEST, b"\x01"), "not a Request"),
         (frame(Kind.RESPONSE, b"\x01"), "not a Response"),
-        (frame(Kind.PING, b"short"), "a ping has 16 bytes"),
-        (frame(Kind.PONG, encode_ping(999, 1)), "never sent"),
+        (frame(Kind.PING, b"short"), "a ping has 24 bytes"),
+        (frame(Kind.PONG, encode_ping(999, 1, 1)), "never sent"),
+        (frame(Kind.PING, encode_ping(1, 1, 1 << 53)), "no time"),
         (frame(Kind.HELLO, b""), "a second HELLO"),
         (frame(Kind.MESSAGE, b"undecodable"), "not a Vote"),
         (frame(Kind.REQUEST, encode(Request(1, "undecodable", b""))), "undecodable: not a Range"),
@@ -286,7 +287,7 @@ async def test_pings_whose_answers_are_not_read_end_the_connection(net: Net, hos
     one.network.send(2, Channel.BLOBS, bytes(8_000_000))
     async with asyncio.timeout(PATIENCE_S):
         while 2 in one.network.connected():
-            raw.write(frame(Kind.PING, encode_ping(1, 1)) * 1_000)
+            raw.write(frame(Kind.PING, encode_ping(1, 1, 1)) * 1_000)
             await asyncio.sleep(0)
     await one.handler.until(lambda: one.handler.downs != [])
     assert "does not read the answers" in one.handler.downs[0][1]
