@@ -43,6 +43,7 @@ from protocol.crypto.hashing import chain_id
 from protocol.crypto.signing import SigningKey, sign_vote, verify
 from protocol.errors import Busy, ChartledgerError, Expired, Oversize, Replayed
 from protocol.ledger import keys
+from protocol.ledger.genesis import authority_set
 from protocol.types.institutions import Genesis
 from protocol.types.operations import SignedOperation
 from protocol.types.votes import Vote, VoteSubject
@@ -156,8 +157,7 @@ class Core(Queries):
             network=ground.network,
             store=ground.store,
             finality=self.finality,
-            vote_keys=self.driver.machine.config.vote_keys,
-            epoch=ground.head.header.epoch,
+            authorities={0: authority_set(ground.genesis)}.get,
             clock=ground.clock,
             caught_up=self.driver.post,
         )

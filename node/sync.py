@@ -2,8 +2,9 @@
 
 A node learns that it is behind from a peer's height (asked for whenever one connects) or from consensus, which saw a
 finalization of a block that it cannot reach. Ranges come from one peer at a time, the next while the last is executed;
-every certificate, link, signature and state root is checked as if the peer were hostile. Relies on
-`protocol.sync.planner` for whom to ask, and on `node.finality` to store what was checked.
+every certificate, link, signature and state root is checked as if the peer were hostile. A range ends where an epoch
+does: its last block's state says who signs what follows. Relies on `protocol.sync.planner` for whom to ask, and on
+`node.finality` to store what was checked.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from protocol.codec.canonical import decode, encode
 from protocol.consensus.events import CaughtUp
 from protocol.consensus.quorum import check_certificate
 from protocol.crypto.signing import verify
-from protocol.errors import ChartledgerError
+from protocol.errors import BadCertificate, ChartledgerError
 from protocol.sync.messages import BLOCKS_PER_RANGE, HEADERS_PER_RANGE, FinalRange, RangeBlock, RangeRequest, Rest
 from protocol.sync.planner import RANGE_BYTES, Planner
 from protocol.sync.ranges import Segment, check_range
 from protocol.types.block import Block
+from protocol.types.institutions import AuthoritySet
 from protocol.types.votes import Certificate
 
 log = get_logger("sync")
@@ -48,9 +50,12 @@ class BlockStore(Protocol):
 
     async def headers_to_certificate(self, first: int, count: int) -> tuple[list[bytes], bytes | None]: ...
 
+    async def epoch_end(self, height: int) -> int | None: ...
+
 
 class Sync:
-    """One node's catching up. `caught_up` is told each time that the final head moved by it."""
+    """One node's catching up. `caught_up` is told each time that the final head moved by it, and so of each block that
+    ended an epoch. `authorities` gives an epoch's set from the final state, or None."""
 
     def __init__(
         self,
@@ -58,8 +63,7 @@ class Sync:
         network: Network,
         store: BlockStore,
         finality: Finality,
-        vote_keys: Sequence[bytes],
-        epoch: int,
+        authorities: Callable[[int], AuthoritySet | None],
         clock: Clock,
         caught_up: Callable[[CaughtUp], None],
     ) -> None:
@@ -68,8 +72,7 @@ class Sync:
         self._network = network
         self._store = store
         self._finality = finality
-        self._vote_keys = tuple(vote_keys)
-        self._epoch = epoch
+        self._authorities = authorities
         self._clock = clock
         self._caught_up = caught_up
         self._wake = asyncio.Event()
@@ -207,8 +210,12 @@ class Sync:
         return decode(FinalRange, raw)
 
     def _check_certificate(self, certificate: Certificate) -> None:
-        chain = self._finality.head.chain
-        check_certificate(certificate, chain, self._epoch, self._vote_keys, verify)
+        epoch = certificate.subject.epoch
+        authorities = self._authorities(epoch)
+        if authorities is None:
+            raise BadCertificate(f"who the authorities of epoch {epoch} are is not known here")
+        keys = [member.vote_key for member in authorities.members]
+        check_certificate(certificate, self._finality.head.chain, epoch, keys, verify)
 
     # --- serving -------------------------------------------------------------------------------------------------
 
@@ -221,7 +228,11 @@ class Sync:
         if wanted.first == 0:
             raise Refuse("bad-range", "the block at height 0 is the genesis, which every node has")
         size = min(wanted.size_bytes, RANGE_BYTES)
-        stored = await self._store.blocks(wanted.first, min(wanted.count, BLOCKS_PER_RANGE), size)
+        count = min(wanted.count, BLOCKS_PER_RANGE)
+        end = await self._store.epoch_end(wanted.first)
+        if end is not None:
+            count = min(count, end + 1 - wanted.first)
+        stored = await self._store.blocks(wanted.first, count, size)
         # A whole run of blocks that became final together if there is one, or the first part of one.
         whole = next((n for n in range(len(stored), 0, -1) if stored[n - 1].certificate_raw is not None), 0)
         rest = None if whole or not stored else await self._rest(stored[-1].height + 1)

@@ -22,11 +22,12 @@ from node.storage.lookup import rows_in
 from node.storage.outbox import Idempotency, Outbox
 from node.storage.records_store import RecordsStore
 from node.storage.schema import LEDGER, place, places, span, unplace
-from node.storage.types import CommittedBlock, Head, StoredBlock
+from node.storage.types import CommittedBlock, EpochEnd, Head, StoredBlock
 from protocol.codec.canonical import decode, encode
 from protocol.ledger.events import decode_event
+from protocol.ledger.keys import authorities as authorities_key
 from protocol.types.block import Header
-from protocol.types.institutions import Genesis
+from protocol.types.institutions import AuthoritySet, Genesis
 from protocol.types.votes import Certificate
 
 _GENESIS: Final = "genesis"
@@ -123,6 +124,14 @@ class LedgerStore:
         if none of `count` has."""
         return await self.database.read(partial(_headers_to_certificate, first=first, count=count))
 
+    async def epoch_end(self, height: int) -> int | None:
+        """The height of the last block of the epoch that the block at `height` is of; None while that goes on."""
+        return await self.database.read(partial(_epoch_end, height=height))
+
+    async def epoch_ends(self, first_epoch: int, count: int) -> list[EpochEnd]:
+        """How up to `count` epochs from `first_epoch` on ended, ascending; an epoch that goes on is none of them."""
+        return await self.database.read(partial(_epoch_ends, first=first_epoch, count=count))
+
     async def headers(self, first: int, count: int) -> list[Header]:
         """Up to `count` headers from height `first` on, ascending."""
         query = "SELECT header FROM block WHERE height >= ? ORDER BY height LIMIT ?"
@@ -160,7 +169,7 @@ def _head(connection: sqlite3.Connection) -> tuple[bytes, bytes | None] | None:
 
 
 def _forget_chain(connection: sqlite3.Connection) -> None:
-    for table in ("block", "event", "leaf", "node", "custody"):
+    for table in ("block", "epoch", "event", "leaf", "node", "custody"):
         connection.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
     connection.execute("DELETE FROM meta WHERE name = ?", (_GENESIS,))
 
@@ -184,6 +193,9 @@ def _commit(connection: sqlite3.Connection, blocks: Sequence[CommittedBlock], jo
             raise OutOfOrder(f"height {block.header.height} does not follow height {head + offset - 1}")
     if blocks and blocks[-1].certificate is None:
         raise OutOfOrder(f"height {blocks[-1].header.height} has no certificate, and nothing after it has one")
+    for block in blocks:
+        if block.header.ends_epoch and block.certificate is None:
+            raise OutOfOrder(f"height {block.header.height} ends an epoch and has no certificate of its own")
     _store(connection, blocks)
     if journal_mark is not None:
         _set_meta(connection, _JOURNAL_MARK, journal_mark)
@@ -192,6 +204,8 @@ def _commit(connection: sqlite3.Connection, blocks: Sequence[CommittedBlock], jo
 def _store(connection: sqlite3.Connection, blocks: Sequence[CommittedBlock]) -> None:
     """Keys are written in ascending order, so that neighbours share the work on a page."""
     connection.executemany("INSERT INTO block VALUES (?, ?, ?, ?, ?)", [_block_row(block) for block in blocks])
+    ends = [(block.header.epoch, block.header.height) for block in blocks if block.header.ends_epoch]
+    connection.executemany("INSERT INTO epoch VALUES (?, ?)", ends)
     events = sorted((place(chart, number), raw) for block in blocks for chart, number, raw in block.events)
     connection.executemany("INSERT INTO event VALUES (?, ?)", events)
     opened = [(at, raw) for at, raw in events if unplace(at)[1] == 0]
@@ -260,6 +274,27 @@ def _headers_to_certificate(connection: sqlite3.Connection, first: int, count: i
         if certificate is not None:
             return headers, certificate
     return headers, None
+
+
+def _epoch_end(connection: sqlite3.Connection, height: int) -> int | None:
+    row = connection.execute("SELECT min(height) FROM epoch WHERE height >= ?", (height,)).fetchone()
+    end: int | None = row[0]
+    return end
+
+
+def _epoch_ends(connection: sqlite3.Connection, first: int, count: int) -> list[EpochEnd]:
+    query = """SELECT epoch, header, certificate FROM epoch JOIN block USING (height)
+        WHERE epoch >= ? ORDER BY epoch LIMIT ?"""
+    rows = connection.execute(query, (first, count)).fetchall()
+    sets = _leaves(connection, [authorities_key(epoch + 1) for epoch, _, _ in rows])
+    return [
+        EpochEnd(
+            decode(Header, header),
+            decode(Certificate, certificate),
+            decode(AuthoritySet, sets[authorities_key(epoch + 1)]),
+        )
+        for epoch, header, certificate in rows
+    ]
 
 
 def _chart_events(connection: sqlite3.Connection, chart: int, first: int, count: int) -> Iterable[tuple[int, bytes]]:

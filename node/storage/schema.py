@@ -70,6 +70,11 @@ _LEDGER_1: Migration = (
     "CREATE TABLE chart_secret (chart INTEGER PRIMARY KEY, mark BLOB NOT NULL, sealed BLOB NOT NULL) STRICT",
 )
 
+_LEDGER_2: Migration = (
+    # projection of the blocks that end an epoch: `height` is that of its last one
+    "CREATE TABLE epoch (epoch INTEGER PRIMARY KEY, height INTEGER NOT NULL UNIQUE) STRICT",
+)
+
 _BLOBS_1: Migration = (
     "CREATE TABLE tally (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID, STRICT",
     # data is NULL for a blob that lies in the object store
@@ -88,7 +93,7 @@ class Schema(Struct, frozen=True):
     migrations: tuple[Migration, ...]
 
 
-LEDGER: Final = Schema("ledger", 0x434C4C31, (_LEDGER_1,))
+LEDGER: Final = Schema("ledger", 0x434C4C31, (_LEDGER_1, _LEDGER_2))
 BLOBS: Final = Schema("blobs", 0x434C4231, (_BLOBS_1,))
 
 

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from protocol.codec.canonical import decode, encode
 from protocol.types.block import Block, Header
+from protocol.types.institutions import AuthoritySet
 from protocol.types.votes import Certificate
 
 _ARRAY_OF_TWO = b"\x92"
@@ -81,6 +82,14 @@ class StoredBlock(Struct, frozen=True):
         if self.nullifications_raw is None:
             return ()
         return decode(tuple[Certificate, ...], self.nullifications_raw)
+
+
+class EpochEnd(Struct, frozen=True):
+    """The last block of an epoch, the certificate that finalizes it, and the set of the epoch that follows."""
+
+    header: Header
+    certificate: Certificate
+    next_authorities: AuthoritySet
 
 
 class Head(Struct, frozen=True):

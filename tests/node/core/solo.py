@@ -38,7 +38,7 @@ GENESIS = Genesis(
     "test",
     NOW - 1_000,
     Params(),
-    (Institution("h", STATUS_ACCREDITED, (key("op").public,), key("v").public, b"c", 1, bytes(32)),),
+    (Institution("h", STATUS_ACCREDITED, (key("op").public,), key("v").public, (b"c",), 1, bytes(32)),),
     (0,),
 )
 BEGIN = genesis_block(GENESIS)

@@ -19,6 +19,7 @@ from protocol.consensus.quorum import finalize
 from protocol.crypto.hashing import block_digest
 from protocol.crypto.signing import sign_vote
 from protocol.ledger.blocks import build_block
+from protocol.ledger.genesis import authority_set
 from protocol.sync.messages import BLOCKS_PER_RANGE, FinalRange, RangeRequest
 from protocol.sync.planner import RANGE_BYTES
 from protocol.types.block import Block, Header
@@ -55,8 +56,7 @@ async def test_a_liar_that_is_left_alone_for_a_minute_does_not_hold_up_the_other
         network=cast(Any, wire),
         store=cast(Any, None),
         finality=cast(Any, SimpleNamespace(head=SimpleNamespace(height=0))),
-        vote_keys=(),
-        epoch=0,
+        authorities=lambda _: None,
         clock=cast(Any, SimpleNamespace(monotonic_ms=lambda: 0)),
         caught_up=lambda _: None,
     )
@@ -144,8 +144,7 @@ async def test_a_run_larger_than_a_frame_is_caught_up_with(tmp_path: Path) -> No
             network=cast(Any, loop),
             store=store,
             finality=cast(Any, finality),
-            vote_keys=(key("v").public,),
-            epoch=0,
+            authorities={0: authority_set(GENESIS)}.get,
             clock=cast(Any, SimpleNamespace(monotonic_ms=lambda: 0)),
             caught_up=told.put_nowait,
         )

@@ -14,7 +14,7 @@ from protocol.codec.canonical import encode
 from protocol.crypto.hashing import block_digest, transaction_id
 from protocol.crypto.signing import SigningKey, cosign, sign_transaction, sign_vote, verify
 from protocol.ledger import tree
-from protocol.ledger.blocks import build_block
+from protocol.ledger.blocks import build_block, next_authorities_digest
 from protocol.ledger.genesis import genesis_block
 from protocol.ledger.overlay import LayeredView
 from protocol.ledger.state import read_set
@@ -52,7 +52,7 @@ class Chain:
                 STATUS_ACCREDITED,
                 (self.operation_keys[n].public,),
                 self.vote_keys[n].public,
-                b"certificate %d" % n,
+                (b"certificate %d" % n,),
                 1,
                 bytes([n]) * 32,
             )
@@ -116,7 +116,7 @@ class Chain:
     ) -> CommittedBlock:
         """Execute the transactions in the next block and finalize it."""
         bodies = [one.body for one in transactions]
-        read = read_set(bodies)
+        read = read_set(bodies, self.head.child_epoch)
         view = LayeredView(
             None,
             read,
@@ -124,12 +124,13 @@ class Chain:
             {ref: self.events[ref] for ref in read.events if ref in self.events},
         )
         time = self.head.timestamp + 1_000
-        execution = Execution(view, self.id, self.head.height + 1, time, verify)
-        for body in bodies:
-            execution.apply(body)
+        execution = Execution(view, self.head, time, verify)
+        for one in transactions:
+            execution.apply(one.body, self.operation_keys[one.body.institution].public.__eq__)
         changes = execution.changes()
         grown = tree.update(self.nodes, changes.leaves)
-        block = build_block(self.head, 0, time, [encode(one) for one in transactions], grown.root)
+        raws = [encode(one) for one in transactions]
+        block = build_block(self.head, 0, time, raws, grown.root, next_authorities_digest(execution))
         self.head = block.header
         self.leaves.update(changes.leaves)
         self.nodes.update(grown.nodes)

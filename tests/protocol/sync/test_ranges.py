@@ -23,12 +23,13 @@ from protocol.types.votes import Certificate, VoteSubject
 CHAIN = bytes(32)
 KEYS = [SigningKey(hashlib.blake2b(bytes([n]), digest_size=32).digest()) for n in range(4)]
 CHECK = partial(check_certificate, chain=CHAIN, epoch=0, vote_keys=[key.public for key in KEYS], verifier=verify)
-GENESIS = Header(1, CHAIN, 0, 0, ZERO_DIGEST, 0, 1, merkle_root([]), ZERO_DIGEST)
+GENESIS = Header(1, CHAIN, 0, 0, ZERO_DIGEST, 0, 1, merkle_root([]), ZERO_DIGEST, None)
 
 
 def block(parent: Header, *transactions: bytes) -> Block:
     root = merkle_root([transaction_digest(raw) for raw in transactions])
-    header = Header(1, CHAIN, 0, parent.height + 1, block_digest(parent), 0, parent.timestamp + 1, root, ZERO_DIGEST)
+    below = block_digest(parent)
+    header = Header(1, CHAIN, 0, parent.height + 1, below, 0, parent.timestamp + 1, root, ZERO_DIGEST, None)
     return Block(header, transactions)
 
 
