@@ -62,6 +62,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             "socket may only look; root and the daemon's own user always may"
         ),
     ] = ()
+    governors: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="users, and groups written @name, who may speak for the institution besides: motions, ballots, "
+            "its keys; root and the daemon's own user always may"
+        ),
+    ] = ()
     listen: Annotated[str, Meta(description="host:port for the other institutions' nodes")] = "127.0.0.1:7650"
     peers: Annotated[
         dict[int, str], Meta(description="host:port of each other institution's node, by institution number")

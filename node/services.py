@@ -151,6 +151,11 @@ class Queries(Protocol):
         """State leaves by key (protocol/ledger/keys.py) at the head; absent ones are left out. One query."""
         ...
 
+    async def last_leaves(self, kind: int, count: int) -> list[tuple[bytes, bytes]]:
+        """Up to `count` (key, leaf) of the state leaves of one kind (`protocol.ledger.keys.KIND_*`) with the highest
+        keys, descending. One query."""
+        ...
+
     async def events(self, chart: int, first: int, count: int) -> list[tuple[int, bytes]]:
         """(number, canonical event), ascending; empty beyond the end or for no such chart."""
         ...

@@ -78,8 +78,9 @@ def _route(path: str, places: dict[str, Place], context: Context, in_flight: InF
     async def endpoint(request: Request) -> Response:
         place = places["GET" if request.method == "HEAD" else request.method]
         peer: Peer = request.state.peer
-        if context.settings.roles.role(peer) < place.role:
-            raise NotAllowed("this needs the role submit, and your user has look")
+        role = context.settings.roles.role(peer)
+        if role < place.role:
+            raise NotAllowed(f"this needs the role {place.role.name.lower()}, and your user has {role.name.lower()}")
         settings = context.settings
         call = Call(request, peer.uid, settings.request_bytes, settings.body_s, in_flight, secret)
         try:

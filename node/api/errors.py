@@ -46,7 +46,7 @@ class UnsupportedMediaType(RequestError):
 class NotAllowed(RequestError):
     """Your user may not do this on this socket."""
 
-    advice = "The operator names who may submit under `submitters` in the node's configuration."
+    advice = "The node's configuration names who may submit under `submitters`, who may govern under `governors`."
 
 
 class IdempotencyKeyReused(RequestError):

@@ -11,6 +11,7 @@ from node.api.call import CHART_MAX, Call, json_response
 from node.api.context import Context
 from node.api.errors import NothingThere
 from node.api.schemas import BlockOut, ChartOut, EventOut, EventsOut, GrantOut, Health, InstitutionOut
+from node.motions import authorities
 from node.services import FinalBlock
 from protocol import limits
 from protocol.errors import UnknownChart, UnknownGrant
@@ -60,12 +61,13 @@ async def peers(context: Context, call: Call) -> Response:
 async def institutions(context: Context, call: Call) -> Response:
     """All of them, ascending; a page is enough for any consortium."""
     node = context.node
+    members = {one.institution for one in (await authorities(node)).members}
     found: list[InstitutionOut] = []
     while (one := await node.institution_leaf(len(found))) is not None:
         number = len(found)
         operation_keys = [key.hex() for key in one.operation_keys]
         status = _STANDING[one.status]
-        found.append(InstitutionOut(number, one.name, status, number in node.genesis.authorities, operation_keys))
+        found.append(InstitutionOut(number, one.name, status, number in members, operation_keys, one.vote_key.hex()))
     return json_response(found)
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 
 from node import __version__
-from node.api.peercred import Role
 from node.api.places import PLACES, Place, Query
 from node.api.problems import PROBLEM_JSON, Problem
 from node.api.schemas import Accepted
@@ -59,7 +58,7 @@ def _operation(place: Place, by_kind: dict[str, Any]) -> dict[str, Any]:
             "content": {"application/json": {"schema": by_kind[repr(Accepted)]}},
         }
     answers["default"] = {"description": "a named error", "content": {PROBLEM_JSON: {"schema": by_kind[repr(Problem)]}}}
-    role = "submit" if place.role is Role.SUBMIT else "look"
+    role = place.role.name.lower()
     operation: dict[str, Any] = {
         "operationId": f"{place.handler.__module__.rpartition('.')[2]}_{place.handler.__name__}",
         "summary": place.says,

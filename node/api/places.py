@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from node.api import look, records, schemas, stream, submit
+from node.api import governance, look, motion_schemas, records, schemas, stream, submit
 from node.api.context import Handler
 from node.api.peercred import Role
 
@@ -73,7 +73,13 @@ def _send(path: str, handler: Handler, body: Kinds, answer: Any, says: str) -> P
     return Place("POST", path, Role.SUBMIT, handler, says, {JSON: answer}, body)
 
 
+def _govern(path: str, handler: Handler, body: Any, answer: Any, says: str) -> Place:
+    """What speaks for the institution."""
+    return Place("POST", path, Role.GOVERN, handler, says, {JSON: answer}, {JSON: body})
+
+
 BLOCK = "/v1/blocks/{height:int}"
+MOTION = "/v1/motions/{motion:int}"
 CHART = "/v1/charts/{chart:int}"
 RECORD = "/v1/charts/{chart:int}/records/{record:int}"
 DISCLOSED = "/v1/disclosures/{chart:int}/{disclosure:int}/records"
@@ -164,4 +170,38 @@ READING = (
     _read(DISCLOSED, records.read_many, {JSON: schemas.ReadOut}, "Disclosed records, as many as go at once", PAGED),
     _read(DISCLOSED + "/{record:int}", records.read, {ANY: None}, "One disclosed record, exact bytes"),
 )
-PLACES: tuple[Place, ...] = (*NODE, *CHAIN, *CHARTS, *RECORDS, *READING)
+GOVERNANCE = (
+    _look(
+        "/v1/motions",
+        governance.listed,
+        {JSON: list[motion_schemas.MotionOut]},
+        "Motions that can be voted on; all that ever were with all=true",
+        (Query("all", "boolean", "also those that passed, were lost or expired"), *PAGED),
+    ),
+    _look(MOTION, governance.shown, {JSON: motion_schemas.MotionOut}, "One motion, and how the votes stand"),
+    _look(
+        "/v1/evidence",
+        governance.evidence,
+        {JSON: list[motion_schemas.EvidenceOut]},
+        "Authorities that contradicted themselves, with the votes that convict them",
+        (COUNT,),
+    ),
+    _govern(
+        "/v1/motions",
+        governance.propose,
+        motion_schemas.MotionIn,
+        motion_schemas.MotionDone,
+        "Move a change of the consortium, and vote for it",
+    ),
+    _govern(
+        f"{MOTION}/ballots", governance.vote, motion_schemas.BallotIn, motion_schemas.MotionDone, "Vote on a motion"
+    ),
+    _govern(
+        "/v1/institution/keys",
+        governance.rotate_key,
+        motion_schemas.KeyChangeIn,
+        motion_schemas.KeyChanged,
+        "Change one of this institution's own keys",
+    ),
+)
+PLACES: tuple[Place, ...] = (*NODE, *CHAIN, *CHARTS, *RECORDS, *READING, *GOVERNANCE)

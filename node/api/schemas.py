@@ -179,13 +179,15 @@ class BlockOut(Struct, frozen=True, omit_defaults=True):
 
 
 class InstitutionOut(Struct, frozen=True):
-    """An institution at the final head. `authority` says whether its vote counts in this epoch."""
+    """An institution at the final head. `authority` says whether its vote counts in the next block's epoch. An
+    operations key of zeros is retired."""
 
     number: int
     name: str
     status: Literal["accredited", "suspended", "removed"]
     authority: bool
     operation_keys: list[str]
+    vote_key: str
 
 
 class ChartOut(Struct, frozen=True):

@@ -125,6 +125,38 @@ class Session:
         """The exact bytes of a record that this institution wrote."""
         return self.client.read(f"/v1/charts/{chart}/records/{record}/content")
 
+    def motions(self, *, every: bool = False) -> Iterator[Document]:
+        """Motions that can be voted on, or every one that ever was, ascending."""
+        first = 0
+        while page := self.client.get("/v1/motions", first=first, count=PAGE, all=str(every).lower()):
+            yield from page
+            first = page[-1]["motion"] + 1
+
+    def motion(self, number: int) -> Document:
+        """One motion, and how the votes stand."""
+        return self.client.get(f"/v1/motions/{number}")
+
+    def evidence(self) -> list[Document]:
+        """Authorities that the ledger has convicted of contradicting themselves, newest epoch first."""
+        found: list[Document] = self.client.get("/v1/evidence", count=PAGE)
+        return found
+
+    def propose(self, change: Document, expires_at: int | None = None) -> Document:
+        """Move a change, and wait until the motion is final."""
+        document = {"change": change} | ({} if expires_at is None else {"expires_at": expires_at})
+        with _patience():
+            return self.client.post("/v1/motions", document, key=_key(), wait=True)
+
+    def vote(self, motion: int, favour: bool) -> Document:
+        """Vote on a motion, and wait until the ballot is final."""
+        with _patience():
+            return self.client.post(f"/v1/motions/{motion}/ballots", {"favour": favour}, key=_key(), wait=True)
+
+    def change_key(self, change: bytes) -> Document:
+        """Change one of the institution's own keys (a canonical KeyChange), and wait until that is final."""
+        with _patience():
+            return self.client.post("/v1/institution/keys", {"change": change.hex()}, key=_key(), wait=True)
+
     def proof(self, chart: int, event: int) -> bytes:
         """An inclusion proof, canonical bytes."""
         return self.client.read(f"/v1/proofs/charts/{chart}/events/{event}")
