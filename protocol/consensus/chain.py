@@ -12,11 +12,12 @@ from msgspec import Struct
 
 from protocol.crypto.hashing import block_digest
 from protocol.types.block import Block, Header
-from protocol.types.votes import FINALIZE, NOTARIZE, NULLIFY, Certificate
+from protocol.types.votes import FINALIZE, NOTARIZE, NULLIFY, Certificate, VoteSubject
 
 
 class FinalHead(Struct, frozen=True):
-    """The final block that the node's state is at. `certificate` finalizes it: None for the genesis, at view 0."""
+    """The final block that the node's state is at. `certificate` finalizes it: None at view 0, which is the genesis or
+    the block that ended the epoch before."""
 
     header: Header
     certificate: Certificate | None
@@ -35,6 +36,15 @@ class Standing(Enum):
     VALID = "valid"
     REFUSED = "refused"  # not to be voted for by this node's clock; certified or not decides what becomes of it
     INVALID = "invalid"
+
+
+class Footing(Enum):
+    """What a proposed block stands on, as its proposal names it."""
+
+    UNKNOWN = "unknown"  # what was notarized in its parent view is not here yet
+    EXTENDS = "extends"  # its parent is the block of its parent view
+    AGAIN = "again"  # it is the block of its parent view itself, which ends the epoch and is not final
+    NONE = "none"  # neither, or its parent ends the epoch: for good
 
 
 class Candidate:
@@ -137,6 +147,23 @@ class Chain:
             return self.head_digest
         certificate = self.held(FINALIZE, view) or self.notarizations.get(view)
         return None if certificate is None else certificate.subject.block
+
+    def closes(self, digest: bytes) -> bool:
+        """Whether this is a block above the head, and here, that ends the epoch: nothing may extend it."""
+        candidate = self.blocks.get(digest)
+        return candidate is not None and digest != self.head_digest and candidate.block.header.ends_epoch
+
+    def footing(self, header: Header, subject: VoteSubject) -> Footing:
+        """What the block of this header stands on if `subject` is its proposal's."""
+        there = self.block_at(subject.parent_view)
+        if self.closes(header.parent):
+            return Footing.NONE
+        if there is None:
+            return Footing.UNKNOWN
+        if there == header.parent:
+            return Footing.EXTENDS
+        again = header.ends_epoch and there == subject.block and subject.parent_view > self.head.view
+        return Footing.AGAIN if again else Footing.NONE
 
     def lacking(self, parent_view: int, view: int) -> int | None:
         """The highest view between the two for which no nullification is here."""

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 from msgspec import Struct
 
 from protocol.consensus import quorum
-from protocol.consensus.chain import Chain, FinalHead, Standing
-from protocol.consensus.effects import Effect, Halted, Persist, Record, Send
+from protocol.consensus.chain import Chain, FinalHead, Footing, Standing
+from protocol.consensus.effects import Build, Effect, EpochEnded, Halted, Persist, Record, Send
 from protocol.consensus.journal import Restored, snapshot
 from protocol.consensus.presence import Presence
 from protocol.consensus.repair import Repair
@@ -48,21 +48,34 @@ class Core:
     """State and the guarded ways to change it."""
 
     def __init__(
-        self, config: Config, journal: Iterable[Record], final: FinalHead, verifier: Verifier, signer: Signer
+        self,
+        config: Config,
+        journal: Iterable[Record],
+        final: FinalHead,
+        verifier: Verifier,
+        signer: Signer,
+        former: Certificate | None = None,
     ) -> None:
+        """`final`: the head of this epoch, or (the block that ended the one before, None), which `former` finalizes.
+        Records of other epochs in the `journal` are passed over. Raises ValueError if these do not belong together,
+        `JournalBroken` if the journal contradicts itself or is another chain's."""
         if len(config.institutions) != len(config.vote_keys):
             raise ValueError("each vote key belongs to one institution")
+        _check_epoch(config.epoch, final, former)
         self.config = config
+        self.former = former
         self.me = config.index
         self.n = len(config.vote_keys)
         self.quorum = quorum.quorum(self.n)
         self.chain = Chain(final, bodies_max=4 * config.depth)
-        restored = Restored(journal, self.chain, self.me)
+        restored = Restored(journal, self.chain, self.me, config.chain, config.epoch)
         self.rounds = restored.rounds
         self.view = restored.view
         self.presence = Presence(self.n)
         self.repair = Repair(self.n, self.me)
         self.halted: str | None = None
+        self.ended: EpochEnded | None = None
+        """Set once the block that ends the epoch is final: nothing is signed any more."""
         self.now_ms = 0
         self._verifier = verifier
         self._signer = signer
@@ -142,6 +155,7 @@ class Core:
         """S1 to S4, whatever the rules that led here believed."""
         chain = self.chain
         _must(self.halted is None and self.me is not None, "signs although it may not vote")
+        _must(self.ended is None, "signs although the epoch has ended")
         _must(subject.view > chain.final_view, "signs in a view that is final")
         _must(held.may(subject.kind), f"S1, S2: signs kind {subject.kind} in a view that is {held.status.value}")
         if subject.kind == FINALIZE:
@@ -159,8 +173,8 @@ class Core:
             _must(
                 subject.parent_view >= chain.final_view
                 and candidate is not None
-                and chain.block_at(subject.parent_view) == candidate.block.header.parent,
-                "S4: notarizes a block whose parent is neither notarized nor final",
+                and chain.footing(candidate.block.header, subject) in (Footing.EXTENDS, Footing.AGAIN),
+                "S4: notarizes a block that neither extends what is notarized or final, nor is the epoch's last again",
             )
             _must(chain.lacking(subject.parent_view, subject.view) is None, "S4: notarizes across a view not nullified")
 
@@ -221,7 +235,7 @@ class Core:
         self._waits = Timeouts(self.config.delta_ms, self.config.timeout_cap_ms, self._views_without_finality())
         self._resend_at: int | None = None
         self._resend_gap_ms = self._waits.resend
-        self._building = False
+        self._building: Build | None = None
         self._nothing = False
         self.round(self.view)
 
@@ -229,6 +243,16 @@ class Core:
         """Views that passed since the newest final one, those of silent leaders (which are skipped) left out."""
         passed = range(max(self.chain.final_view + 1, self.view - 64), self.view)
         return sum(1 for view in passed if not self.presence.silent(self.leader(view)))
+
+
+def _check_epoch(epoch: int, final: FinalHead, former: Certificate | None) -> None:
+    """Raise ValueError unless the head lies in this epoch or ended the one before."""
+    if final.header.child_epoch != epoch:
+        raise ValueError(f"what follows the final head is of epoch {final.header.child_epoch}, not {epoch}")
+    if final.certificate is not None and final.certificate.subject.epoch != epoch:
+        raise ValueError("a head of another epoch is view 0, and its certificate is the `former`")
+    if former is not None and (former.subject.kind != FINALIZE or former.subject.epoch + 1 != epoch):
+        raise ValueError("`former` is the finalization that ended the epoch before this one")
 
 
 def _must(condition: bool, rule: str) -> None:

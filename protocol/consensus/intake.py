@@ -12,6 +12,7 @@ from protocol.consensus.core import Core
 from protocol.consensus.effects import Behind, Equivocation
 from protocol.consensus.repair import answers, entrance
 from protocol.consensus.round import Round
+from protocol.consensus.votes import scope
 from protocol.crypto.hashing import block_digest, transaction_digest
 from protocol.crypto.merkle import merkle_root
 from protocol.errors import BadCertificate
@@ -33,6 +34,18 @@ class Intake(Core):
     """The receiving side of the machine."""
 
     def _receive(self, sender: int | None, message: ConsensusMessage) -> None:
+        if not isinstance(message, Fetch) and scope(message).chain != self.config.chain:
+            return
+        epoch = message.epoch if isinstance(message, Fetch) else scope(message).epoch
+        if epoch != self.config.epoch:
+            if epoch < self.config.epoch:
+                self._help_old_epoch(sender, message)
+            elif self.ended is None and self.repair.may_warn(sender, self.now_ms, self.config.delta_ms):
+                self._emit(Behind(self.chain.final_view, None, sender))
+            return
+        if self.ended is not None:
+            self._tell_end(sender, message)
+            return
         if self.me is None:  # a follower needs to know what is final, and nothing else
             if isinstance(message, Certificate) and message.subject.kind == FINALIZE:
                 self._on_certificate(message, sender)
@@ -100,15 +113,41 @@ class Intake(Core):
                 held.votes.accused.add(vote.index)
                 self._emit(Equivocation(vote.index, rival, vote))
 
+    # --- other epochs --------------------------------------------------------------------------------------------
+
+    def _help_old_epoch(self, sender: int | None, message: ConsensusMessage) -> None:
+        """Rule 11: who speaks of an earlier epoch is told what ended the last one."""
+        if self.former is not None and not self._merely_late(message):
+            self._inform(sender, message, self.former)
+
+    def _tell_end(self, sender: int | None, message: ConsensusMessage) -> None:
+        """Rule 11: this epoch has ended, and there is nothing else to say in it."""
+        if self.ended is not None and not self._merely_late(message):
+            self._inform(sender, message, self.ended.certificate)
+
+    def _inform(self, sender: int | None, message: ConsensusMessage, end: Certificate) -> None:
+        if sender is None or sender == self.me:
+            return
+        knows = isinstance(message, Certificate) and (message.subject.kind, message.subject.block) == (
+            FINALIZE,
+            end.subject.block,
+        )
+        if not knows and self.repair.may_help(sender, self.now_ms, self.config.delta_ms):
+            self._send(end, sender)
+
+    def _merely_late(self, message: ConsensusMessage) -> bool:
+        """Whether the sender may well know by now what this message does not show: it is no sign of lagging that a
+        quorum did not wait for it. Who nullifies or asks does lag."""
+        asks = isinstance(message, Fetch) or (isinstance(message, Vote) and message.subject.kind == NULLIFY)
+        return not asks and self.now_ms - self._entered_ms < self.config.delta_ms // 2
+
     def _help(self, vote: Vote, sender: int | None) -> None:
         """A vote for a view that this node has left: its sender may lag. Votes that are merely late are let pass: a
         quorum does not wait for all."""
         if sender is None or sender == self.me:
             return
-        delta = self.config.delta_ms
-        late = vote.subject.kind != NULLIFY and self.now_ms - self._entered_ms < delta // 2
-        if not late and self.repair.may_help(sender, self.now_ms, delta):
-            for certificate in entrance(self.chain, self.view):
+        if not self._merely_late(vote) and self.repair.may_help(sender, self.now_ms, self.config.delta_ms):
+            for certificate in entrance(self.chain, self.view, self.former):
                 self._send(certificate, sender)
 
     def _catch_up(self, view: int, sender: int | None) -> None:
@@ -184,7 +223,7 @@ class Intake(Core):
         self._changes += 1
 
     def _on_fetch(self, fetch: Fetch, sender: int | None) -> None:
-        if sender is None or sender == self.me or fetch.epoch != self.config.epoch:
+        if sender is None or sender == self.me:
             return
         if self.repair.may_serve(sender, self.now_ms, self.config.delta_ms):
             for message in answers(fetch, self.chain):

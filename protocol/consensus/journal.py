@@ -11,21 +11,27 @@ from collections.abc import Iterable
 from protocol.consensus.chain import Chain
 from protocol.consensus.effects import Record
 from protocol.consensus.round import Round
+from protocol.consensus.votes import scope
 from protocol.crypto.hashing import block_digest
 from protocol.errors import JournalBroken
 from protocol.types.votes import FINALIZE, Body, Certificate, Proposal, Vote
 
 
 class Restored:
-    """What a journal says: rounds by view, and the view to go on with. Certificates and bodies go into `chain`."""
+    """What a journal says of one epoch: rounds by view, and the view to go on with. Certificates and bodies go into
+    `chain`. `me`: this authority's index in that epoch; what it signed in another is none of this one's concern."""
 
-    def __init__(self, records: Iterable[Record], chain: Chain, me: int | None) -> None:
+    def __init__(self, records: Iterable[Record], chain: Chain, me: int | None, chain_id: bytes, epoch: int) -> None:
         self.chain = chain
         self.me = me
         self.rounds: dict[int, Round] = {}
         self.view = chain.head.view + 1
         for record in records:
-            self._replay(record)
+            named = scope(record)
+            if named.chain != chain_id:
+                raise JournalBroken("the journal is of another chain")
+            if named.epoch == epoch:
+                self._replay(record)
         self.rounds = {view: held for view, held in self.rounds.items() if view > chain.final_view}
 
     def _replay(self, record: Record) -> None:

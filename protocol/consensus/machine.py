@@ -34,37 +34,36 @@ any honest timer ends, and the block and all below it are final.
 from __future__ import annotations
 
 from protocol.consensus import quorum
-from protocol.consensus.chain import Candidate, FinalHead, Standing
+from protocol.consensus.chain import FinalHead, Standing
 from protocol.consensus.core import Config, Signer
-from protocol.consensus.effects import Build, Effect, Finalized, Rejected, SetTimer, Validate
+from protocol.consensus.effects import Effect, EpochEnded, Finalized, SetTimer
 from protocol.consensus.events import (
     Built,
     CaughtUp,
     Event,
     PeerUp,
     Received,
+    Started,
     TimerFired,
     Validated,
-    Verdict,
     WorkChanged,
 )
-from protocol.consensus.intake import Intake
+from protocol.consensus.proposing import Proposing
 from protocol.consensus.repair import entrance
 from protocol.consensus.round import Round, Status
-from protocol.crypto.hashing import block_digest
-from protocol.types.votes import FINALIZE, NOTARIZE, NULLIFY, Body, Fetch, Proposal, Vote
+from protocol.types.block import Header
+from protocol.types.votes import FINALIZE, NOTARIZE, NULLIFY, Body, Certificate, Fetch, Vote
 
 __all__ = ["Config", "FinalHead", "Machine", "Signer"]
 
 FINALIZES_RESENT = 4  # of the newest views that are not final: older ones follow from these
 
 
-class Machine(Intake):
+class Machine(Proposing):
     """One authority's, or follower's, part in the consensus of one epoch."""
 
     _serial = 0
     _timer_ms: int | None = None
-    _next_empty_ms = 0
 
     def step(self, event: Event, now_ms: int) -> list[Effect]:
         """What to do about this event, in order, `Persist` first. `now_ms`: monotonic milliseconds."""
@@ -82,6 +81,12 @@ class Machine(Intake):
     def _take(self, event: Event) -> None:
         if isinstance(event, Received):
             self._receive(event.sender, event.message)
+        elif isinstance(event, Started):
+            self._entered_ms = self.now_ms
+        elif isinstance(event, PeerUp):
+            self._resend(event.index)
+        elif self.ended is not None:
+            return
         elif isinstance(event, TimerFired):
             if event.serial == self._serial:
                 self._timer_ms = None
@@ -92,8 +97,6 @@ class Machine(Intake):
         elif isinstance(event, WorkChanged):
             self._pooled = event.has_work
             self._nothing = False
-        elif isinstance(event, PeerUp):
-            self._resend(event.index)
         elif isinstance(event, CaughtUp):
             self._on_caught_up(event)
 
@@ -101,10 +104,10 @@ class Machine(Intake):
         """Do what the rules ask for, until nothing more follows. Each round of it signs, enters or settles something,
         of which there is only so much to do without another event."""
         before = -1
-        while before != self._changes and self.halted is None:
+        while before != self._changes and self.halted is None and self.ended is None:
             before = self._changes
             self._settle()
-            if self.me is None or self.halted is not None:
+            if self.me is None or self.halted is not None or self.ended is not None:
                 continue
             self._ask_verdicts()
             self._finalize()
@@ -126,20 +129,29 @@ class Machine(Intake):
             return
         gaps = self.chain.gap_nullifications(certificate.subject.view)
         self._emit(Finalized(tuple(c.block for c in path), certificate, gaps))
-        self.chain.advance(FinalHead(path[-1].block.header, certificate))
+        self._move(path[-1].block.header, certificate)
+
+    def _move(self, header: Header, certificate: Certificate) -> None:
+        """The final head is now this block, which perhaps ends the epoch (rule 11)."""
+        self.chain.advance(FinalHead(header, certificate))
         self._changes += 1
+        if header.ends_epoch:
+            self.ended = EpochEnded(header, certificate)
+            self._armed_ms = self._resend_at = None
+            self.repair.rest()
+            self._emit(self.ended)
 
     def _on_caught_up(self, event: CaughtUp) -> None:
         head = FinalHead(event.block.header, event.certificate)
-        if head.view <= self.chain.head.view:
+        if head.header.epoch != self.config.epoch or head.view <= self.chain.head.view:
             return
         quorum.check_certificate(
             event.certificate, self.config.chain, self.config.epoch, self.config.vote_keys, self._verifier
         )
         if head.view > self.chain.final_view:
             self._hold(event.certificate)
-        self.chain.advance(head)
-        self._changes += 1
+        if self.halted is None:
+            self._move(head.header, event.certificate)
 
     def _finalize(self) -> None:
         """Rule 4: finalize what is notarized and validated here."""
@@ -159,47 +171,12 @@ class Machine(Intake):
             if held.may(FINALIZE):
                 self._vote(quorum.finalize(self.config.chain, self.config.epoch, view, digest))
 
-    # --- verdicts ------------------------------------------------------------------------------------------------
-
-    def _ask_verdicts(self) -> None:
-        """Have the proposal of this view and all certified blocks validated, parents first."""
-        proposal = self.round(self.view).proposal
-        sound = proposal is not None and self._malformed(proposal) is None
-        proposed = proposal.vote.subject.block if proposal is not None and sound else None
-        for candidate in list(self.chain.blocks.values()):
-            certified = candidate.digest in self.chain.certified
-            waiting = (Standing.HELD, Standing.ASKED, Standing.REFUSED) if certified else (Standing.HELD,)
-            if candidate.standing not in waiting or not (certified or candidate.digest == proposed):
-                continue
-            parent = candidate.block.header.parent
-            if not self.chain.valid(parent):
-                continue
-            if candidate.block.header.height != self.chain.height(parent) + 1:
-                self._judge(candidate, Verdict.INVALID)
-                continue
-            candidate.standing = Standing.ASKED_CERTIFIED if certified else Standing.ASKED
-            self._emit(Validate(candidate.view, candidate.block, certified))
-
-    def _on_validated(self, event: Validated) -> None:
-        candidate = self.chain.blocks.get(event.block)
-        if candidate is not None and candidate.standing in (Standing.ASKED, Standing.ASKED_CERTIFIED):
-            self._judge(candidate, event.verdict)
-
-    def _judge(self, candidate: Candidate, verdict: Verdict) -> None:
-        if verdict is Verdict.INVALID:
-            candidate.standing = Standing.INVALID
-        elif verdict is Verdict.VALID:
-            candidate.standing = Standing.VALID
-        elif candidate.standing is Standing.ASKED:
-            candidate.standing = Standing.REFUSED
-        self._changes += 1
-
     # --- the current view ----------------------------------------------------------------------------------------
 
     def _turn(self) -> None:
         """Rules 2, 3 and 5 for the current view."""
-        broken = next((c for c in self.chain.blocks.values() if c.standing is Standing.INVALID), None)
-        if broken is not None and broken.digest in self.chain.certified:
+        invalid = [c.digest for c in self.chain.blocks.values() if c.standing is Standing.INVALID]
+        if any(digest in self.chain.certified for digest in invalid):
             self._halt("a quorum voted for a block that this node holds invalid: rebuild its state from a snapshot")
             return
         held = self.round(self.view)
@@ -237,114 +214,13 @@ class Machine(Intake):
             return True
         return held.status is Status.OPEN and held.proposal is not None and self._bad(held.proposal)
 
-    def _bad(self, proposal: Proposal) -> bool:
-        """Whether a proposal can never be voted for here; reports it if its leader signed what is invalid for good.
-
-        The opposite of `_good` is not bad: evidence or verdict may still come."""
-        subject, header = proposal.vote.subject, proposal.block.header
-        parent = self.chain.block_at(subject.parent_view)
-        candidate = self.chain.blocks.get(subject.block)
-        reason = self._malformed(proposal)
-        if reason is None and parent is not None and parent != header.parent:
-            reason = "its header's parent is not the block of its parent view"
-        elif reason is None and candidate is not None and candidate.standing is Standing.INVALID:
-            reason = "it is not valid on its parent"
-        if reason is not None:
-            self._emit(Rejected(proposal, reason))
-            return True
-        if subject.parent_view < self.chain.final_view or (candidate and candidate.standing is Standing.REFUSED):
-            return True
-        deep = header.height > self.chain.head.header.height + 2 * self.config.depth
-        return deep and bool(proposal.block.transactions)
-
-    def _malformed(self, proposal: Proposal) -> str | None:
-        """What is wrong with the header whatever the state."""
-        header = proposal.block.header
-        if header.chain != self.config.chain or header.epoch != self.config.epoch:
-            return "its header is of another chain or epoch"
-        if header.proposer != self.config.institutions[proposal.vote.index]:
-            return "its header names another proposer"
-        return None
-
-    def _good(self, proposal: Proposal) -> bool:
-        """Rule 3: whether the proposal may be notarized now."""
-        subject = proposal.vote.subject
-        candidate = self.chain.blocks.get(subject.block)
-        return (
-            candidate is not None
-            and candidate.standing is Standing.VALID
-            and self.chain.block_at(subject.parent_view) == proposal.block.header.parent
-            and self.chain.lacking(subject.parent_view, subject.view) is None
-        )
-
-    def _notarize(self, proposal: Proposal) -> None:
-        self._send(self._sign(proposal.vote.subject, proposal))
-        self._certify(proposal.vote.subject)
-
-    # --- leading -------------------------------------------------------------------------------------------------
-
-    def _propose(self, held: Round) -> None:
-        """Rules 2 and 9: build on the highest valid notarized block, if there is something to propose or a need to."""
-        if self._building or self._armed_ms is None:
-            return
-        own = self._pooled and not self._nothing
-        prodded = held.votes.stirred(self.me) and self.now_ms >= self._next_empty_ms
-        overdue = self.chain.unfinal() and self.now_ms >= self._armed_ms + self._waits.lazy
-        if not (own or prodded or overdue):
-            return
-        target = self.chain.extendable(self.view)
-        if target is None and not self._futile(held):
-            return
-        if prodded and not own:
-            self._next_empty_ms = self.now_ms + self.config.timeout_cap_ms
-        if target is None or self._futile(held):
-            self._vote(quorum.nullify(self.config.chain, self.config.epoch, self.view))
-            return
-        parent_view, parent = target
-        depth = self.chain.height(parent) - self.chain.head.header.height
-        limit = 0 if depth >= self.config.depth else self._waits.size_limit(self.config.block_bytes)
-        self._building = True
-        # Below the full size an empty block too is worth proposing: what is pending may be larger than the limit, and
-        # only finality lifts it.
-        self._empty_allowed = prodded or overdue or self._waits.growth > 0
-        self._emit(Build(self.view, parent_view, parent, limit, self._empty_allowed))
-
-    def _futile(self, held: Round) -> bool:
-        """Whether so many nullified this view, or are silent, that nothing of it can become final any more."""
-        nullified = held.votes.voters(NULLIFY)
-        silent = [i for i in range(self.n) if i != self.me and i not in nullified and self.presence.silent(i)]
-        return bool(nullified) and self.n - len(nullified) - len(silent) < self.quorum
-
-    _empty_allowed = False
-
-    def _on_built(self, event: Built) -> None:
-        if event.view != self.view or not self._building:
-            return
-        self._building = False
-        held = self.round(self.view)
-        if event.block is None:
-            self._nothing = True
-            if self._empty_allowed and held.may(NULLIFY):
-                self._vote(quorum.nullify(self.config.chain, self.config.epoch, self.view))
-            return
-        self._changes += 1
-        if held.status is not Status.OPEN or event.parent_view < self.chain.final_view:
-            return
-        digest = block_digest(event.block.header)
-        candidate = self.chain.hold(event.block, digest, self.view)
-        candidate.standing = Standing.VALID
-        subject = quorum.notarize(self.config.chain, self.config.epoch, self.view, event.parent_view, digest)
-        vote = self._sign(subject, block=event.block)
-        self._send(Proposal(event.block, vote))
-        self._certify(subject)
-
     # --- repair and timers ---------------------------------------------------------------------------------------
 
     def _resend(self, to: int | None) -> None:
         """Rule 8: what lets a laggard enter this view, and own votes, which whoever lacks the body can ask for."""
         if self.me is None or to == self.me:
             return
-        for certificate in entrance(self.chain, self.view):
+        for certificate in entrance(self.chain, self.view, self.former):
             self._send(certificate, to)
         unfinal = [self.rounds[view] for view in sorted(self.rounds) if view < self.view]
         own: list[Vote] = [held.own[FINALIZE] for held in unfinal if FINALIZE in held.own][-FINALIZES_RESENT:]
@@ -388,13 +264,14 @@ class Machine(Intake):
 
     def _arm(self) -> None:
         """Send again what is due, ask for what lacks, and set the one timer to whatever comes first."""
-        if self.halted is None:
+        if self.halted is None and self.ended is None:
             if self._resend_at is not None and self.now_ms >= self._resend_at:
                 self._resend(None)
                 self._resend_gap_ms = min(2 * self._resend_gap_ms, self._waits.cap)
                 self._resend_at = self.now_ms + self._resend_gap_ms
             self._ask()
-        at_ms = None if self.halted is not None else self._next_ms()
+        quiet = self.halted is not None or self.ended is not None
+        at_ms = None if quiet else self._next_ms()
         if at_ms != self._timer_ms:
             self._serial += 1
             self._timer_ms = at_ms

@@ -29,9 +29,10 @@ def answers(fetch: Fetch, chain: Chain) -> list[ConsensusMessage]:
     return found
 
 
-def entrance(chain: Chain, view: int) -> list[Certificate]:
-    """The certificates that let a laggard enter `view`: the newest finalization, and what ended the view before."""
-    newest = chain.finalization
+def entrance(chain: Chain, view: int, former: Certificate | None) -> list[Certificate]:
+    """The certificates that let a laggard enter `view`: the newest finalization, or `former`, which ended the epoch
+    before, if there is none in this one; and what ended the view before."""
+    newest = chain.finalization or former
     found = [] if newest is None else [newest]
     if chain.final_view < view - 1:
         last = chain.notarizations.get(view - 1) or chain.nullifications.get(view - 1)
@@ -51,6 +52,7 @@ class Repair:
         self.ask_at: int | None = None
         self._served: dict[int, tuple[int, int]] = {}
         self._helped: dict[int, int] = {}
+        self._warned: dict[int | None, int] = {}
 
     def want(self, fetch: Fetch | None, waits: Timeouts, now_ms: int) -> int | None:
         """Tell what lacks now; returns the index to send the request to if it is time to. `ask_at` says when next.
@@ -59,7 +61,7 @@ class Repair:
         answer is asked for at once; and what is not answered is asked of the next authority, ever less often.
         """
         if fetch is None or not self._others:
-            self._wanted, self._asked, self.ask_at = None, False, None
+            self.rest()
             return None
         if fetch != self._wanted:
             self._wanted = fetch
@@ -74,6 +76,10 @@ class Repair:
         self._turn += 1
         return self._others[self._turn % len(self._others)]
 
+    def rest(self) -> None:
+        """Nothing lacks any more."""
+        self._wanted, self._asked, self.ask_at = None, False, None
+
     def may_serve(self, peer: int, now_ms: int, delta_ms: int) -> bool:
         """Whether a request of this peer is answered: so many in each delta."""
         since, count = self._served.get(peer, (now_ms, 0))
@@ -81,6 +87,14 @@ class Repair:
             since, count = now_ms, 0
         self._served[peer] = (since, count + 1)
         return count < ANSWERS_PER_DELTA
+
+    def may_warn(self, peer: int | None, now_ms: int, delta_ms: int) -> bool:
+        """Whether to tell that this peer (None: whoever is no authority) speaks of a later epoch: once a delta each,
+        so that a liar does not keep a true word from being heard."""
+        if now_ms - self._warned.get(peer, now_ms - delta_ms) < delta_ms:
+            return False
+        self._warned[peer] = now_ms
+        return True
 
     def may_help(self, peer: int, now_ms: int, delta_ms: int) -> bool:
         """Whether to send this peer something it did not ask for, or to ask it because it is ahead: twice a delta."""

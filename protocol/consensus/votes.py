@@ -7,11 +7,19 @@ it would go into is already held, is `note`d without that, and verified only if 
 
 from __future__ import annotations
 
-from protocol.types.votes import FINALIZE, NOTARIZE, NULLIFY, Certificate, Vote, VoteSubject
+from protocol.types.block import Header
+from protocol.types.votes import FINALIZE, NOTARIZE, NULLIFY, Body, Certificate, Proposal, Vote, VoteSubject
 
 _CONTRADICTS = {NOTARIZE: (NOTARIZE,), NULLIFY: (FINALIZE,), FINALIZE: (FINALIZE, NULLIFY)}
 """By kind: which other votes of the same index and view an honest authority cannot have signed as well. Of its own
 kind, only one over another subject."""
+
+
+def scope(message: Vote | Certificate | Proposal | Body) -> VoteSubject | Header:
+    """Where the chain and the epoch of a message stand."""
+    if isinstance(message, Body):
+        return message.block.header
+    return message.vote.subject if isinstance(message, Proposal) else message.subject
 
 
 class Tally:

@@ -19,7 +19,7 @@ DELTA_MS, CAP_MS = 100, 2_000
 KEYS = [SigningKey(bytes([i]) * 32) for i in range(1, 5)]
 PUBLIC = tuple(key.public for key in KEYS)
 INSTITUTIONS = (10, 11, 12, 13)
-GENESIS = Header(BLOCK_VERSION, CHAIN, 0, 0, bytes(32), 0, 0, merkle_root([]), bytes(32))
+GENESIS = Header(BLOCK_VERSION, CHAIN, 0, 0, bytes(32), 0, 0, merkle_root([]), bytes(32), None)
 
 T = TypeVar("T")
 
@@ -28,7 +28,16 @@ def block(parent: Header, leader: int, *raws: bytes) -> Block:
     root = merkle_root([transaction_digest(raw) for raw in raws])
     return Block(
         Header(
-            BLOCK_VERSION, CHAIN, 0, parent.height + 1, block_digest(parent), INSTITUTIONS[leader], 1, root, bytes(32)
+            BLOCK_VERSION,
+            CHAIN,
+            0,
+            parent.height + 1,
+            block_digest(parent),
+            INSTITUTIONS[leader],
+            1,
+            root,
+            bytes(32),
+            None,
         ),
         raws,
     )
