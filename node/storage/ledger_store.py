@@ -89,6 +89,12 @@ class LedgerStore:
         """State leaves by key; absent ones are left out."""
         return await self.database.read(partial(_leaves, keys=keys))
 
+    async def last_leaves(self, kind: int, count: int) -> list[tuple[bytes, bytes]]:
+        """Up to `count` (key, leaf) of the leaves whose key begins with byte `kind`, the highest keys first."""
+        query = "SELECT key, value FROM leaf WHERE key >= ? AND key < ? ORDER BY key DESC LIMIT ?"
+        arguments = (bytes([kind]), bytes([kind + 1]), count)
+        return await self.database.read(lambda connection: connection.execute(query, arguments).fetchall())
+
     async def read_events(self, refs: Collection[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
         """Canonical events by (chart, number); absent ones are left out."""
         return await self.database.read(partial(_events, refs=refs))
