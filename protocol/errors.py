@@ -250,6 +250,10 @@ class LastAuthority(InvalidTransaction):
     """This would leave the chain without an authority."""
 
 
+class SetFull(InvalidTransaction):
+    """There are as many institutions, or authorities, as there may be."""
+
+
 class BadPossession(InvalidTransaction):
     """A key's proof of possession does not verify."""
 
@@ -302,6 +306,18 @@ class JournalBroken(ChartledgerError):
 
 class BadProof(ChartledgerError):
     """The proof does not show what it claims."""
+
+
+class ForkShown(BadProof):
+    """Two final blocks contradict each other: more than a third of the authorities conspired."""
+
+    advice = "Keep both files, they are the evidence, and show them to every institution; docs/auditors.md says how."
+
+
+class TooManyEpochs(BadProof):
+    """More epochs lie in between than one proof may carry."""
+
+    advice = "Take a checkpoint with `chartledger checkpoint`, and ask for the proof from there."
 
 
 class GenesisInvalid(ChartledgerError):

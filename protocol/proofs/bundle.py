@@ -1,7 +1,7 @@
-"""Proof files: what `chartledger verify` reads, and what a checked proof tells people.
+"""Proof files and checkpoint files, and what a checked proof tells people.
 
-A file is the canonical bytes of a `Bundle`: a name that says what it is, a version, and one proof by its tag. Further
-kinds of proof join the union.
+A proof file is the canonical bytes of a `Bundle`: a name that says what it is, a version, and one proof by its tag.
+Further kinds of proof join the union. A checkpoint file is the same of a `CheckpointFile`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,17 @@ from protocol.ledger.events import (
     RecordAppended,
     Revoked,
 )
+from protocol.proofs.final import Finality, FinalityProof
 from protocol.proofs.inclusion import Claim, InclusionProof
+from protocol.proofs.light import Checkpoint
 from protocol.types.base import Wire
 from protocol.types.institutions import Genesis
 
 NAME: Final = "chartledger-proof"
+CHECKPOINT_NAME: Final = "chartledger-checkpoint"
 VERSION: Final = 1
+
+Proof = InclusionProof | FinalityProof
 
 
 class Bundle(Wire, frozen=True):
@@ -33,15 +38,23 @@ class Bundle(Wire, frozen=True):
 
     name: Literal["chartledger-proof"]
     version: Literal[1]
-    proof: InclusionProof
+    proof: Proof
 
 
-def write(proof: InclusionProof) -> bytes:
+class CheckpointFile(Wire, frozen=True):
+    """A checkpoint that somebody checked and keeps."""
+
+    name: Literal["chartledger-checkpoint"]
+    version: Literal[1]
+    checkpoint: Checkpoint
+
+
+def write(proof: Proof) -> bytes:
     """The bytes of a proof file."""
     return encode(Bundle(NAME, VERSION, proof))
 
 
-def read(data: bytes) -> InclusionProof:
+def read(data: bytes) -> Proof:
     """The proof in a file, unchecked. Raises `BadProof`."""
     try:
         return decode(Bundle, data, limits.FRAME_BYTES).proof
@@ -49,17 +62,44 @@ def read(data: bytes) -> InclusionProof:
         raise BadProof(f"file: {error}") from None
 
 
-def explain(claim: Claim, genesis: Genesis) -> list[str]:
-    """What was shown and what was not, in sentences for people; `genesis` is the one that the claim was checked by."""
-    names = ", ".join(genesis.institutions[number].name for number in claim.signers)
-    total = len(genesis.authorities)
+def read_inclusion(data: bytes) -> InclusionProof:
+    """The proof of inclusion in a file, unchecked. Raises `BadProof`."""
+    proof = read(data)
+    if not isinstance(proof, InclusionProof):
+        raise BadProof("file: it holds a proof of finality, not of an event")
+    return proof
+
+
+def write_checkpoint(checkpoint: Checkpoint) -> bytes:
+    """The bytes of a checkpoint file."""
+    return encode(CheckpointFile(CHECKPOINT_NAME, VERSION, checkpoint))
+
+
+def read_checkpoint(data: bytes) -> Checkpoint:
+    """The checkpoint in a file, unchecked. Raises `BadProof`."""
+    try:
+        return decode(CheckpointFile, data, limits.FRAME_BYTES).checkpoint
+    except DecodeError as error:
+        raise BadProof(f"checkpoint file: {error}") from None
+
+
+def explain_final(final: Finality, genesis: Genesis | None) -> list[str]:
+    """What was shown of a block, in sentences for people; see `explain`."""
+    lines = [f"On {_chain(final)}, block {final.header.height} is final.", *_finality(final, genesis)]
+    lines.append("Not shown: what the block holds, or that it is the last one.")
+    return lines
+
+
+def explain(claim: Claim, genesis: Genesis | None) -> list[str]:
+    """What was shown and what was not, in sentences for people.
+
+    `genesis` is the one that the claim was checked by, if any: it knows the names of those that began the network.
+    """
     event = claim.event
     lines = [
-        f"On the network '{claim.network}', event {claim.number} of chart {claim.chart} is final: "
-        f"{_what(event, genesis)}.",
+        f"On {_chain(claim.final)}, event {claim.number} of chart {claim.chart} is final: {_what(event, genesis)}.",
         f"It happened in block {event.height}, at {_time(event.time_ms)} by ledger time.",
-        f"Shown at block {claim.header.height} of {_time(claim.header.timestamp)}, "
-        f"finalized by {len(claim.signers)} of {total} authorities: {names}.",
+        *_finality(claim.final, genesis),
     ]
     if claim.record_shown:
         lines.append("The bytes at hand are exactly the record that was committed to then.")
@@ -71,7 +111,27 @@ def explain(claim: Claim, genesis: Genesis) -> list[str]:
     return lines
 
 
-def _what(event: Event, genesis: Genesis) -> str:
+def _chain(final: Finality) -> str:
+    return f"the network '{final.network}'" if final.network is not None else f"chain {final.header.chain.hex()}"
+
+
+def _finality(final: Finality, genesis: Genesis | None) -> list[str]:
+    names = ", ".join(_name(number, genesis) for number in final.signers)
+    lines = [
+        f"Shown at block {final.header.height} of {_time(final.header.timestamp)}, "
+        f"finalized by {len(final.signers)} of {len(final.authorities.members)} authorities: {names}."
+    ]
+    if final.ends:
+        first, last = final.ends[0].epoch, final.ends[-1]
+        count = "1 epoch was" if len(final.ends) == 1 else f"{len(final.ends)} epochs were"
+        lines.append(
+            f"{count} passed, from epoch {first} on, the last of them ended by block {last.height} of "
+            f"{_time(last.timestamp)}: a quorum of each one's authorities vouched for those of the next."
+        )
+    return lines
+
+
+def _what(event: Event, genesis: Genesis | None) -> str:
     who = _name(event.institution, genesis)
     match event:
         case ChartOpened():
@@ -88,9 +148,10 @@ def _what(event: Event, genesis: Genesis) -> str:
             return f"{who} asked to read {len(records)} record(s) for purpose {purpose}, and {decided}"
 
 
-def _name(institution: int, genesis: Genesis) -> str:
-    known = institution < len(genesis.institutions)
-    return genesis.institutions[institution].name if known else f"institution {institution}"
+def _name(institution: int, genesis: Genesis | None) -> str:
+    if genesis is None or institution >= len(genesis.institutions):
+        return f"institution {institution}"
+    return genesis.institutions[institution].name
 
 
 def _time(time_ms: int) -> str:

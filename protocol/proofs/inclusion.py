@@ -1,9 +1,8 @@
-"""Inclusion: that an event stands in a chart's history, final, on the chain of a given genesis.
+"""Inclusion: that an event stands in a chart's history, final, on the chain of a given genesis or checkpoint.
 
-The steps, each of which `check` names when it fails: the genesis is this chain's; a quorum of its authorities
-finalized the header; the chart's leaf stands in the state tree under the header's `state_root`; the event stands in
-the history that the leaf commits to; and, if the record's bytes are at hand, they are what its entry commits to.
-The authority set is the genesis's own: epochs have not begun (`header.epoch` is 0).
+The steps, each of which `check` names when it fails: the header is final, by way of the epochs in between (`final`);
+the chart's leaf stands in the state tree under the header's `state_root`; the event stands in the history that the leaf
+commits to; and, if the record's bytes are at hand, they are what its entry commits to.
 """
 
 from __future__ import annotations
@@ -16,19 +15,18 @@ from msgspec import Meta
 
 from protocol import limits
 from protocol.codec.canonical import decode
-from protocol.consensus.quorum import check_certificate
 from protocol.crypto.commitments import LeafProof, check_bytes
-from protocol.crypto.hashing import block_digest, chain_id
 from protocol.crypto.signing import Verifier, verify
-from protocol.errors import BadCertificate, BadProof, CommitmentMismatch, DecodeError, GenesisMismatch
+from protocol.errors import BadProof, CommitmentMismatch, DecodeError
 from protocol.ledger import history, keys, tree
 from protocol.ledger.events import Event, RecordAppended, event_digest
-from protocol.ledger.genesis import EPOCH, authority_set, check_genesis
 from protocol.ledger.leaves import Chart
+from protocol.proofs.final import Finality, Hops, check_final
+from protocol.proofs.light import Checkpoint, EpochHop
 from protocol.types.base import Digest, Number, Wire
 from protocol.types.block import Header
 from protocol.types.institutions import Genesis
-from protocol.types.votes import FINALIZE, Certificate
+from protocol.types.votes import Certificate
 
 NODE_BYTES = 2_048  # a node of 16 children with the longest digits has 1,200
 LEAF_BYTES = 8_192
@@ -43,6 +41,7 @@ class InclusionProof(Wire, frozen=True, tag=1):
 
     header: Header
     certificate: Certificate
+    hops: Hops
     chart: Annotated[int, Meta(ge=0, le=keys.CHART_MAX)]
     leaf: Annotated[bytes, Meta(max_length=LEAF_BYTES)]
     state_path: Annotated[
@@ -56,20 +55,28 @@ class InclusionProof(Wire, frozen=True, tag=1):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a proof has shown. `signers` are numbers of institutions; times are ledger time in ms.
+    """What a proof has shown; times are ledger time in ms.
 
-    `header` is the final block that it was shown at; `event.height` and `event.time_ms` tell when it happened.
+    `final` is the block that it was shown at; `event.height` and `event.time_ms` tell when it happened.
     `record_shown` says that the bytes at hand are the record that the event commits to.
     """
 
-    network: str
-    header: Header
-    signers: tuple[int, ...]
+    final: Finality
     chart: int
     number: int
     event: Event
     events: int
     record_shown: bool
+
+    @property
+    def header(self) -> Header:
+        """Of the final block that it was shown at."""
+        return self.final.header
+
+    @property
+    def signers(self) -> tuple[int, ...]:
+        """Numbers of the institutions that finalized that block."""
+        return self.final.signers
 
 
 def events_needed(chart: Chart, number: int) -> range:
@@ -87,12 +94,14 @@ def prove(
     state_path: Sequence[bytes],
     number: int,
     events: Sequence[bytes],
+    hops: Sequence[EpochHop] = (),
     record: LeafProof | None = None,
 ) -> InclusionProof:
     """The proof of event `number` of a chart whose leaf is `leaf` in the state after the final block `header`.
 
     `certificate` finalizes that very block, `state_path` comes from `tree.Walk.prove` at its state, `events` are the
-    bytes of `events_needed`, in order.
+    bytes of `events_needed`, in order; `hops` are the ends of the epochs before the header's, from the one on that the
+    verifier trusts: from epoch 0 for somebody with the genesis alone.
     """
     needed = events_needed(decode(Chart, leaf), number)
     if len(events) != len(needed):
@@ -102,6 +111,7 @@ def prove(
     return InclusionProof(
         header=header,
         certificate=certificate,
+        hops=tuple(hops),
         chart=chart,
         leaf=leaf,
         state_path=tuple(state_path),
@@ -112,12 +122,23 @@ def prove(
     )
 
 
-def check(proof: InclusionProof, genesis: Genesis, verifier: Verifier = verify, record: bytes | None = None) -> Claim:
-    """What `proof` shows on the chain of `genesis`. `record`: the record's bytes, to be shown to be those committed.
+def check(
+    proof: InclusionProof,
+    genesis: Genesis | None,
+    verifier: Verifier = verify,
+    record: bytes | None = None,
+    *,
+    checkpoint: Checkpoint | None = None,
+) -> Claim:
+    """What `proof` shows on the chain of `genesis` or `checkpoint`.
 
-    Raises `GenesisMismatch`, or `BadProof` naming the check that failed.
+    `record`: the record's bytes, to be shown to be those committed.
+
+    Raises `GenesisMismatch`, `ForkShown`, or `BadProof` naming the check that failed.
     """
-    signers = check_final(proof.header, proof.certificate, genesis, verifier)
+    final = check_final(
+        proof.header, proof.certificate, proof.hops, genesis=genesis, checkpoint=checkpoint, verifier=verifier
+    )
     try:
         tree.check_leaf(proof.header.state_root, keys.chart(proof.chart), proof.leaf, proof.state_path)
     except BadProof as error:
@@ -133,37 +154,13 @@ def check(proof: InclusionProof, genesis: Genesis, verifier: Verifier = verify, 
     except BadProof as error:
         raise BadProof(f"history: {error}") from None
     return Claim(
-        network=genesis.name,
-        header=proof.header,
-        signers=signers,
+        final=final,
         chart=proof.chart,
         number=proof.number,
         event=event,
         events=chart.events,
         record_shown=_check_record(proof, event, record),
     )
-
-
-def check_final(header: Header, certificate: Certificate, genesis: Genesis, verifier: Verifier) -> tuple[int, ...]:
-    """The institutions that finalized `header` on the chain of `genesis`; at least a quorum of its authorities.
-
-    Raises `GenesisMismatch` or `BadProof`.
-    """
-    check_genesis(genesis)
-    chain = chain_id(genesis)
-    if header.chain != chain:
-        raise GenesisMismatch(f"the proof is of chain {header.chain.hex()}, the genesis file of {chain.hex()}")
-    if header.epoch != EPOCH:
-        raise BadProof(f"epoch: this version checks epoch {EPOCH} alone, and the header is of {header.epoch}")
-    members = authority_set(genesis).members
-    subject = certificate.subject
-    if subject.kind != FINALIZE or subject.block != block_digest(header):
-        raise BadProof("certificate: it does not finalize this header")
-    try:
-        check_certificate(certificate, chain, EPOCH, [member.vote_key for member in members], verifier)
-    except BadCertificate as error:
-        raise BadProof(f"certificate: {error}") from None
-    return tuple(members[index].institution for index, _ in certificate.signatures)
 
 
 def _check_record(proof: InclusionProof, event: Event, record: bytes | None) -> bool:

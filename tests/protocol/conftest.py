@@ -17,9 +17,9 @@ from protocol.ledger.genesis import genesis_block
 from protocol.ledger.leaves import Chart, GrantLeaf, Leaf, decode_leaf
 from protocol.ledger.overlay import LayeredView
 from protocol.ledger.state import Changes, read_set
-from protocol.ledger.transition import Execution, Family, OperationReceipt, Receipt, classify
+from protocol.ledger.transition import Execution, Family, OperationReceipt, Receipt, SignedBy, classify
 from protocol.params import Params
-from protocol.types.institutions import STATUS_ACCREDITED, Genesis, Institution
+from protocol.types.institutions import STATUS_ACCREDITED, AuthoritySet, Genesis, Institution
 from protocol.types.operations import (
     ROLE_OWNER,
     AppendRecords,
@@ -138,10 +138,10 @@ class World:
     def execution(self, *bodies: TransactionBody) -> Execution:
         """An execution of the next block that may read what these transactions name, and nothing else."""
         self.now = max(self.now, self.head.timestamp + 1)
-        return Execution(self.view(*bodies), self.head.chain, self.head.height + 1, self.now, verify)
+        return Execution(self.view(*bodies), self.head, self.now, verify)
 
     def view(self, *bodies: TransactionBody) -> LayeredView:
-        read = read_set(bodies)
+        read = read_set(bodies, self.head.child_epoch)
         leaves = {key: self.leaves[key] for key in read.keys if key in self.leaves}
         events = {place: self.events[place] for place in read.events if place in self.events}
         return LayeredView(None, read, leaves, events)
@@ -150,17 +150,25 @@ class World:
         """Build a block of these, owners' first, validate it as an authority does, and make it the head."""
         ordered = sorted(bodies, key=lambda body: classify(body) is Family.INSTITUTION)
         execution = self.execution(*ordered)
-        for body in ordered:
-            execution.apply(body)
+        signed = [(body, self.signed_by(body)) for body in ordered]
+        for body, signed_by in signed:
+            execution.apply(body, signed_by)
         built = tree.update(self.nodes, execution.changes().leaves)
         raws = [encode(sign_transaction(self.operation_keys[body.institution][body.key], body)) for body in ordered]
-        block = blocks.build_block(self.head, 0, self.now, raws, built.root)
-        executed = blocks.apply_block(self.view(*ordered), self.head, block, ordered, verify)
+        proposer = self.authorities().members[0].institution
+        ends = blocks.next_authorities_digest(execution)
+        block = blocks.build_block(self.head, proposer, self.now, raws, built.root, ends)
+        executed = blocks.apply_block(self.view(*ordered), self.head, block, signed, verify)
         blocks.check_state_root(block.header, tree.update(self.nodes, executed.changes.leaves).root)
         self.store(executed.changes)
         self.head = block.header
         by_body = {id(body): receipt for body, receipt in zip(ordered, executed.receipts, strict=True)}
         return [by_body[id(body)] for body in bodies]
+
+    def signed_by(self, body: TransactionBody) -> SignedBy:
+        """Says that the signature is good under the key that whoever is named signs with, if there is such a key."""
+        held = self.operation_keys[body.institution] if body.institution < len(self.operation_keys) else []
+        return lambda key: body.key < len(held) and held[body.key].public == key
 
     def store(self, changes: Changes) -> None:
         self.nodes.update(tree.update(self.nodes, changes.leaves).nodes)
@@ -177,7 +185,7 @@ class World:
         """The transaction is refused by this name, and leaves no trace."""
         execution = self.execution(body)
         with pytest.raises(InvalidTransaction) as raised:
-            execution.apply(body)
+            execution.apply(body, self.signed_by(body))
         assert type(raised.value) is error, raised.value
         changes = execution.changes()
         assert not changes.leaves
@@ -190,7 +198,7 @@ class World:
 
     def open_chart(self, custodian: int = 0) -> Patient:
         patient = self.patient()
-        patient.chart = self.run(custodian, self.opening(patient, custodian)).chart
+        patient.chart = self.run(custodian, self.opening(patient, custodian)).on_chart
         return patient
 
     def append(self, patient: Patient, *entries: RecordEntry, custodian: int = 0) -> list[int]:
@@ -245,8 +253,16 @@ class World:
     def certificate(self, signers: Iterator[int] | None = None, view: int = 5) -> Certificate:
         """A finalization of the head by these authorities, or by a quorum."""
         subject = finalize(self.head.chain, self.head.epoch, view, block_digest(self.head))
-        who = signers if signers is not None else iter(range(quorum(4)))
-        return Certificate(subject, tuple((n, sign_vote(self.vote_keys[n], subject, n).signature) for n in who))
+        members = self.authorities(self.head.epoch).members
+        held = {key.public: key for key in self.vote_keys}
+        who = signers if signers is not None else iter(range(quorum(len(members))))
+        return Certificate(subject, tuple((n, sign_vote(held[members[n].vote_key], subject, n).signature) for n in who))
+
+    def authorities(self, epoch: int | None = None) -> AuthoritySet:
+        """The set of an epoch; without one, of the next block's."""
+        leaf = self.leaf(keys.authorities(self.head.child_epoch if epoch is None else epoch))
+        assert isinstance(leaf, AuthoritySet)
+        return leaf
 
 
 @pytest.fixture(scope="session")
