@@ -14,17 +14,18 @@ from itertools import pairwise
 from protocol.crypto.signing import Verifier, vote_message
 from protocol.errors import BadCertificate, BadVote
 from protocol.types.base import ZERO_DIGEST
+from protocol.types.institutions import faults_of, quorum_of
 from protocol.types.votes import FINALIZE, NOTARIZE, NULLIFY, Certificate, Vote, VoteSubject
 
 
 def faults(n: int) -> int:
     """How many of n authorities may be traitors: (n-1)//3."""
-    return (n - 1) // 3
+    return faults_of(n)
 
 
 def quorum(n: int) -> int:
     """How many distinct authorities of n make a certificate: n - faults(n)."""
-    return n - faults(n)
+    return quorum_of(n)
 
 
 def leader(view: int, n: int) -> int:

@@ -8,7 +8,7 @@ cofactor (tests/vectors/crypto/ed25519.json). Relies on PyNaCl, whose calls rele
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
 from nacl.exceptions import BadSignatureError
@@ -16,6 +16,8 @@ from nacl.exceptions import BadSignatureError
 from protocol.codec.canonical import encode
 from protocol.crypto.hashing import operation_digest
 from protocol.types.base import U16, Digest, Name, Number, PublicKey, TimeMs, Wire
+from protocol.types.governance import Application
+from protocol.types.institutions import Institution
 from protocol.types.operations import Cosignature, Operation
 from protocol.types.transaction import Transaction, TransactionBody
 from protocol.types.votes import Vote, VoteSubject
@@ -28,6 +30,7 @@ TRANSACTION_LABEL = b"chartledger transaction v1\0"
 COSIGNATURE_LABEL = b"chartledger cosignature v1\0"
 VOTE_LABEL = b"chartledger vote v1\0"
 POSSESSION_LABEL = b"chartledger possession v1\0"
+APPLICATION_LABEL = b"chartledger application v1\0"
 
 Verifier = Callable[[bytes, bytes, bytes], bool]
 """(public key, message, signature) -> whether it verifies. `verify`, or a caller's cache in front of it."""
@@ -50,6 +53,13 @@ class PossessionSubject(Wire, frozen=True):
     institution: Name
     use: U16
     key: PublicKey
+
+
+class ApplicationSubject(Wire, frozen=True):
+    """What each signing key of an application signs: the whole of it, so that nobody can move it with other parts."""
+
+    chain: Digest
+    institution: Institution
 
 
 def verify(public: bytes, message: bytes, signature: bytes) -> bool:
@@ -125,8 +135,22 @@ def sign_vote(key: SigningKey, subject: VoteSubject, index: int) -> Vote:
 
 
 def possession_message(chain: bytes, institution: str, use: int, public: bytes) -> bytes:
-    """What a new key signs: that the institution of this name uses it for this (`governance.USE_*`) on this chain."""
+    """What a key that an institution rotates to signs: that the institution of this name uses it for this
+    (`governance.USE_*`) on this chain."""
     return POSSESSION_LABEL + encode(PossessionSubject(chain, institution, use, public))
+
+
+def application_message(chain: bytes, institution: Institution) -> bytes:
+    """What each operations key and the vote key of an applicant sign."""
+    return APPLICATION_LABEL + encode(ApplicationSubject(chain, institution))
+
+
+def apply_as(
+    chain: bytes, institution: Institution, operation_keys: Sequence[SigningKey], vote_key: SigningKey
+) -> Application:
+    """The application of `institution`, whose public keys are those of these signing keys, in order."""
+    message = application_message(chain, institution)
+    return Application(institution, tuple(key.sign(message) for key in (*operation_keys, vote_key)))
 
 
 def prove_possession(key: SigningKey, chain: bytes, institution: str, use: int) -> bytes:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from protocol.codec.canonical import encode
 from protocol.crypto.hashing import chain_id
 from protocol.errors import BadTerms, GenesisInvalid
-from protocol.ledger import keys, tree
+from protocol.ledger import claims, keys, tree
 from protocol.ledger.blocks import transactions_root
-from protocol.ledger.leaves import Counters
+from protocol.ledger.leaves import Claim, Counters
 from protocol.ledger.tree import TreeChanges
 from protocol.ledger.view import Changes
 from protocol.types.base import ZERO_DIGEST
 from protocol.types.block import BLOCK_VERSION, Header
-from protocol.types.institutions import STATUS_ACCREDITED, Authority, AuthoritySet, Genesis
+from protocol.types.institutions import RETIRED_KEY, STATUS_ACCREDITED, Authority, AuthoritySet, Genesis
 
 EPOCH = 0
 
@@ -69,6 +69,8 @@ def genesis_state(genesis: Genesis) -> Changes:
     }
     for number, institution in enumerate(genesis.institutions):
         leaves[keys.institution(number)] = encode(institution)
+        for use, value in (claims.name_of(institution), *claims.keys_of(institution)):
+            leaves[keys.claim(use, value)] = encode(Claim(number))
     return Changes(leaves, [])
 
 
@@ -87,7 +89,14 @@ def check_genesis(genesis: Genesis) -> None:
     for number, institution in enumerate(genesis.institutions):
         if institution.status != STATUS_ACCREDITED:
             raise GenesisInvalid(f"institution {number} is not accredited")
+        if institution.vote_key_at != 0:
+            raise GenesisInvalid(f"vote_key_at of institution {number} is not 0")
+        fault = claims.name_fault(institution.name)
+        if fault is not None:
+            raise GenesisInvalid(f"the name of institution {number} {fault}")
     signing = [key for one in genesis.institutions for key in (*one.operation_keys, one.vote_key)]
+    if RETIRED_KEY in signing:
+        raise GenesisInvalid("an operations or vote key is 32 zero bytes, which stand for a retired one")
     _check_distinct(signing, "an operations or vote key")
     _check_distinct((der for one in genesis.institutions for der in one.network_certificates), "a network certificate")
     _check_distinct((one.encryption_key for one in genesis.institutions), "an encryption key")

@@ -85,10 +85,18 @@ class MotionState(IntEnum):
     LOST = 3  # so many are against that no quorum is left
 
 
-class MotionLeaf(Wire, frozen=True):
-    """A motion and the ballots cast on it, each ascending by institution. Heights are those of blocks.
+class Cast(Wire, frozen=True):
+    """One ballot. It counts while its institution has authority without a break since `epoch`."""
 
-    `decided_at` is 0 while it is open. `assigned` is the number that the ledger gave to an accredited institution.
+    institution: Number
+    epoch: Number
+
+
+class MotionLeaf(Wire, frozen=True):
+    """A motion and the ballots on it that counted when the last one was cast, each ascending by institution.
+
+    `moved_at` and `decided_at` are heights of blocks; `decided_at` is 0 while it is open. `assigned` is the number that
+    the ledger gave to an accredited institution.
     """
 
     proposer: Number
@@ -96,14 +104,15 @@ class MotionLeaf(Wire, frozen=True):
     moved_at: Number
     expires_at: TimeMs
     state: MotionState
-    favour: Annotated[tuple[Number, ...], Meta(max_length=limits.AUTHORITIES)]
-    against: Annotated[tuple[Number, ...], Meta(max_length=limits.AUTHORITIES)]
+    favour: Annotated[tuple[Cast, ...], Meta(max_length=limits.AUTHORITIES)]
+    against: Annotated[tuple[Cast, ...], Meta(max_length=limits.AUTHORITIES)]
     decided_at: Number = 0
     assigned: Number | None = None
 
 
 class OpenMotions(Wire, frozen=True):
-    """(motion, proposer, expires_at) of motions that were open when one was last moved or decided, ascending."""
+    """(motion, proposer, expires_at), ascending: the motions by authorities that were open when one was last moved or
+    decided."""
 
     motions: Annotated[tuple[tuple[Number, Number, TimeMs], ...], Meta(max_length=limits.MOTIONS_OPEN)]
 

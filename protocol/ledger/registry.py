@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from protocol.ledger import access, charts, consent, records
+from protocol.ledger import access, charts, consent, evidence, governance, records, rotation
 from protocol.ledger.rules import Rule
 
-RULES: Final[dict[type, Rule]] = {**charts.RULES, **records.RULES, **consent.RULES, **access.RULES}
+RULES: Final[dict[type, Rule]] = {
+    **charts.RULES,
+    **records.RULES,
+    **consent.RULES,
+    **access.RULES,
+    **governance.RULES,
+    **rotation.RULES,
+    **evidence.RULES,
+}

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from protocol import limits
 from protocol.crypto.signing import Verifier
-from protocol.errors import MixedTransaction, TooCostly
+from protocol.errors import InvalidTransaction, MixedTransaction, TooCostly
 from protocol.ledger import institutions, keys
 from protocol.ledger.registry import RULES
 from protocol.ledger.rules import Call, Family, OperationReceipt
@@ -74,12 +74,15 @@ class Execution:
         """Apply one transaction. Raises a subclass of `InvalidTransaction` and leaves no trace if it is not valid."""
         check_form(body)
         working = self._working
-        working.begin()
-        institutions.check_standing(working, body, signed_by)
-        receipts = []
-        for signed in body.operations:
-            call = Call(body.institution, signed.cosignatures)
-            receipts.append(RULES[type(signed.operation)].apply(working, signed.operation, call))
+        try:
+            institutions.check_standing(working, body, signed_by)
+            receipts = []
+            for signed in body.operations:
+                call = Call(body.institution, signed.cosignatures)
+                receipts.append(RULES[type(signed.operation)].apply(working, signed.operation, call))
+        except InvalidTransaction:
+            working.forget()
+            raise
         working.commit()
         return Receipt(tuple(receipts))
 

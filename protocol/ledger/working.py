@@ -1,7 +1,7 @@
 """The state while a block is applied: decoded leaves, with a scope for the transaction under way.
 
-A transaction writes into its own scope; `commit` moves that into the block's, and the next `begin` forgets whatever
-an invalid one left, so a transaction applies whole or not at all. Leaves are decoded once a block and encoded once.
+A transaction writes into its own scope; `commit` moves that into the block's, and `forget` drops what an invalid one
+left, so a transaction applies whole or not at all. Leaves are decoded once a block and encoded once.
 """
 
 from __future__ import annotations
@@ -59,9 +59,14 @@ class Working:
 
     @property
     def params(self) -> Params:
-        """The chain's parameters before this block; no operation changes them within one."""
+        """The chain's parameters as this block's parent left them: what a motion sets counts from the next block on,
+        whatever the order of transactions."""
         if self._params is None:
-            self._params = self.require(keys.PARAMS, Params)
+            raw = self._view.leaf(keys.PARAMS)
+            params = None if raw is None else decode_leaf(keys.PARAMS, raw)
+            if not isinstance(params, Params):
+                raise AssertionError("the state has no Params leaf")
+            self._params = params
         return self._params
 
     def get(self, key: bytes, kind: type[L]) -> L | None:
@@ -139,11 +144,10 @@ class Working:
             history.append_all(chart.peaks, first, leaves),
         )
 
-    def begin(self) -> None:
-        """Start a transaction, forgetting what one that failed has left."""
-        if self._tx_leaves or self._tx_events:
-            self._tx_leaves = {}
-            self._tx_events = {}
+    def forget(self) -> None:
+        """The transaction is not valid: nothing of it stays."""
+        self._tx_leaves = {}
+        self._tx_events = {}
 
     def commit(self) -> None:
         """The transaction is valid: what it wrote is the block's."""

@@ -16,12 +16,12 @@ from protocol.types.votes import Vote
 
 USE_OPERATIONS = 1
 USE_VOTE = 2
-"""What a key is claimed for, as its proof of possession says."""
+"""What an institution rotates a key for, as the key's proof of possession says."""
 
 
 class Application(Wire, frozen=True):
-    """What an institution is to be known by, with a proof of possession of each signing key: one signature for each
-    operations key in order, then the vote key's, each over chain, institution name, use and public key."""
+    """What an institution is to be known by, with a proof of possession of each signing key: one signature by each
+    operations key in order, then the vote key's, each over chain and `institution` (`signing.apply_as`)."""
 
     institution: Institution
     possessions: Annotated[

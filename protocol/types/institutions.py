@@ -40,6 +40,16 @@ class Institution(Wire, frozen=True):
     vote_key_at: TimeMs = 0
 
 
+def faults_of(n: int) -> int:
+    """How many of n authorities may be traitors: (n-1)//3."""
+    return (n - 1) // 3
+
+
+def quorum_of(n: int) -> int:
+    """How many of n authorities decide: n - faults_of(n). Any two quorums share an honest authority."""
+    return n - faults_of(n)
+
+
 class Authority(Wire, frozen=True):
     """One seat of an epoch's set. Its index in the set is how votes name it. `since`: the first epoch of all those in
     a row in which the institution has had authority."""
@@ -54,6 +64,10 @@ class AuthoritySet(Wire, frozen=True):
 
     epoch: Number
     members: Annotated[tuple[Authority, ...], Meta(min_length=1, max_length=limits.AUTHORITIES)]
+
+    def seat(self, institution: int) -> Authority | None:
+        """The seat of the institution of this number, or None."""
+        return next((member for member in self.members if member.institution == institution), None)
 
 
 class Genesis(Wire, frozen=True):

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 
 from protocol.codec.canonical import decode, encode
 from protocol.consensus.quorum import finalize, quorum
 from protocol.crypto.hashing import block_digest
-from protocol.crypto.signing import SigningKey, cosign, sign_transaction, sign_vote, verify
+from protocol.crypto.signing import (
+    SigningKey,
+    apply_as,
+    cosign,
+    sign_transaction,
+    sign_vote,
+    transaction_message,
+    verify,
+)
 from protocol.errors import InvalidTransaction
 from protocol.ledger import blocks, keys, tree
 from protocol.ledger.events import Event, decode_event
 from protocol.ledger.genesis import genesis_block
-from protocol.ledger.leaves import Chart, GrantLeaf, Leaf, decode_leaf
+from protocol.ledger.leaves import Chart, GrantLeaf, Leaf, MotionLeaf, MotionState, decode_leaf
 from protocol.ledger.overlay import LayeredView
 from protocol.ledger.state import Changes, read_set
 from protocol.ledger.transition import Execution, Family, OperationReceipt, Receipt, SignedBy, classify
 from protocol.params import Params
+from protocol.types.block import Block
+from protocol.types.governance import Accredit, Application, Ballot, Change, Motion
 from protocol.types.institutions import STATUS_ACCREDITED, AuthoritySet, Genesis, Institution
 from protocol.types.operations import (
     ROLE_OWNER,
@@ -34,8 +45,8 @@ from protocol.types.operations import (
     SignedOperation,
     Tags4,
 )
-from protocol.types.transaction import TransactionBody
-from protocol.types.votes import Certificate
+from protocol.types.transaction import Transaction, TransactionBody
+from protocol.types.votes import Certificate, Vote, VoteSubject
 
 START_MS = 1_750_000_000_000
 HOUR_MS = 3_600_000
@@ -70,31 +81,52 @@ class Patient:
         self.chart = -1
 
 
-class World:
-    """A chain of four institutions, all authorities. Each block is built as a leader does and then validated whole."""
+class Keys:
+    """All keys of one institution. `number` tells one set of keys from another, and is no institution's number."""
 
-    def __init__(self, params: Params | None = None) -> None:
-        self.operation_keys = [[SigningKey(seed(1, n)), SigningKey(seed(2, n))] for n in range(4)]
-        self.vote_keys = [SigningKey(seed(3, n)) for n in range(4)]
-        institutions = tuple(
-            Institution(
-                name=NAMES[n],
-                status=STATUS_ACCREDITED,
-                operation_keys=tuple(key.public for key in self.operation_keys[n]),
-                vote_key=self.vote_keys[n].public,
-                network_certificates=(b"certificate %d" % n,),
-                encryption_suite=1,
-                encryption_key=bytes([n]) * 32,
-            )
-            for n in range(4)
-        )
-        self.genesis = Genesis("testing", START_MS, params or Params(), institutions, (0, 1, 2, 3))
+    def __init__(self, number: int, name: str | None = None) -> None:
+        self.name = name or (NAMES[number] if number < len(NAMES) else f"Institution {number}")
+        self.operations = [SigningKey(seed(1, number)), SigningKey(seed(2, number))]
+        self.vote = SigningKey(seed(3, number))
+        self.certificate = b"certificate %d" % number
+        self.encryption = number.to_bytes(32, "big")
+
+    def institution(self, **changes: Any) -> Institution:
+        """As its application or the genesis lists it."""
+        fields: dict[str, Any] = {
+            "name": self.name,
+            "status": STATUS_ACCREDITED,
+            "operation_keys": tuple(key.public for key in self.operations),
+            "vote_key": self.vote.public,
+            "network_certificates": (self.certificate,),
+            "encryption_suite": 1,
+            "encryption_key": self.encryption,
+        }
+        return Institution(**{**fields, **changes})
+
+    def application(self, chain: bytes, **changes: Any) -> Application:
+        return apply_as(chain, self.institution(**changes), self.operations, self.vote)
+
+
+class World:
+    """A chain of `count` institutions, of which the first `authorities` (all, by default) have authority.
+
+    Each block is built as a leader does and then validated whole.
+    """
+
+    def __init__(self, params: Params | None = None, count: int = 4, authorities: int | None = None) -> None:
+        made = [Keys(n) for n in range(count)]
+        self.operation_keys = [one.operations for one in made]
+        self.vote_keys = [one.vote for one in made]
+        seats = tuple(range(count if authorities is None else authorities))
+        institutions = tuple(one.institution() for one in made)
+        self.genesis = Genesis("testing", START_MS, params or Params(), institutions, seats)
         start = genesis_block(self.genesis)
         self.head = start.header
         self.leaves = dict(start.changes.leaves)
         self.events: dict[tuple[int, int], bytes] = {}
         self.nodes = dict(start.tree.nodes)
-        self.numbers = [0] * 4
+        self.numbers: dict[int, int] = {}
         self.patients = 0
         self.now = START_MS
 
@@ -114,9 +146,8 @@ class World:
         chain: bytes | None = None,
     ) -> TransactionBody:
         if number is None:
-            number = self.numbers[institution] if institution < 4 else 0
-            if institution < 4:
-                self.numbers[institution] += 1
+            number = self.numbers.get(institution, 0)
+            self.numbers[institution] = number + 1
         signed = tuple(one if isinstance(one, SignedOperation) else SignedOperation(one) for one in operations)
         until = self.now + HOUR_MS if valid_until is None else valid_until
         return TransactionBody(chain or self.head.chain, institution, key, number, until, signed)
@@ -133,6 +164,15 @@ class World:
     def opening(self, patient: Patient, custodian: int = 0) -> SignedOperation:
         return self.owned(patient, OpenChart(custodian, patient.key.public, 1, b"e" * 32))
 
+    def signed(self, body: TransactionBody) -> Transaction:
+        """Signed by whom it names, or by somebody if there is nobody of that name."""
+        own = self.operation_keys[min(body.institution, len(self.operation_keys) - 1)]
+        return sign_transaction(own[min(body.key, len(own) - 1)], body)
+
+    def signed_by(self, body: TransactionBody) -> SignedBy:
+        signature = self.signed(body).signature
+        return lambda public: verify(public, transaction_message(body), signature)
+
     # --- applying them
 
     def execution(self, *bodies: TransactionBody) -> Execution:
@@ -140,35 +180,42 @@ class World:
         self.now = max(self.now, self.head.timestamp + 1)
         return Execution(self.view(*bodies), self.head, self.now, verify)
 
+    def apply(self, execution: Execution, body: TransactionBody) -> Receipt:
+        return execution.apply(body, self.signed_by(body))
+
     def view(self, *bodies: TransactionBody) -> LayeredView:
         read = read_set(bodies, self.head.child_epoch)
         leaves = {key: self.leaves[key] for key in read.keys if key in self.leaves}
         events = {place: self.events[place] for place in read.events if place in self.events}
         return LayeredView(None, read, leaves, events)
 
+    def build(self, *ordered: TransactionBody) -> Block:
+        """The next block of these, in this order."""
+        execution = self.execution(*ordered)
+        for body in ordered:
+            self.apply(execution, body)
+        built = tree.update(self.nodes, execution.changes().leaves)
+        raws = [encode(self.signed(body)) for body in ordered]
+        proposer = self.authorities().members[0].institution
+        following = blocks.next_authorities_digest(execution)
+        return blocks.build_block(self.head, proposer, self.now, raws, built.root, following)
+
+    def validate(self, block: Block, *bodies: TransactionBody) -> blocks.Executed:
+        """All that an authority checks of the next block, whose transactions these are."""
+        listed = [(body, self.signed_by(body)) for body in bodies]
+        executed = blocks.apply_block(self.view(*bodies), self.head, block, listed, verify)
+        blocks.check_state_root(block.header, tree.update(self.nodes, executed.changes.leaves).root)
+        return executed
+
     def block(self, *bodies: TransactionBody) -> list[Receipt]:
         """Build a block of these, owners' first, validate it as an authority does, and make it the head."""
         ordered = sorted(bodies, key=lambda body: classify(body) is Family.INSTITUTION)
-        execution = self.execution(*ordered)
-        signed = [(body, self.signed_by(body)) for body in ordered]
-        for body, signed_by in signed:
-            execution.apply(body, signed_by)
-        built = tree.update(self.nodes, execution.changes().leaves)
-        raws = [encode(sign_transaction(self.operation_keys[body.institution][body.key], body)) for body in ordered]
-        proposer = self.authorities().members[0].institution
-        ends = blocks.next_authorities_digest(execution)
-        block = blocks.build_block(self.head, proposer, self.now, raws, built.root, ends)
-        executed = blocks.apply_block(self.view(*ordered), self.head, block, signed, verify)
-        blocks.check_state_root(block.header, tree.update(self.nodes, executed.changes.leaves).root)
+        block = self.build(*ordered)
+        executed = self.validate(block, *ordered)
         self.store(executed.changes)
         self.head = block.header
         by_body = {id(body): receipt for body, receipt in zip(ordered, executed.receipts, strict=True)}
         return [by_body[id(body)] for body in bodies]
-
-    def signed_by(self, body: TransactionBody) -> SignedBy:
-        """Says that the signature is good under the key that whoever is named signs with, if there is such a key."""
-        held = self.operation_keys[body.institution] if body.institution < len(self.operation_keys) else []
-        return lambda key: body.key < len(held) and held[body.key].public == key
 
     def store(self, changes: Changes) -> None:
         self.nodes.update(tree.update(self.nodes, changes.leaves).nodes)
@@ -190,6 +237,7 @@ class World:
         changes = execution.changes()
         assert not changes.leaves
         assert not changes.events
+        assert execution.next_authorities() is None
 
     def wait(self, milliseconds: int) -> None:
         self.now += milliseconds
@@ -250,13 +298,7 @@ class World:
     def history_raw(self, patient: Patient) -> list[bytes]:
         return [self.events[(patient.chart, number)] for number in range(self.chart(patient).events)]
 
-    def certificate(self, signers: Iterator[int] | None = None, view: int = 5) -> Certificate:
-        """A finalization of the head by these authorities, or by a quorum."""
-        subject = finalize(self.head.chain, self.head.epoch, view, block_digest(self.head))
-        members = self.authorities(self.head.epoch).members
-        held = {key.public: key for key in self.vote_keys}
-        who = signers if signers is not None else iter(range(quorum(len(members))))
-        return Certificate(subject, tuple((n, sign_vote(held[members[n].vote_key], subject, n).signature) for n in who))
+    # --- authorities
 
     def authorities(self, epoch: int | None = None) -> AuthoritySet:
         """The set of an epoch; without one, of the next block's."""
@@ -264,11 +306,68 @@ class World:
         assert isinstance(leaf, AuthoritySet)
         return leaf
 
+    def institution(self, number: int) -> Institution:
+        leaf = self.leaf(keys.institution(number))
+        assert isinstance(leaf, Institution)
+        return leaf
+
+    def motion(self, number: int) -> MotionLeaf:
+        leaf = self.leaf(keys.motion(number))
+        assert isinstance(leaf, MotionLeaf)
+        return leaf
+
+    def move(self, institution: int, change: Change, lasts_ms: int = HOUR_MS) -> int:
+        """One block with one motion; its number."""
+        number = self.run(institution, Motion(change, self.now + lasts_ms)).motion
+        assert number is not None
+        return number
+
+    def vote(self, institution: int, motion: int, favour: bool = True) -> OperationReceipt:
+        """One block with one ballot."""
+        return self.run(institution, Ballot(motion, self.motion(motion).change, favour))
+
+    def decide(self, change: Change, *voters: int) -> MotionLeaf:
+        """Move it and pass it, with one block for the motion and each ballot, by these or by the first of a quorum."""
+        members = [member.institution for member in self.authorities().members]
+        first, *others = voters or members[: quorum(len(members))]
+        number = self.move(first, change)
+        for voter in others:
+            self.vote(voter, number)
+        motion = self.motion(number)
+        assert motion.state is MotionState.PASSED
+        return motion
+
+    def accredit(self, made: Keys) -> int:
+        """A new institution by motion; its number."""
+        assigned = self.decide(Accredit(made.application(self.head.chain))).assigned
+        assert assigned == len(self.operation_keys)
+        self.operation_keys.append(made.operations)
+        self.vote_keys.append(made.vote)
+        return assigned
+
+    def consensus_vote(self, epoch: int, index: int, subject: VoteSubject) -> Vote:
+        """A vote in consensus by the authority with this index in this epoch."""
+        public = self.authorities(epoch).members[index].vote_key
+        return sign_vote(next(key for key in self.vote_keys if key.public == public), subject, index)
+
+    def certificate(self, signers: Iterable[int] | None = None, view: int = 5) -> Certificate:
+        """A finalization of the head by these authorities (indexes) of its epoch, or by a quorum."""
+        epoch = self.head.epoch
+        subject = finalize(self.head.chain, epoch, view, block_digest(self.head))
+        who = range(quorum(len(self.authorities(epoch).members))) if signers is None else signers
+        return Certificate(subject, tuple((n, self.consensus_vote(epoch, n, subject).signature) for n in who))
+
 
 @pytest.fixture(scope="session")
 def new_world() -> Callable[..., World]:
     """Makes worlds; for tests that need many."""
     return World
+
+
+@pytest.fixture(scope="session")
+def new_keys() -> Callable[..., Keys]:
+    """Makes an institution's keys, by a number that tells one set from another."""
+    return Keys
 
 
 @pytest.fixture

@@ -19,14 +19,15 @@ from protocol.types.operations import AppendRecords, Disclose, Grant, Revoke
 def built(world: Any, *bodies: Any) -> tuple[Block, tuple[Any, ...]]:
     execution = world.execution(*bodies)
     for body in bodies:
-        execution.apply(body)
+        world.apply(execution, body)
     root = tree.update(world.nodes, execution.changes().leaves).root
     raws = [encode(sign_transaction(world.operation_keys[body.institution][body.key], body)) for body in bodies]
     return blocks.build_block(world.head, 0, world.now, raws, root), bodies
 
 
 def apply(world: Any, block: Block, bodies: Any) -> Any:
-    return blocks.apply_block(world.view(*bodies), world.head, block, bodies, verify)
+    listed = [(body, world.signed_by(body)) for body in bodies]
+    return blocks.apply_block(world.view(*bodies), world.head, block, listed, verify)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from protocol.types.operations import ROLE_OWNER, Cosignature, OpenChart, Signed
 def test_opens_with_the_next_number(world: Any) -> None:
     first, second = world.open_chart(0), world.open_chart(1)
     assert (first.chart, second.chart) == (0, 1)
-    assert world.leaf(keys.COUNTERS) == Counters(institutions=4, charts=2)
+    assert world.leaf(keys.COUNTERS) == Counters(institutions=4, charts=2, motions=0)
     assert world.leaf(keys.owner(second.key.public)) == OwnerIndex(1)
     chart = world.chart(second)
     assert (chart.custodian, chart.owner_key, chart.opened_at) == (1, second.key.public, world.head.height)
@@ -86,4 +86,4 @@ def test_the_owners_first_number_is_bounded_too(world: Any, number: int) -> None
     operation = OpenChart(0, patient.key.public, 1, b"e" * 32)
     body = world.body(0, world.owned(patient, operation, number=number))
     with pytest.raises(Exception, match="lies"):
-        world.execution(body).apply(body)
+        world.apply(world.execution(body), body)

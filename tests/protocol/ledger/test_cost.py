@@ -8,7 +8,7 @@ import pytest
 
 from protocol import limits
 from protocol.codec.canonical import encode
-from protocol.crypto.signing import sign_transaction, verify
+from protocol.crypto.signing import sign_transaction
 from protocol.errors import InvalidBlock, TooCostly
 from protocol.ledger import blocks
 from protocol.ledger.transition import cost
@@ -60,7 +60,7 @@ def test_a_block_has_a_dearest_and_no_state_is_read_for_a_dearer_one(world: Any)
     raws = [encode(sign_transaction(world.operation_keys[1][0], body)) for body in bodies]
     block = blocks.build_block(world.head, 0, world.head.timestamp + 1, raws, bytes(32))
     with pytest.raises(InvalidBlock, match="24015 units"):
-        blocks.apply_block(world.view(), world.head, block, bodies, verify)
+        world.validate(block, *bodies)
 
 
 def test_what_is_legitimate_fits() -> None:

@@ -25,14 +25,14 @@ class Stored:
     def execute(self, parent: Overlay | None, *bodies: Any) -> Overlay:
         world = self.world
         head = parent.header if parent is not None else world.head
-        read = read_set(bodies)
+        read = read_set(bodies, head.child_epoch)
         fetch = to_fetch(parent, read)
         leaves = {key: world.leaves[key] for key in fetch.keys if key in world.leaves}
         events = {place: world.events[place] for place in fetch.events if place in world.events}
         view = LayeredView(parent, read, leaves, events)
-        execution = Execution(view, head.chain, head.height + 1, head.timestamp + 1, verify)
+        execution = Execution(view, head, head.timestamp + 1, verify)
         for body in bodies:
-            execution.apply(body)
+            world.apply(execution, body)
         changes = execution.changes()
         walk = tree.Walk(changes.leaves)
         while wanted := walk.wanted():

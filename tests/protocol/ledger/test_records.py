@@ -88,13 +88,13 @@ def test_whole_or_not_at_all(world: Any, make_entry: Any) -> None:
     before = world.body(0, good)
     after = world.body(0, good)
     execution = world.execution(before, poisoned, after)
-    execution.apply(before)
+    world.apply(execution, before)
     with pytest.raises(Unauthorised):
-        execution.apply(poisoned)
-    execution.apply(after)
+        world.apply(execution, poisoned)
+    world.apply(execution, after)
     clean = world.execution(before, after)
-    clean.apply(before)
-    clean.apply(after)
+    world.apply(clean, before)
+    world.apply(clean, after)
     assert execution.changes() == clean.changes()
     assert [place[:2] for place in execution.changes().events] == [(mine.chart, 1), (mine.chart, 2)]
 

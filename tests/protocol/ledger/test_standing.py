@@ -70,9 +70,9 @@ def test_unknown_key(ready: Any) -> None:
 def test_replay_in_a_block_and_after_it(ready: Any) -> None:
     body = ready.body(0, ready.operation)
     execution = ready.execution(body)
-    execution.apply(body)
+    ready.apply(execution, body)
     with pytest.raises(Replayed):
-        execution.apply(body)
+        ready.apply(execution, body)
     ready.block(body)
     ready.refuses(Replayed, body)
 

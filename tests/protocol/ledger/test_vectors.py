@@ -22,7 +22,7 @@ from protocol.ledger.genesis import genesis_block
 from protocol.ledger.leaves import KINDS
 from protocol.ledger.overlay import LayeredView
 from protocol.ledger.state import ReadSet, read_set
-from protocol.ledger.transition import Execution
+from protocol.ledger.transition import Execution, SignedBy
 from protocol.proofs import bundle, inclusion
 from protocol.types.block import Block, Header
 from protocol.types.institutions import Genesis
@@ -56,6 +56,10 @@ def test_no_file_is_left_unread() -> None:
     assert {path.stem for path in (VECTORS / "ledger").glob("*.json")} == set(FILES) == set(generator().FILES)
 
 
+def signed_by(transaction: Transaction) -> SignedBy:
+    return lambda public: verify(public, transaction_message(transaction.body), transaction.signature)
+
+
 class Replay:
     """A node that has nothing but the file."""
 
@@ -76,12 +80,9 @@ class Replay:
         bodies = []
         for raw in raws:
             transaction = decode(Transaction, raw)
-            key = self.genesis.institutions[transaction.body.institution].operation_keys[transaction.body.key]
-            assert verify(key, transaction_message(transaction.body), transaction.signature)
-            bodies.append(transaction.body)
-        executed = blocks.apply_block(
-            self.view(read_set(bodies)), self.head, Block(header, tuple(raws)), bodies, verify
-        )
+            bodies.append((transaction.body, signed_by(transaction)))
+        view = self.view(read_set((body for body, _ in bodies), self.head.child_epoch))
+        executed = blocks.apply_block(view, self.head, Block(header, tuple(raws)), bodies, verify)
         after = tree.update(self.nodes, executed.changes.leaves)
         self.nodes.update(after.nodes)
         self.leaves.update(executed.changes.leaves)
@@ -105,11 +106,11 @@ def test_the_chain_replays_from_its_genesis() -> None:
         seen |= {one.reason for receipt in executed.receipts for one in receipt.operations}
     assert seen - {None} == set(Reason)
     for case in vectors["refused"]:
-        body = decode(Transaction, bytes.fromhex(case["transaction"])).body
-        view = replay.view(read_set([body]))
-        execution = Execution(view, replay.head.chain, replay.head.height + 1, vectors["refused_at"], verify)
+        transaction = decode(Transaction, bytes.fromhex(case["transaction"]))
+        view = replay.view(read_set([transaction.body], replay.head.child_epoch))
+        execution = Execution(view, replay.head, vectors["refused_at"], verify)
         with pytest.raises(InvalidTransaction) as refused:
-            execution.apply(body)
+            execution.apply(transaction.body, signed_by(transaction))
         assert refused.value.code == case["error"]
 
 
