@@ -11,22 +11,27 @@ from typing import TypeVar
 
 from node.clock import Clock
 from node.finality import Finality
-from node.intake import Standing
 from node.services import FinalBlock
+from node.standing import Standing
 from node.storage.ledger_store import LedgerStore
+from protocol import limits
 from protocol.codec.canonical import decode
 from protocol.crypto.hashing import block_digest
-from protocol.errors import BadProof, Busy, UnknownChart, UnknownRecord
+from protocol.errors import BadProof, Busy, TooManyEpochs, UnknownChart, UnknownRecord
 from protocol.ledger import keys, tree
 from protocol.ledger.leaves import Chart, GrantLeaf, Leaf, OwnerIndex, decode_leaf
 from protocol.params import Params
 from protocol.proofs import bundle
+from protocol.proofs.final import FinalityProof
 from protocol.proofs.inclusion import InclusionProof, events_needed, prove
+from protocol.proofs.light import EpochHop
 from protocol.types.block import Header
 from protocol.types.institutions import Genesis, Institution
+from protocol.types.votes import Certificate
 
 BLOCKS_BYTES = 4 * 1024 * 1024
 PROOF_TRIES = 16
+RUN_BLOCKS = 1_024  # more than can become final together, so that the certificate above any block is found
 
 L = TypeVar("L", bound=Leaf)
 
@@ -88,6 +93,9 @@ class Queries:
     async def leaves(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         return await self._store.read_leaves(keys)
 
+    async def last_leaves(self, kind: int, count: int) -> list[tuple[bytes, bytes]]:
+        return await self._store.last_leaves(kind, count)
+
     async def events(self, chart: int, first: int, count: int) -> list[tuple[int, bytes]]:
         return await self._store.chart_events(chart, first, count)
 
@@ -100,14 +108,34 @@ class Queries:
         blocks = [one.block for one in stored]
         return [FinalBlock(block.header, block_digest(block.header), block.transactions) for block in blocks]
 
-    async def proof(self, chart: int, event: int) -> bytes:
+    async def proof(self, chart: int, event: int, epoch: int = 0) -> bytes:
         for _ in range(PROOF_TRIES):
-            found = await self._try_proof(chart, event)
+            found = await self._try_proof(chart, event, epoch)
             if found is not None:
                 return bundle.write(found)
         raise Busy("blocks became final faster than a proof could be put together")
 
-    async def _try_proof(self, chart: int, event: int) -> InclusionProof | None:
+    async def final_proof(self, epoch: int = 0, height: int | None = None) -> bytes:
+        head = self._finality.head
+        wanted = max(1, head.height if height is None else height)
+        headers, certificate = await self._store.headers_to_certificate(wanted, RUN_BLOCKS)
+        if certificate is None:
+            raise BadProof(f"no block of height {wanted} or above is final yet")
+        header = decode(Header, headers[-1])
+        hops = await self._hops(epoch, header)
+        return bundle.write(FinalityProof(header, decode(Certificate, certificate), hops))
+
+    async def _hops(self, first: int, header: Header) -> tuple[EpochHop, ...]:
+        """The ends of the epochs from `first` up to the one that `header` is of."""
+        if first > header.epoch:
+            raise BadProof(f"block {header.height} is of epoch {header.epoch}: no proof of it begins at epoch {first}")
+        count = header.epoch - first
+        if count > limits.HOPS_PER_PROOF:
+            raise TooManyEpochs(f"{count} epochs lie between, and a proof carries at most {limits.HOPS_PER_PROOF}")
+        ends = await self._store.epoch_ends(first, count)
+        return tuple(EpochHop(end.header, end.certificate, end.next_authorities) for end in ends)
+
+    async def _try_proof(self, chart: int, event: int, epoch: int) -> InclusionProof | None:
         """The proof at the final head; None if the head moved while it was read."""
         header, certificate = self._finality.head, self._finality.certificate
         key = keys.chart(chart) if chart <= keys.CHART_MAX else b""
@@ -135,6 +163,7 @@ class Queries:
             state_path=path,
             number=event,
             events=[events[chart, number] for number in needed],
+            hops=await self._hops(epoch, header),
         )
 
     async def _leaf(self, key: bytes, kind: type[L]) -> L | None:

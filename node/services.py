@@ -168,8 +168,15 @@ class Queries(Protocol):
         """Final blocks by ascending height; may stop early for size, and is empty beyond the head."""
         ...
 
-    async def proof(self, chart: int, event: int) -> bytes:
-        """Canonical inclusion proof of that event at the final head. Raises `UnknownChart` or `UnknownRecord`."""
+    async def proof(self, chart: int, event: int, epoch: int = 0) -> bytes:
+        """Canonical inclusion proof of that event at the final head, for a verifier who trusts the authorities of
+        `epoch`: those of 0 stand in the genesis. Raises `UnknownChart`, `UnknownRecord`, `BadProof` or
+        `TooManyEpochs`."""
+        ...
+
+    async def final_proof(self, epoch: int = 0, height: int | None = None) -> bytes:
+        """Canonical proof that a block is final: the head, or the first block from `height` on that has a certificate
+        of its own. `epoch` is as for `proof`. Raises `BadProof` or `TooManyEpochs`."""
         ...
 
 

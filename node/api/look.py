@@ -35,7 +35,6 @@ from protocol.types.operations import GrantTags
 PAGE = 100
 PAGE_MOST = 1_000
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-PROOF_TYPE = "application/octet-stream"
 _STANDING: Final[dict[int, Literal["accredited", "suspended", "removed"]]] = {
     STATUS_ACCREDITED: "accredited",
     STATUS_SUSPENDED: "suspended",
@@ -252,9 +251,3 @@ def outcome_name(outcome: Outcome) -> Literal["disclosed", "denied"]:
 def reason_name(reason: Reason) -> str:
     """Kebab-case, as everywhere on the socket."""
     return reason.name.lower().replace("_", "-")
-
-
-async def proof(context: Context, call: Call) -> Response:
-    """The inclusion proof of one event, in the canonical bytes that `chartledger verify` reads."""
-    found = await context.node.proof(call.chart(), call.event("event"))
-    return Response(found, 200, {"cache-control": "no-store"}, PROOF_TYPE)

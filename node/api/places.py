@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from node.api import governance, look, motion_schemas, records, schemas, stream, submit
+from node.api import governance, look, motion_schemas, proofs, records, schemas, stream, submit
 from node.api.context import Handler
 from node.api.peercred import Role
 
@@ -48,6 +48,7 @@ class Place(Struct, frozen=True):
 
 
 FIRST = Query("first", "integer", "the number to begin with")
+EPOCH = Query("epoch", "integer", "the epoch whose authorities the verifier trusts; 0, the genesis's, without it")
 COUNT = Query("count", "integer", "how many at most")
 PAGED = (FIRST, COUNT)
 LABELS = (
@@ -105,7 +106,14 @@ CHAIN = (
     _look("/v1/institutions", look.institutions, {JSON: list[schemas.InstitutionOut]}, "All institutions"),
     _look("/v1/blocks", look.blocks, {JSON: list[schemas.BlockOut]}, "Final blocks; the last without first", PAGED),
     _look(BLOCK, look.block, {JSON: schemas.BlockOut}, "One final block"),
-    _look(PROOF, look.proof, {BYTES: None}, "The inclusion proof of an event, for chartledger verify"),
+    _look(PROOF, proofs.inclusion, {BYTES: None}, "The inclusion proof of an event, for chartledger verify", (EPOCH,)),
+    _look(
+        "/v1/proofs/final",
+        proofs.final,
+        {BYTES: None},
+        "The proof that a block is final, which checkpoints are made of",
+        (EPOCH, Query("height", "integer", "the first block with a certificate from here on, instead of the head")),
+    ),
     _send(
         "/v1/transactions",
         submit.transactions,

@@ -157,9 +157,13 @@ class Session:
         with _patience():
             return self.client.post("/v1/institution/keys", {"change": change.hex()}, key=_key(), wait=True)
 
-    def proof(self, chart: int, event: int) -> bytes:
-        """An inclusion proof, canonical bytes."""
-        return self.client.read(f"/v1/proofs/charts/{chart}/events/{event}")
+    def proof(self, chart: int, event: int, epoch: int = 0) -> bytes:
+        """An inclusion proof, canonical bytes, for somebody who trusts the authorities of `epoch`."""
+        return self.client.read(f"/v1/proofs/charts/{chart}/events/{event}", epoch=epoch)
+
+    def final_proof(self, epoch: int = 0) -> bytes:
+        """A proof that the last block is final, canonical bytes."""
+        return self.client.read("/v1/proofs/final", epoch=epoch)
 
 
 @contextmanager

@@ -40,13 +40,16 @@ COMMANDS: Final[dict[str, Entry]] = {
     "record": Entry("record", "app", RECORDS, "Submit, list, read and amend records."),
     "node": Entry("node", "app", OPERATOR, "Make a node's keys and settings, and run it."),
     "genesis": Entry("genesis", "app", OPERATOR, "Make and show the file that a chain starts from."),
+    "motion": Entry("motion", "app", OPERATOR, "Move changes of the consortium, vote on them, see them."),
     "status": Entry("status", "status", OPERATOR, "How this node and the chain are doing."),
     "peers": Entry("status", "peers", OPERATOR, "The connections to the other institutions."),
     "doctor": Entry("doctor", "doctor", OPERATOR, "Check this node's files, keys, chain and records."),
     "demo": Entry("demo", "demo", ANYONE, "Play the whole story with four real nodes."),
     "devnet": Entry("devnet", "app", ANYONE, "Four nodes on this machine, to try things out."),
     "bench": Entry("bench", "bench", ANYONE, "Measure throughput, latency and cost."),
+    "simulate": Entry("simulate", "simulate", ANYONE, "Play hostile histories of whole networks from seeds."),
     "proof": Entry("proof", "proof", ANYONE, "Write a proof that an event stands on the ledger."),
+    "checkpoint": Entry("proof", "checkpoint", ANYONE, "Keep a final block, to check later proofs by."),
     "verify": Entry("proof", "verify", ANYONE, "Check a proof, offline."),
 }
 

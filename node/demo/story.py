@@ -238,13 +238,13 @@ class Story:
         chart = self.chart
         raw = self.stage.sessions[chart.custodian].proof(chart.number, chart.records[0])
         genesis = read_genesis(self.stage.devnet.genesis)
-        shown = inclusion.check(bundle.read(raw), genesis)
+        shown = inclusion.check(bundle.read_inclusion(raw), genesis)
         expect(shown.number == chart.records[0], "the proof shows another event")
         middle = len(raw) // 2
         false = raw[:middle] + bytes([raw[middle] ^ 1]) + raw[middle + 1 :]
 
         def check_false() -> None:
-            inclusion.check(bundle.read(false), genesis)
+            inclusion.check(bundle.read_inclusion(false), genesis)
 
         why = refused(check_false, BadProof.code)
         return f"{len(raw)} bytes prove the record offline; with one bit changed: {why}"

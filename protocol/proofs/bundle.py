@@ -70,6 +70,14 @@ def read_inclusion(data: bytes) -> InclusionProof:
     return proof
 
 
+def read_final(data: bytes) -> FinalityProof:
+    """The proof of finality in a file, unchecked. Raises `BadProof`."""
+    proof = read(data)
+    if not isinstance(proof, FinalityProof):
+        raise BadProof("file: it holds a proof of an event, not of finality alone")
+    return proof
+
+
 def write_checkpoint(checkpoint: Checkpoint) -> bytes:
     """The bytes of a checkpoint file."""
     return encode(CheckpointFile(CHECKPOINT_NAME, VERSION, checkpoint))

@@ -1,0 +1,27 @@
+"""Proofs, in the canonical bytes that `chartledger verify` reads."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from node.api.call import Call
+from node.api.context import Context
+
+PROOF_TYPE = "application/octet-stream"
+
+
+async def inclusion(context: Context, call: Call) -> Response:
+    """The inclusion proof of one event, for somebody who trusts the authorities of the epoch asked for."""
+    epoch = call.query_number("epoch", 0)
+    return _answer(await context.node.proof(call.chart(), call.event("event"), epoch))
+
+
+async def final(context: Context, call: Call) -> Response:
+    """The proof that a block is final: the head, or the first from a height on that was certified by itself."""
+    head = context.node.head().height
+    height = call.query_number("height", head)
+    return _answer(await context.node.final_proof(call.query_number("epoch", 0), height))
+
+
+def _answer(proof: bytes) -> Response:
+    return Response(proof, 200, {"cache-control": "no-store"}, PROOF_TYPE)
