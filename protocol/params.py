@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from protocol import limits
 from protocol.errors import BadTerms
 from protocol.types.base import Wire
 
 LONGEST_MS = 100 * 365 * 24 * 3600 * 1_000
 """A hundred years: with much more, a time that an event states could leave the range that decodes."""
+DAY_MS = 24 * 3600 * 1_000
+TIMEOUT_CAP_MS_MOST = 600_000
 
 
 class Params(Wire, frozen=True):
@@ -27,25 +31,35 @@ class Params(Wire, frozen=True):
     rotation_rest_ms: int = 3600 * 1_000  # between two changes of one institution's vote key
 
     def check(self) -> None:
-        """Raise `BadTerms` unless each parameter lies within its bounds."""
-        if not 1 <= self.delta_ms <= self.timeout_cap_ms <= 600_000:
-            raise BadTerms("delta_ms must be at least 1 and at most timeout_cap_ms, which is at most 600000")
-        if not 1_024 <= self.block_bytes <= limits.BLOCK_BYTES:
-            raise BadTerms(f"block_bytes must lie between 1024 and {limits.BLOCK_BYTES}")
-        if not 1 <= self.block_transactions <= limits.TRANSACTIONS_PER_BLOCK:
-            raise BadTerms(f"block_transactions must lie between 1 and {limits.TRANSACTIONS_PER_BLOCK}")
-        for name in (
-            "heartbeat_ms",
-            "drift_ms",
-            "valid_until_max_ms",
-            "release_ms",
-            "freshness_ms",
-            "motion_ms",
-            "rotation_rest_ms",
-        ):
-            if not 1 <= getattr(self, name) <= LONGEST_MS:
-                raise BadTerms(f"{name} must lie between 1 and {LONGEST_MS}")
-        if not 1 <= self.denials_per_day <= limits.U53:
-            raise BadTerms(f"denials_per_day must lie between 1 and {limits.U53}")
+        """Raise `BadTerms` unless each parameter lies within its bounds.
+
+        Whatever a motion sets, the chain goes on and another motion can set it right: timers outlast a slow network,
+        a block is not too old to vote for by the time that it arrives, a transaction can reach a block, a motion lives
+        long enough to be voted on, and the smallest block holds a motion that makes blocks larger.
+        """
+        for name, (least, most) in BOUNDS.items():
+            if not least <= getattr(self, name) <= most:
+                raise BadTerms(f"{name} must lie between {least} and {most}")
+        if self.delta_ms > self.timeout_cap_ms:
+            raise BadTerms("delta_ms must not exceed timeout_cap_ms")
+        if self.timeout_cap_ms > self.drift_ms:
+            raise BadTerms("timeout_cap_ms must not exceed drift_ms, or a block could be too old before it arrives")
         if self.freshness_ms <= self.heartbeat_ms:
             raise BadTerms("freshness_ms must exceed heartbeat_ms, or an idle chain could release nothing")
+
+
+BOUNDS: Final[dict[str, tuple[int, int]]] = {
+    "delta_ms": (1, TIMEOUT_CAP_MS_MOST),
+    "timeout_cap_ms": (5_000, TIMEOUT_CAP_MS_MOST),
+    "heartbeat_ms": (1_000, LONGEST_MS),
+    "drift_ms": (5_000, LONGEST_MS),
+    "block_bytes": (1_024, limits.BLOCK_BYTES),
+    "block_transactions": (1, limits.TRANSACTIONS_PER_BLOCK),
+    "valid_until_max_ms": (10 * 60 * 1_000, LONGEST_MS),
+    "denials_per_day": (1, limits.U53),
+    "release_ms": (1, LONGEST_MS),
+    "freshness_ms": (1_001, LONGEST_MS),
+    "motion_ms": (3600 * 1_000, 366 * DAY_MS),
+    "rotation_rest_ms": (1, 30 * DAY_MS),
+}
+"""The least and the most of each parameter. docs/spec/limits.md says why."""

@@ -10,13 +10,13 @@ from msgspec.structs import replace
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.hashing import chain_id
 from protocol.errors import BadTerms, GenesisInvalid
-from protocol.ledger import keys, tree
+from protocol.ledger import claims, keys, tree
 from protocol.ledger.events import Event, Reason
 from protocol.ledger.genesis import genesis_block, genesis_header
-from protocol.ledger.leaves import Counters
+from protocol.ledger.leaves import Claim, Counters
 from protocol.params import LONGEST_MS, Params
 from protocol.types.base import ZERO_DIGEST
-from protocol.types.institutions import STATUS_SUSPENDED, AuthoritySet
+from protocol.types.institutions import RETIRED_KEY, STATUS_SUSPENDED, AuthoritySet
 
 
 def test_header_and_state(world: Any) -> None:
@@ -28,13 +28,15 @@ def test_header_and_state(world: Any) -> None:
     assert header == genesis_header(genesis)
     assert block.tree.root == header.state_root
     assert world.leaf(keys.PARAMS) == genesis.params
-    assert world.leaf(keys.COUNTERS) == Counters(4, 0)
+    assert world.leaf(keys.COUNTERS) == Counters(4, 0, 0)
     authorities = world.leaf(keys.authorities(0))
     assert isinstance(authorities, AuthoritySet)
     assert [member.vote_key for member in authorities.members] == [key.public for key in world.vote_keys]
     for number, institution in enumerate(genesis.institutions):
         raw = encode(institution)
         assert block.changes.leaves[keys.institution(number)] == raw
+        for use, value in (claims.name_of(institution), *claims.keys_of(institution)):
+            assert world.leaf(keys.claim(use, value)) == Claim(number)
         tree.check_leaf(
             header.state_root, keys.institution(number), raw, tree.prove(world.nodes, keys.institution(number))
         )
@@ -73,6 +75,10 @@ def test_contradictions(world: Any) -> None:
         "network certificate": with_institution(genesis, 2, network_certificates=first.network_certificates),
         "encryption key": with_institution(genesis, 2, encryption_key=first.encryption_key),
         "name": with_institution(genesis, 2, name=first.name),
+        "begins or ends with a space": with_institution(genesis, 2, name="Oakfield "),
+        "control character": with_institution(genesis, 2, name="Oak\x1b[2Jfield"),
+        "a retired one": with_institution(genesis, 2, operation_keys=(RETIRED_KEY, first.operation_keys[0])),
+        "vote_key_at": with_institution(genesis, 2, vote_key_at=1),
     }
     for sentence, wrong in broken.items():
         with pytest.raises(GenesisInvalid, match=sentence):

@@ -159,6 +159,10 @@ def test_keys_are_prefix_free() -> None:
         keys.grant(0, 0),
         keys.owner(b""),
         keys.denials(0, 0),
+        keys.motion(0),
+        keys.OPEN_MOTIONS,
+        keys.evidence(0, 0),
+        keys.claim(keys.CLAIM_NAME, b""),
     ]
     assert {key[0]: len(key) for key in made} == keys.KEY_BYTES
     assert decode(list[bytes | None], tree.EMPTY_TREE[tree.ROOT_PATH]) == [None] * 16
