@@ -11,7 +11,6 @@ import asyncio
 import os
 import random
 import secrets
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
@@ -21,32 +20,33 @@ from node.api.peercred import role_map
 from node.api.server import ApiServer, ApiSettings
 from node.clock import Clock, SystemClock
 from node.config import Config
-from node.core import Core, Ground, standing_leaves
-from node.driver import JournalFile
+from node.core import Core, Ground
+from node.epochs import VoteKeys
 from node.genesis_file import read_genesis
 from node.housekeeping import Housekeeping
-from node.keystore import Keystore
+from node.keystore import KeystoreFile
 from node.logs import get_logger
 from node.metrics import metrics_text
 from node.network.asyncio_network import AsyncioNetwork, NetworkConfig
 from node.network.interface import Member
 from node.network.tls import Identity
+from node.own_keys import check_keys, network_key, operation_keys
 from node.records.seal import RecordKeys
 from node.records.service import Records
 from node.scrub import Scrub
+from node.standing import Standing, standing_leaves
 from node.status import StatusReporter
 from node.storage.blobs import BlobStore
 from node.storage.folder import DataFolder
-from node.storage.journal import Journal, journal_chain
+from node.storage.journal import journals
 from node.storage.ledger_store import LedgerStore
-from node.storage.types import CommittedBlock
-from protocol.codec.canonical import decode, encode
-from protocol.consensus.effects import Record
+from node.storage.types import CommittedBlock, Head
+from protocol.codec.canonical import encode
 from protocol.crypto.hashing import chain_id
-from protocol.crypto.signing import SigningKey
-from protocol.errors import ChartledgerError, DecodeError, GenesisMismatch, JournalBroken
+from protocol.errors import GenesisMismatch
 from protocol.ledger.genesis import genesis_block
-from protocol.types.institutions import Genesis
+from protocol.types.institutions import STATUS_ACCREDITED, Genesis
+from protocol.types.votes import Certificate
 
 log = get_logger("node")
 
@@ -54,18 +54,12 @@ CORES_TO_SPARE = 4
 """With fewer, signatures are checked on the event loop; `node.intake` says why."""
 
 
-class KeysMismatch(ChartledgerError):
-    """The keystore's keys are not those of this institution in the genesis."""
-
-    advice = "Check `institution`, `genesis` and `keystore` in the configuration: one of them is another node's."
-
-
 class Node:
     """One institution's daemon. `start`, then wait for `failed` or a signal, then `stop`."""
 
-    def __init__(self, config: Config, keystore: Keystore, clock: Clock | None = None) -> None:
+    def __init__(self, config: Config, keys: KeystoreFile, clock: Clock | None = None) -> None:
         self.config = config
-        self._keystore = keystore
+        self._keys = keys
         self._clock = clock or SystemClock()
         self._open = AsyncExitStack()
         self._core: Core | None = None
@@ -97,7 +91,7 @@ class Node:
     async def _start(self) -> None:
         config = self.config
         genesis = read_genesis(config.genesis)
-        operation_keys = check_keys(genesis, config.institution, self._keystore)
+        keystore = self._keys.keystore
         folder = DataFolder.open(config.data)
         self._open.callback(folder.close)
         store = await open_ledger(config, genesis)
@@ -108,23 +102,23 @@ class Node:
         cores = config.threads or os.cpu_count() or 1
         threads = ThreadPoolExecutor(cores, thread_name_prefix="work")
         self._open.callback(threads.shutdown, cancel_futures=True)
-        journal, records, why_silent = await self._open_journal(genesis, store)
         head = await store.head()
         assert head is not None
-        network = self._network(genesis, chain_id(genesis))
-        vote_key = self._vote_key(genesis)
+        standing = Standing(await standing_leaves(store))
+        check_keys(keystore, standing.institution(config.institution), config.institution)
+        vote_keys = VoteKeys(config.data, chain_id(genesis), keystore.votes, await store.journal_mark())
+        self._open.callback(vote_keys.close)
+        network = self._network(standing, chain_id(genesis))
         core = self._core = Core(
             Ground(
                 genesis=genesis,
                 institution=config.institution,
-                operation_keys=operation_keys,
-                vote_key=vote_key,
+                operation_keys=operation_keys(keystore, standing.institution(config.institution)),
+                vote_keys=vote_keys,
                 store=store,
                 head=head,
-                leaves=await standing_leaves(store, genesis),
-                journal=journal,
-                records=records,
-                why_silent=why_silent,
+                former=await former_certificate(store, head),
+                standing=standing,
                 network=network,
                 threads=threads if cores >= CORES_TO_SPARE else None,
                 clock=self._clock,
@@ -141,14 +135,15 @@ class Node:
             "started",
             institution=config.institution,
             height=head.header.height,
-            voting=vote_key is not None and why_silent is None,
+            voting=core.driver.term.ballots is not None,
         )
 
     async def _serve(
         self, core: Core, store: LedgerStore, blobs: BlobStore, scrub: Scrub, threads: ThreadPoolExecutor
     ) -> None:
-        config, keystore = self.config, self._keystore
-        keys = RecordKeys(keystore.kek, keystore.encryption_suite, keystore.encryption_seed)
+        config, keystore = self.config, self._keys.keystore
+        newest = keystore.encryption[-1]
+        keys = RecordKeys(keystore.kek, newest.suite, newest.seed)
         records = Records(
             core, store=store.records, blobs=blobs, keys=keys, folder=config.data / "incoming", threads=threads
         )
@@ -167,62 +162,36 @@ class Node:
         await self._api.start()
         self._open.push_async_callback(self._api.stop)
 
-    def _network(self, genesis: Genesis, chain: bytes) -> AsyncioNetwork:
+    def _network(self, standing: Standing, chain: bytes) -> AsyncioNetwork:
         config = self.config
-        own = genesis.institutions[config.institution].network_certificates[0]
-        members = {
-            number: Member(one.network_certificates[0], config.peers.get(number))
-            for number, one in enumerate(genesis.institutions)
-            if number != config.institution
-        }
+        own = network_key(self._keys.keystore, standing.institution(config.institution))
+        assert own is not None, "the keys were checked"
         return AsyncioNetwork(
             NetworkConfig(listen=config.listen, queue_bytes=config.peer_queue_bytes),
-            Identity(config.institution, own, self._keystore.network_seed),
+            Identity(config.institution, own.certificate, own.seed),
             chain,
-            members,
+            members(standing, config),
             height=lambda: self.services.head().height,
             clock_ms=self._clock.wall_ms,
             rng=random.Random(secrets.randbits(64)),  # noqa: S311 - spreads redials, guards nothing
         )
 
-    def _vote_key(self, genesis: Genesis) -> SigningKey | None:
-        if self.config.institution not in genesis.authorities:
-            return None
-        return SigningKey(self._keystore.vote_seed)
 
-    async def _open_journal(
-        self, genesis: Genesis, store: LedgerStore
-    ) -> tuple[JournalFile | None, list[Record], str | None]:
-        """The journal and what it holds, or why this node must not vote (design, section 5, rule 7)."""
-        if self.config.institution not in genesis.authorities:
-            return None, [], None
-        path = self.config.data / "journal"
-        try:
-            journal, raws = Journal.open(path, chain_id(genesis), await store.journal_mark())
-            self._open.callback(journal.close)
-            return journal, [decode(Record, raw) for raw in raws], None  # type: ignore[arg-type]  # a union
-        except (JournalBroken, DecodeError) as error:
-            log.warning("this node does not vote", reason=str(error), advice=error.advice)
-            return None, [], str(error)
+def members(standing: Standing, config: Config) -> dict[int, Member]:
+    """Who may connect: every accredited institution but this one, as it stands at the head."""
+    return {
+        number: Member(one.network_certificates, config.peers.get(number))
+        for number, one in standing.institutions.items()
+        if number != config.institution and one.status == STATUS_ACCREDITED
+    }
 
 
-def check_keys(genesis: Genesis, number: int, keystore: Keystore) -> Mapping[int, SigningKey]:
-    """The operations keys by index, if the keystore is that of institution `number`. Raises `KeysMismatch`."""
-    if number >= len(genesis.institutions):
-        raise KeysMismatch(f"the genesis has no institution {number}")
-    institution = genesis.institutions[number]
-    keys = {index: SigningKey(seed) for index, seed in enumerate(keystore.operations) if seed}
-    for index, key in keys.items():
-        if index >= len(institution.operation_keys) or institution.operation_keys[index] != key.public:
-            raise KeysMismatch(f"operations key {index} is not that of {institution.name} in the genesis")
-    if not keys:
-        raise KeysMismatch("the keystore holds no operations key")
-    if number in genesis.authorities:
-        if not keystore.vote_seed:
-            raise KeysMismatch(f"{institution.name} is an authority, but the keystore holds no vote key")
-        if SigningKey(keystore.vote_seed).public != institution.vote_key:
-            raise KeysMismatch(f"the vote key is not that of {institution.name} in the genesis")
-    return keys
+async def former_certificate(store: LedgerStore, head: Head) -> Certificate | None:
+    """What finalizes the last block of the epoch before the next block's."""
+    if head.header.child_epoch == 0:
+        return None
+    ends = await store.epoch_ends(head.header.child_epoch - 1, 1)
+    return ends[0].certificate
 
 
 async def open_ledger(config: Config, genesis: Genesis) -> LedgerStore:
@@ -252,11 +221,11 @@ async def _begin(store: LedgerStore, config: Config, genesis: Genesis) -> None:
 
 
 def _check_journal(config: Config, genesis: Genesis) -> None:
-    """A ledger is begun only from the genesis that the journal beside it was made for."""
-    made_for = journal_chain(config.data / "journal")
-    if made_for not in (None, chain_id(genesis)):
+    """A ledger is begun only from a genesis that the journals beside it were made for."""
+    chains = {owner.chain for owner in journals(config.data).values()}
+    if chains and chain_id(genesis) not in chains:
         raise GenesisMismatch(
-            f"the journal in {config.data} was made for another chain than that of {config.genesis}",
+            f"the journals in {config.data} were made for another chain than that of {config.genesis}",
             advice="Name the genesis file that was given to `chartledger node init`, or another data folder.",
         )
 

@@ -16,12 +16,13 @@ import msgspec
 from msgspec import Struct
 
 from node.clock import Clock
-from node.driver import Driver, JournalFile
+from node.driver import Driver
+from node.epochs import Epochs, VoteKeys
 from node.execution import Executed, Executor
 from node.feed import Feed
 from node.finality import Finality
 from node.gossip import TICK_MS, Gossip
-from node.intake import Intake, Standing
+from node.intake import Intake
 from node.latency import Latencies
 from node.logs import get_logger
 from node.mempool import Entry, Mempool
@@ -30,40 +31,32 @@ from node.proposals import Proposals
 from node.queries import Queries
 from node.router import Router
 from node.services import FinalBlock, Outcome, Prepared
+from node.standing import Standing
 from node.storage.ledger_store import LedgerStore
 from node.storage.types import Head
 from node.submission import Submission
 from node.sync import Sync
-from protocol import limits
-from protocol.consensus.chain import FinalHead
-from protocol.consensus.core import Config as MachineConfig
-from protocol.consensus.effects import Record
-from protocol.consensus.machine import Machine
 from protocol.crypto.hashing import chain_id
-from protocol.crypto.signing import SigningKey, sign_vote, verify
+from protocol.crypto.signing import SigningKey
 from protocol.errors import Busy, ChartledgerError, Expired, Oversize, Replayed
-from protocol.ledger import keys
-from protocol.ledger.genesis import authority_set
 from protocol.types.institutions import Genesis
 from protocol.types.operations import SignedOperation
-from protocol.types.votes import Vote, VoteSubject
+from protocol.types.votes import Certificate
 
 log = get_logger("core")
 
 
 class Ground(Struct, frozen=True):
-    """What a core stands on. `journal` is None for a node that must not vote, and `why_silent` says why."""
+    """What a core stands on."""
 
     genesis: Genesis
     institution: int
     operation_keys: Mapping[int, SigningKey]
-    vote_key: SigningKey | None
+    vote_keys: VoteKeys
     store: LedgerStore
     head: Head
-    leaves: Mapping[bytes, bytes]  # parameters, institutions and windows at the head
-    journal: JournalFile | None
-    records: Sequence[Record]
-    why_silent: str | None
+    former: Certificate | None  # finalizes the last block of the epoch before the head's child's
+    standing: Standing  # at the head
     network: Network
     threads: Threads | None  # for signatures; None: on the event loop
     clock: Clock
@@ -76,7 +69,7 @@ class Core(Queries):
     def __init__(self, ground: Ground) -> None:
         self.ground = ground
         self.pool = Mempool(ground.mempool_bytes)
-        self.standing = Standing(ground.leaves)
+        self.standing = ground.standing
         self.feed = Feed()
         self.finality_times = Latencies()
         self.report: Callable[[], Awaitable[Mapping[str, Any]]] = _nothing_to_report
@@ -109,7 +102,6 @@ class Core(Queries):
             clock=clock,
             work=self._new_work,
         )
-        journal = ground.journal
         self.finality = Finality(
             executor=self.executor,
             store=ground.store,
@@ -118,7 +110,8 @@ class Core(Queries):
             gossip=self.gossip,
             outcomes=self.submission,
             certificate=ground.head.certificate,
-            journal_mark=(lambda: None) if journal is None else journal.mark,
+            former=ground.former,
+            journal_mark=self._journal_mark,
         )
         super().__init__(
             institution=ground.institution,
@@ -134,21 +127,28 @@ class Core(Queries):
         self.router = Router(self.driver, self.gossip, self.sync, clock)
         network.set_handler(self.router)
         self.finality.listeners += [self._on_final, self.feed.on_final]
-        self.finality.after_commit.append(self._refresh_work)
+        self.finality.after_commit += [self.driver.look, self._refresh_work]
         self._tasks: list[asyncio.Task[None]] = []
 
     def _driver(self) -> Driver:
         ground = self.ground
+        epochs = Epochs(
+            chain=self.chain,
+            institution=ground.institution,
+            standing=self.standing,
+            keys=ground.vote_keys,
+            stored=self.finality.state,
+        )
         return Driver(
-            machine=self._machine(self.chain),
-            journal=ground.journal,
+            term=epochs.first(),
+            next_term=epochs.next,
             network=ground.network,
             ledger=Proposals(self.executor, self.finality),
-            institutions=ground.genesis.authorities,
             clock=ground.clock,
             fail=self.fail,
             behind=lambda _: self.sync.behind(),
             may_compact=lambda: self.finality.idle,
+            convict=lambda _: None,
         )
 
     def _sync(self) -> Sync:
@@ -157,35 +157,19 @@ class Core(Queries):
             network=ground.network,
             store=ground.store,
             finality=self.finality,
-            authorities={0: authority_set(ground.genesis)}.get,
+            authorities=self.standing.authorities_of,
             clock=ground.clock,
             caught_up=self.driver.post,
         )
 
-    def _machine(self, chain: bytes) -> Machine:
-        ground = self.ground
-        genesis, params = ground.genesis, self.standing.params
-        votes = ground.vote_key is not None and ground.journal is not None
-        index = genesis.authorities.index(ground.institution) if votes else None
-        config = MachineConfig(
-            chain=chain,
-            epoch=ground.head.header.epoch,
-            vote_keys=tuple(genesis.institutions[number].vote_key for number in genesis.authorities),
-            institutions=genesis.authorities,
-            index=index,
-            delta_ms=params.delta_ms,
-            timeout_cap_ms=params.timeout_cap_ms,
-            block_bytes=params.block_bytes,
-            depth=limits.UNFINALIZED_DEPTH,
-        )
+    def _journal_mark(self) -> bytes | None:
+        ballots = self.driver.term.ballots
+        return None if ballots is None else ballots.mark()
 
-        def sign(subject: VoteSubject) -> Vote:
-            assert ground.vote_key is not None
-            assert index is not None
-            return sign_vote(ground.vote_key, subject, index)
-
-        final = FinalHead(ground.head.header, ground.head.certificate)
-        return Machine(config, ground.records, final, verify, sign)
+    @property
+    def why_silent(self) -> str | None:
+        """Why this node does not vote although its institution is an authority; None if it does, or is none."""
+        return self.driver.term.why_silent
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -303,9 +287,9 @@ class Core(Queries):
         return self.feed.subscribe()
 
     def peers(self) -> list[Mapping[str, Any]]:
-        names = self.genesis.institutions
         return [
-            {**msgspec.to_builtins(peer), "name": names[peer.institution].name} for peer in self.ground.network.peers()
+            {**msgspec.to_builtins(peer), "name": self.standing.name(peer.institution)}
+            for peer in self.ground.network.peers()
         ]
 
     async def ask(self, institution: int, method: str, payload: bytes, wait_s: float) -> bytes:
@@ -314,12 +298,3 @@ class Core(Queries):
 
 async def _nothing_to_report() -> Mapping[str, Any]:
     return {}
-
-
-async def standing_leaves(store: LedgerStore, genesis: Genesis) -> dict[bytes, bytes]:
-    """Parameters, institutions and windows as they stand on disk."""
-    wanted = [keys.PARAMS]
-    for number in range(len(genesis.institutions)):
-        wanted.append(keys.institution(number))
-        wanted += [keys.window(number, index) for index in range(limits.OPERATION_KEYS_PER_INSTITUTION)]
-    return await store.read_leaves(wanted)

@@ -25,7 +25,7 @@ from msgspec import Meta
 from node.genesis_file import write_genesis
 from node.institution_keys import NewInstitution, new_institution
 from node.keystore import write_keystore, write_private
-from node.storage.journal import Journal
+from node.storage.journal import Journal, Owner
 from protocol.crypto.hashing import chain_id
 from protocol.crypto.keyfiles import Cost
 from protocol.errors import ChartledgerError
@@ -261,7 +261,7 @@ class Devnet:
         write_keystore(home / "keystore", one.keystore, passphrase, PASSPHRASE_COST)
         if one.outside:
             write_private(home / "outside-keys", b"\n".join(seed.hex().encode() for seed in one.outside))
-        Journal.create(self.data(node.number) / "journal", bytes.fromhex(self.plan.chain))
+        Journal.create(self.data(node.number), Owner(bytes.fromhex(self.plan.chain), one.public.vote_key))
         others = "".join(f'{n.number} = "127.0.0.1:{n.port}"\n' for n in self.plan.nodes if n.number != node.number)
         self.config(node.number).write_text(
             f"# {node.name}: a node of a devnet, for trying things out on one machine.\n"

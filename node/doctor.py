@@ -22,12 +22,9 @@ from msgspec import Struct
 from node.config import Config
 from node.genesis_file import read_genesis
 from node.keystore import Keystore, NoPassphrase, find_passphrase, open_keystore, write_private
-from node.network.certificates import make_certificate, read_certificate
+from node.own_keys import strangers
 from node.storage.blobs import BlobStore
 from node.storage.integrity import Problem, check_ledger
-from protocol.crypto.envelopes import keypair_from_seed
-from protocol.crypto.hashing import encryption_key_digest
-from protocol.crypto.signing import SigningKey
 from protocol.errors import ChartledgerError, WrongPassphrase
 from protocol.types.institutions import Genesis
 
@@ -106,9 +103,9 @@ def _own_entry(config: Config, genesis: Genesis) -> Finding:
         return Finding(
             "genesis", "wrong", f"the genesis has no institution {config.institution}", "Correct `institution`."
         )
-    strangers = sorted(set(config.peers) - set(range(len(genesis.institutions))))
-    if strangers:
-        return Finding("genesis", "wrong", f"peers names institution {strangers[0]}, which the genesis does not know")
+    unknown = sorted(set(config.peers) - set(range(len(genesis.institutions))))
+    if unknown:
+        return Finding("genesis", "wrong", f"peers names institution {unknown[0]}, which the genesis does not know")
     missing = set(genesis.authorities) - set(config.peers) - {config.institution}
     if missing:
         names = ", ".join(str(number) for number in sorted(missing))
@@ -126,23 +123,14 @@ def _keys(config: Config, genesis: Genesis | None, passphrase: bytes | None) -> 
         # A passphrase that was given for this run may be a slip, and must not stand in `status` as damage.
         slip = isinstance(error, WrongPassphrase) and passphrase is not None
         return Finding("keystore", "warning" if slip else "wrong", str(error), error.advice)
-    return _own_keys(config, genesis, keystore)
+    return _own_keys(config, genesis, keystore.keystore)
 
 
 def _own_keys(config: Config, genesis: Genesis | None, keystore: Keystore) -> Finding:
     if genesis is None or config.institution >= len(genesis.institutions):
         return Finding("keystore", "ok", "it opens")
     mine = genesis.institutions[config.institution]
-    own = tuple(SigningKey(seed).public for seed in keystore.operations)
-    _, encryption = keypair_from_seed(keystore.encryption_suite, keystore.encryption_seed)
-    certificate = read_certificate(make_certificate(keystore.network_seed, mine.name))
-    fits = {
-        "operations": own == mine.operation_keys[: len(own)],
-        "vote": not keystore.vote_seed or SigningKey(keystore.vote_seed).public == mine.vote_key,
-        "network": certificate.public_key in [read_certificate(der).public_key for der in mine.network_certificates],
-        "encryption": encryption_key_digest(keystore.encryption_suite, encryption) == mine.encryption_key,
-    }
-    strange = [name for name, good in fits.items() if not good]
+    strange = strangers(keystore, mine, votes=config.institution in genesis.authorities)
     if strange:
         sentence = (
             f"the {', '.join(strange)} key is not the one that the ledger has of institution {config.institution}"

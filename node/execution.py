@@ -16,8 +16,9 @@ from msgspec import Struct
 
 from node.caches import Lru, VerifiedSignatures, bytes_of
 from node.clock import Clock
-from node.intake import Intake, Standing
+from node.intake import Intake
 from node.mempool import Entry, Mempool, Slot, room_in
+from node.standing import Standing
 from protocol.consensus.effects import Build, Validate
 from protocol.crypto.hashing import block_digest
 from protocol.crypto.signing import Verifier, verify
@@ -280,10 +281,12 @@ class Executor:
         return ids
 
     async def _entries(self, raws: Sequence[bytes]) -> list[Entry]:
-        """The block's transactions, decoded and their signatures checked; what the pool knows was checked before."""
+        """The block's transactions, decoded. Their signatures are checked here, in threads if there are any, and by the
+        transition where the key is not the head's; what the pool knows was checked before."""
         entries: list[Entry | None] = [self._pool.known(raw) for raw in raws]
         missing = [index for index, entry in enumerate(entries) if entry is None]
-        for index, result in zip(missing, await self._intake.check([raws[i] for i in missing]), strict=True):
+        checked = await self._intake.check([raws[i] for i in missing], in_block=True)
+        for index, result in zip(missing, checked, strict=True):
             if isinstance(result, ChartledgerError):
                 raise InvalidBlock(f"transaction {index} is not valid ({result.code}): {result}")
             entries[index] = result

@@ -15,10 +15,11 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from node.epochs import FinalState
 from node.execution import Executed, Executor
 from node.gossip import Gossip
-from node.intake import Standing
 from node.mempool import Entry, Mempool
+from node.standing import Standing
 from node.storage.types import CommittedBlock, Settled
 from protocol.crypto.hashing import block_digest
 from protocol.errors import ChartledgerError, InvalidTransaction
@@ -83,10 +84,12 @@ class Finality:
         gossip: Gossip,
         outcomes: Outcomes,
         certificate: Certificate | None,
+        former: Certificate | None,
         journal_mark: Callable[[], bytes | None],
     ) -> None:
         self.stored = executor.head
         self.certificate = certificate
+        self._former = former
         self.listeners: list[Callable[[Executed], None]] = []
         self.after_commit: list[Callable[[], None]] = []
         self._executor = executor
@@ -107,6 +110,10 @@ class Finality:
     def head(self) -> Header:
         """The final head as far as it is stored."""
         return self.stored
+
+    def state(self) -> FinalState:
+        """The final head as far as it is stored, with what finalizes it."""
+        return FinalState(self.stored, self.certificate, self._former)
 
     @property
     def idle(self) -> bool:
@@ -170,6 +177,7 @@ class Finality:
             await self._store.commit(committed, self._journal_mark())
             await self._executor.stored(all_executed)
             self.stored, self.certificate = all_executed[-1].header, committed[-1].certificate
+            self._former = next((one.certificate for one in reversed(committed) if one.header.ends_epoch), self._former)
             for executed in all_executed:
                 self._outcomes.final(executed)
                 for listener in self.listeners:

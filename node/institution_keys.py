@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from node.genesis_file import GenesisUnreadable, InstitutionEntry, entry_of, institution_of
-from node.keystore import Keystore
+from node.keystore import EncryptionKey, Keystore, NetworkKey
 from node.network.certificates import make_certificate
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.envelopes import MLKEM768_X25519, keypair_from_seed
@@ -38,19 +38,32 @@ def new_institution(
     name: str, outside_keys: int = 0, draw: Callable[[int], bytes] = secrets.token_bytes
 ) -> NewInstitution:
     """Draw an institution's keys: one operations key for the node and `outside_keys` for other machines."""
-    keystore = Keystore((draw(32),), draw(32), draw(32), draw(32), MLKEM768_X25519, draw(32))
+    network = new_network_key(name, draw)
+    encryption = EncryptionKey(MLKEM768_X25519, draw(32))
+    keystore = Keystore((draw(32),), (draw(32),), (network,), (encryption,), draw(32))
     outside = tuple(draw(32) for _ in range(outside_keys))
-    _, encryption_public = keypair_from_seed(keystore.encryption_suite, keystore.encryption_seed)
     public = Institution(
         name=name,
         status=STATUS_ACCREDITED,
         operation_keys=tuple(SigningKey(seed).public for seed in (*keystore.operations, *outside)),
-        vote_key=SigningKey(keystore.vote_seed).public,
-        network_certificates=(make_certificate(keystore.network_seed, name),),
-        encryption_suite=keystore.encryption_suite,
-        encryption_key=encryption_key_digest(keystore.encryption_suite, encryption_public),
+        vote_key=SigningKey(keystore.votes[0]).public,
+        network_certificates=(network.certificate,),
+        encryption_suite=encryption.suite,
+        encryption_key=encryption_digest(encryption),
     )
     return NewInstitution(public, keystore, outside)
+
+
+def new_network_key(name: str, draw: Callable[[int], bytes] = secrets.token_bytes) -> NetworkKey:
+    """A fresh network key, with its certificate in the institution's name."""
+    seed = draw(32)
+    return NetworkKey(seed, make_certificate(seed, name))
+
+
+def encryption_digest(key: EncryptionKey) -> bytes:
+    """What stands on the ledger for an encryption key."""
+    _, public = keypair_from_seed(key.suite, key.seed)
+    return encryption_key_digest(key.suite, public)
 
 
 def write_card(path: Path, institution: Institution) -> None:

@@ -2,10 +2,15 @@
 
 Relies on `protocol.crypto.keyfiles` (Argon2id and XChaCha20-Poly1305) and the file system. The file must be the
 user's own and closed to everybody else; a looser mode is refused, as ssh does. Secrets never appear in a repr.
+
+Keys rotate while the node runs: a command adds a seed to the file, and the node takes it up, and takes out the old one,
+when the ledger says so. For that the node keeps the file's key, made of the passphrase once at its start, and not the
+passphrase. Whoever changes the file holds its lock, so no two changes lose one another.
 """
 
 from __future__ import annotations
 
+import fcntl
 import getpass
 import os
 import secrets
@@ -20,13 +25,27 @@ from msgspec import Meta
 from node.config import Config
 from protocol import limits
 from protocol.codec.canonical import decode, encode
-from protocol.crypto.keyfiles import NONCE_BYTES, SALT_BYTES, Cost, open_keyfile, seal_keyfile
+from protocol.crypto.keyfiles import (
+    NONCE_BYTES,
+    SALT_BYTES,
+    Cost,
+    KeyfileHeader,
+    keyfile_header,
+    open_keyfile,
+    open_with_key,
+    seal_keyfile,
+    seal_with_key,
+    stretch,
+)
 from protocol.errors import ChartledgerError, DecodeError, SealBroken, WrongPassphrase
 from protocol.types.base import U16, Wire
 
 CREDENTIAL = "chartledger-passphrase"
 """The name under which systemd hands over the passphrase (`LoadCredentialEncrypted=`)."""
 KEYFILE_BYTES = 64 * 1024
+VOTE_KEYS = 4  # the one that counts, and what rotations that did not come through left behind
+NETWORK_KEYS = 4
+ENCRYPTION_KEYS = 64
 
 Seed = Annotated[bytes, Meta(min_length=32, max_length=32)]
 
@@ -46,35 +65,92 @@ class NoPassphrase(ChartledgerError):
     )
 
 
-class Keystore(Wire, frozen=True):
-    """An institution's secrets: seeds of its keys, and the key-encryption key of what it keeps at rest.
+class NetworkKey(Wire, frozen=True):
+    """A network key and its certificate (DER), exactly as it stands, or will stand, on the ledger."""
 
-    `operations` are the seeds of the operations keys by index, as far as this node holds them: keys that another
-    machine signs with come last on the ledger and are not here. `vote_seed` is empty at an institution that is no
-    authority.
+    seed: Seed
+    certificate: Annotated[bytes, Meta(min_length=1, max_length=limits.CERTIFICATE_DER_BYTES)]
+
+
+class EncryptionKey(Wire, frozen=True):
+    """The seed of a key that others seal to, and its suite."""
+
+    suite: U16
+    seed: Seed
+
+
+class Keystore(Wire, frozen=True):
+    """An institution's secrets: its keys, each kind oldest first, and the key-encryption key of what it keeps at rest.
+
+    The ledger says which count. `operations` are seeds of those operations keys that this node holds: others may be on
+    machines of their own. `votes` is empty at an institution that is not to be an authority. Old encryption keys stay,
+    to open what was sealed to them.
     """
 
     operations: Annotated[tuple[Seed, ...], Meta(min_length=1, max_length=limits.OPERATION_KEYS_PER_INSTITUTION)]
-    vote_seed: Annotated[bytes, Meta(max_length=32)]
-    network_seed: Seed
-    encryption_seed: Seed
-    encryption_suite: U16
+    votes: Annotated[tuple[Seed, ...], Meta(max_length=VOTE_KEYS)]
+    network: Annotated[tuple[NetworkKey, ...], Meta(min_length=1, max_length=NETWORK_KEYS)]
+    encryption: Annotated[tuple[EncryptionKey, ...], Meta(min_length=1, max_length=ENCRYPTION_KEYS)]
     kek: Seed
 
     def __repr__(self) -> str:
-        return f"Keystore(operations={len(self.operations)}, suite={self.encryption_suite})"
+        return f"Keystore(operations={len(self.operations)}, votes={len(self.votes)})"
 
 
-def open_keystore(path: Path, passphrase: bytes) -> Keystore:
+class KeystoreFile:
+    """A keystore that is open: `keystore` is what it held when it was last read. Get it from `open_keystore`."""
+
+    def __init__(self, path: Path, header: KeyfileHeader, key: bytes) -> None:
+        self.path = path
+        self._header = header
+        self._key = key
+        self.keystore = self.read()
+
+    def __repr__(self) -> str:
+        return f"KeystoreFile({str(self.path)!r})"
+
+    def read(self) -> Keystore:
+        """What it holds now. Raises `KeyfileRefused`, also when its passphrase was changed."""
+        data = read_private(self.path, KEYFILE_BYTES)
+        try:
+            if keyfile_header(data) != self._header:
+                raise KeyfileRefused(
+                    f"{self.path} is sealed under another passphrase than at the start", advice="Start the node again."
+                )
+            plain = open_with_key(data, self._key)
+            self.keystore = decode(Keystore, plain)
+        except WrongPassphrase:
+            raise WrongPassphrase(f"the passphrase does not open {self.path}") from None
+        except SealBroken as error:
+            raise KeyfileRefused(f"{self.path}: {error}") from None
+        except DecodeError:
+            raise KeyfileRefused(f"{self.path} is a key file, but not a node's keystore") from None
+        return self.keystore
+
+    def change(self, edit: Callable[[Keystore], Keystore]) -> Keystore:
+        """Replace what it holds by what `edit` makes of it, whole or not at all, synced to disk. Blocks while another
+        process does the same. Raises `KeyfileRefused`."""
+        lock = os.open(self.path.with_name(f".{self.path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            before = self.read()
+            after = edit(before)
+            if after != before:
+                nonce = secrets.token_bytes(NONCE_BYTES)
+                write_private(self.path, seal_with_key(encode(after), self._header, self._key, nonce))
+                self.keystore = after
+        finally:
+            os.close(lock)
+        return self.keystore
+
+
+def open_keystore(path: Path, passphrase: bytes) -> KeystoreFile:
     """The keystore at `path`. Raises `KeyfileRefused`, or `WrongPassphrase`, in one sentence."""
-    plain = open_file(path, passphrase)
     try:
-        store = decode(Keystore, plain)
-    except DecodeError:
-        raise KeyfileRefused(f"{path} is a key file, but not a node's keystore") from None
-    if len(store.vote_seed) not in (0, 32):
-        raise KeyfileRefused(f"{path} holds a vote key of the wrong length")
-    return store
+        header = keyfile_header(read_private(path, KEYFILE_BYTES))
+    except SealBroken as error:
+        raise KeyfileRefused(f"{path}: {error}") from None
+    return KeystoreFile(path, header, stretch(header, passphrase))
 
 
 def write_keystore(path: Path, keystore: Keystore, passphrase: bytes, cost: Cost | None = None) -> None:

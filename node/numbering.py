@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from node.intake import Standing
+from node.standing import Standing
 from node.storage.outbox import Outbox
 from protocol import limits
 

@@ -14,12 +14,13 @@ from node.caches import Lru
 from node.clock import Clock
 from node.execution import Executed, Executor
 from node.gossip import Gossip
-from node.intake import Intake, Standing
+from node.intake import Intake
 from node.latency import Latencies
 from node.logs import get_logger
 from node.mempool import Entry, Mempool, make_entry
 from node.numbering import Numbers
 from node.services import Dead, Final, Outcome, Prepared, Waiting
+from node.standing import Standing
 from node.storage.outbox import Outbox, Outgoing
 from node.storage.types import Place, Settled
 from protocol import limits

@@ -18,7 +18,7 @@ from node.config import load_config, parse_address
 from node.genesis_file import read_genesis
 from node.keystore import KeyfileRefused, find_passphrase, open_keystore, write_keystore
 from node.logs import configure_logs
-from node.storage.journal import Journal
+from node.storage.journal import Journal, Owner
 from protocol.crypto.hashing import chain_id
 from protocol.errors import ChartledgerError
 
@@ -65,7 +65,7 @@ def init(
     peers = _peers(peer or [], set(range(len(origin.institutions))) - {number})
     _write_config(config, number, genesis, listen, peers, socket)
     try:
-        Journal.create(load_config(config).data / "journal", chain_id(origin))
+        Journal.create(load_config(config).data, Owner(chain_id(origin), origin.institutions[number].vote_key))
     except ChartledgerError:
         config.unlink()  # so that the command can be given again, mended
         raise

@@ -125,13 +125,22 @@ class AsyncioNetwork:
         if not self._running:
             return
         others = {n: member for n, member in members.items() if n != self._identity.number}
-        self._by_certificate = {member.certificate: n for n, member in others.items()}
+        self._by_certificate = {der: n for n, member in others.items() for der in member.certificates}
         self._listener_context = self._identity.listener_context(self._by_certificate)
-        for number in [n for n, peer in self._peers.items() if others.get(n) != peer.member]:
-            self._forget(self._peers.pop(number))
+        for number, peer in list(self._peers.items()):
+            if not _may_stay(peer, others.get(number)):
+                self._forget(self._peers.pop(number))
         for number, member in others.items():
-            if number not in self._peers:
+            if number in self._peers:
+                self._peers[number].member = member
+            else:
                 self._peers[number] = self._know(number, member)
+
+    def set_identity(self, identity: Identity) -> None:
+        """Another key and certificate of this institution, for every connection from now on."""
+        self._identity = identity
+        if self._running:
+            self._listener_context = identity.listener_context(self._by_certificate)
 
     def broadcast(self, channel: Channel, payload: bytes, exclude: frozenset[int] = frozenset()) -> None:
         """Send to every connected peer but `exclude`; the frames are made once and shared."""
@@ -208,7 +217,7 @@ class AsyncioNetwork:
         """Take a greeted connection in place of the peer's present one, or refuse it with (code, sentence)."""
         number = connection.institution
         peer = self._peers.get(number) if number is not None else None
-        if peer is None or peer.member.certificate != connection.certificate or not self._running:
+        if peer is None or connection.certificate not in peer.member.certificates or not self._running:
             return "not-a-member", "this institution is not, or no longer, on the ledger's list"
         if peer.barred_until_s > asyncio.get_running_loop().time():
             return "barred", "it broke a rule a moment ago and stays out for a while"
@@ -311,7 +320,7 @@ class AsyncioNetwork:
                 lambda: self._connection(peer.number),
                 host,
                 port,
-                ssl=self._identity.dialler_context(peer.member.certificate),
+                ssl=self._identity.dialler_context(peer.member.certificates),
                 server_hostname="",
                 ssl_handshake_timeout=self._config.handshake_s,
                 ssl_shutdown_timeout=CLOSE_S,
@@ -324,6 +333,14 @@ class AsyncioNetwork:
             if connection.is_open and connection.ping() >= self._config.pings_unanswered:
                 connection.abort(f"it did not answer {self._config.pings_unanswered} pings in a row")
         self._ticker = asyncio.get_running_loop().call_later(self._config.ping_interval_s, self._tick)
+
+
+def _may_stay(peer: Peer, member: Member | None) -> bool:
+    """Whether a known peer, and its connection if it has one, is the same member still."""
+    if member is None or member.address != peer.member.address:
+        return False
+    connection = peer.connection
+    return connection is None or connection.certificate in member.certificates
 
 
 def _check(members: Mapping[int, Member]) -> None:

@@ -25,12 +25,12 @@ class Channel(IntEnum):
 
 
 class Member(Struct, frozen=True):
-    """An institution that may connect: its Ed25519 certificate (DER) and where it listens.
+    """An institution that may connect: its Ed25519 certificates (DER), each of which counts, and where it listens.
 
     `address` is "host:port" ("[::1]:port" for IPv6). None: it is not dialled, but may dial.
     """
 
-    certificate: bytes
+    certificates: tuple[bytes, ...]
     address: str | None = None
 
 

@@ -47,9 +47,9 @@ class Identity:
         context.num_tickets = 0
         return context
 
-    def dialler_context(self, peer: bytes) -> ssl.SSLContext:
-        """For dialling the one peer with this certificate (DER)."""
-        return self._context(ssl.PROTOCOL_TLS_CLIENT, (peer,))
+    def dialler_context(self, peer: Iterable[bytes]) -> ssl.SSLContext:
+        """For dialling the one peer with these certificates (DER)."""
+        return self._context(ssl.PROTOCOL_TLS_CLIENT, peer)
 
     def _context(self, side: int, trusted: Iterable[bytes]) -> ssl.SSLContext:
         context = ssl.SSLContext(side)

@@ -1,8 +1,8 @@
-"""The journal of votes: an append-only file that is synced before anything built on it leaves the node.
+"""The journal of one vote key: an append-only file that is synced before anything built on it leaves the node.
 
 File: a header, then frames. All numbers big-endian.
 
-    header   magic (8) | chain (32) | sequence before the first frame (8) | CRC-32 of those (4)
+    header   magic (8) | chain (32) | vote key (32) | epoch (8) | sequence before the first frame (8) | CRC-32 (4)
     frame    payload length (4) | CRC-32 of the rest (4) | sequence (8) | synced (8) | payload
 
 `sequence` counts records over the journal's whole life, rewrites included, from a random number on: so bytes that
@@ -11,6 +11,9 @@ sequence that was known to be durable when the frame was written. Reading stops 
 That is a torn tail, cut off without harm, unless the frame must have been durable: because a later frame says so by its
 `synced`, or because the mark does that the ledger database stores with each commit. Then votes may have been lost that
 others have seen, and `JournalBroken` says that this node must not vote (design, section 5, rule 7).
+
+`epoch` is the first in which the key may still sign: what it signed in those before was thrown away when they were over
+(`rewrite`), so a node whose copy of the chain was dropped, and begins anew at an old epoch, must only follow there.
 """
 
 from __future__ import annotations
@@ -22,26 +25,40 @@ import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from struct import Struct as Layout
-from typing import Final
+from typing import Final, NamedTuple
 
 from protocol.errors import JournalBroken
 
-_MAGIC: Final = b"CLJRNL\x00\x01"
-_HEADER: Final = Layout(">8s32sQI")
+_MAGIC: Final = b"CLJRNL\x00\x02"
+_HEADER: Final = Layout(">8s32s32sQQI")
 _FRAME: Final = Layout(">IIQQ")
 _LENGTH_AND_CRC: Final = 8
-_MARK: Final = Layout(">32sQ")
+_MARK: Final = Layout(">32s32sQ")
 RECORD_BYTES: Final = 16 * 1024 * 1024
 MARK_BYTES: Final = _MARK.size
-"""Of a mark: the chain's id, then a sequence."""
+"""Of a mark: the chain's id, the vote key, then a sequence."""
+
+
+class Owner(NamedTuple):
+    """Whose journal it is: of which chain's vote key (32 bytes, public)."""
+
+    chain: bytes
+    vote_key: bytes
+
+
+def journal_path(folder: Path, vote_key: bytes) -> Path:
+    """Where in the data folder the journal of this vote key lies."""
+    return folder / f"journal-{vote_key.hex()[:16]}"
 
 
 class Journal:
     """An open journal. `append` any number of records, then `sync` once; only then are they written and durable."""
 
-    def __init__(self, path: Path, chain: bytes, descriptor: int, sequence: int, size: int) -> None:
+    def __init__(self, path: Path, owner: Owner, epoch: int, descriptor: int, sequence: int, size: int) -> None:
         self.path = path
-        self._chain = chain
+        self.epoch = epoch
+        """The first in which the key may sign."""
+        self._owner = owner
         self._descriptor = descriptor
         self._sequence = sequence
         self._synced = sequence
@@ -50,30 +67,32 @@ class Journal:
         self._broken: str | None = None
 
     @staticmethod
-    def create(path: Path, chain: bytes) -> None:
-        """Make the empty journal of a vote key that has signed nothing yet, and its folder with mode 0700.
+    def create(folder: Path, owner: Owner) -> None:
+        """Make the empty journal of a vote key that has signed nothing yet, and the data folder with mode 0700.
 
-        Done once, when a node is set up. A node that runs never makes one: a data folder that was wiped must not look
-        like one that never voted. Raises `JournalBroken` if there is one.
+        Done once in a vote key's life, when the key is made. A node that runs never makes one: a data folder that was
+        wiped must not look like one that never voted. Raises `JournalBroken` if there is one.
         """
+        path = journal_path(folder, owner.vote_key)
         if path.exists():
             raise JournalBroken(f"{path} exists already", advice="A journal is made once in a vote key's life.")
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _replace(path, chain, secrets.randbits(62), b"")
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _replace(path, owner, 0, secrets.randbits(62), b"")
 
     @classmethod
-    def open(cls, path: Path, chain: bytes, mark: bytes | None) -> tuple[Journal, list[bytes]]:
+    def open(cls, folder: Path, owner: Owner, mark: bytes | None) -> tuple[Journal, list[bytes]]:
         """Open, and give the records that it holds, oldest first.
 
-        `mark` is what the ledger database holds (`LedgerStore.journal_mark`), None if it never stored one. Raises
-        `JournalBroken` for a journal that is absent, older than the mark, of another chain, or damaged where it must
-        have been durable.
+        `mark` is what the ledger database holds (`LedgerStore.journal_mark`), None if it never stored one; one of
+        another vote key says nothing of this one's journal. Raises `JournalBroken` for a journal that is absent, older
+        than the mark, of another chain, or damaged where it must have been durable.
         """
-        marked = _marked(mark, chain)
+        path = journal_path(folder, owner.vote_key)
+        marked = _marked(mark, owner)
         if not path.exists():
             raise JournalBroken(f"{path} is missing, and votes may have been cast from it", advice=_ADVICE)
         data = path.read_bytes()
-        sequence, records, size = _read(path, data, chain)
+        epoch, sequence, records, size = _read(path, data, owner)
         if marked is not None and sequence < marked:
             raise JournalBroken(
                 f"{path} ends at record {sequence}, and record {marked} was written: it is an old copy, or damaged",
@@ -86,7 +105,7 @@ class Journal:
         except OSError as error:
             os.close(descriptor)
             raise JournalBroken(f"{path} cannot be repaired: {error}") from error
-        return cls(path, chain, descriptor, sequence, size), records
+        return cls(path, owner, epoch, descriptor, sequence, size), records
 
     @property
     def size_bytes(self) -> int:
@@ -95,7 +114,7 @@ class Journal:
 
     def mark(self) -> bytes:
         """How far the journal must reach from now on: everything synced so far. For `LedgerStore.commit`."""
-        return _MARK.pack(self._chain, self._synced)
+        return _MARK.pack(*self._owner, self._synced)
 
     def append(self, records: Iterable[bytes]) -> None:
         """Take records (each 1 byte to 16 MiB) to be written by the next `sync`."""
@@ -134,16 +153,19 @@ class Journal:
         self.append(records)
         await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, self.sync))
 
-    def rewrite(self, records: Iterable[bytes]) -> None:
+    def rewrite(self, records: Iterable[bytes], epoch: int) -> None:
         """Replace all that is in the file by these records, atomically and durably: compaction.
 
-        After a crash the file is the old or the new one. The new records count on from the old ones. Blocks.
+        The key signs in no epoch before `epoch` from now on. After a crash the file is the old or the new one. The new
+        records count on from the old ones. Blocks.
         """
+        if epoch < self.epoch:
+            raise ValueError(f"a journal of epoch {self.epoch} cannot go back to {epoch}")
         self.sync()
         before = self._sequence
         frames = [_frame(sequence, sequence - 1, record) for sequence, record in enumerate(records, start=before + 1)]
         try:
-            self._size = _replace(self.path, self._chain, before, b"".join(frames))
+            self._size = _replace(self.path, self._owner, epoch, before, b"".join(frames))
             descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         except OSError as error:
             self._broken = f"{self.path} cannot be rewritten: {error}"
@@ -151,6 +173,7 @@ class Journal:
         os.close(self._descriptor)
         self._descriptor = descriptor
         self._sequence = self._synced = before + len(frames)
+        self.epoch = epoch
 
     def close(self) -> None:
         """Close the file. What was appended and not synced is lost, as it would be in a crash."""
@@ -161,8 +184,8 @@ class Journal:
 
 
 _ADVICE: Final = (
-    "This node follows without voting until its vote key is rotated on the ledger. Never copy a journal back from a "
-    "backup."
+    "This node follows without voting until its vote key is rotated: run `chartledger keys rotate vote`. Never copy a "
+    "journal back from a backup."
 )
 
 
@@ -175,20 +198,20 @@ def _crc(length: int, rest: bytes | memoryview) -> int:
     return zlib.crc32(rest, zlib.crc32(length.to_bytes(4, "big")))
 
 
-def _marked(mark: bytes | None, chain: bytes) -> int | None:
+def _marked(mark: bytes | None, owner: Owner) -> int | None:
     if mark is None:
         return None
     if len(mark) != _MARK.size:
         raise JournalBroken("the ledger database holds a damaged journal mark", advice=_ADVICE)
-    of_chain, sequence = _MARK.unpack(mark)
-    if of_chain != chain:
+    of_chain, of_key, sequence = _MARK.unpack(mark)
+    if of_chain != owner.chain:
         raise JournalBroken("the ledger database holds the journal mark of another chain", advice=_ADVICE)
-    return int(sequence)
+    return int(sequence) if of_key == owner.vote_key else None
 
 
-def _replace(path: Path, chain: bytes, sequence: int, frames: bytes) -> int:
+def _replace(path: Path, owner: Owner, epoch: int, sequence: int, frames: bytes) -> int:
     """Write a whole new file beside the old one, sync it, move it into place, sync the folder. Its size in bytes."""
-    header = _HEADER.pack(_MAGIC, chain, sequence, 0)[:-4]
+    header = _HEADER.pack(_MAGIC, *owner, epoch, sequence, 0)[:-4]
     data = header + zlib.crc32(header).to_bytes(4, "big") + frames
     fresh = path.with_name(path.name + ".new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -208,30 +231,31 @@ def _replace(path: Path, chain: bytes, sequence: int, frames: bytes) -> int:
     return len(data)
 
 
-def journal_chain(path: Path) -> bytes | None:
-    """The chain that the journal at `path` was made for; None if there is none, or its header is damaged."""
-    try:
+def journals(folder: Path) -> dict[Path, Owner]:
+    """The journals in a data folder and whose they are, without those whose header is damaged."""
+    found = {}
+    for path in sorted(folder.glob("journal-" + "[0-9a-f]" * 16)):
         with path.open("rb") as file:
             header = file.read(_HEADER.size)
-    except FileNotFoundError:
-        return None
-    if len(header) < _HEADER.size or zlib.crc32(header[:-4]) != int.from_bytes(header[-4:], "big"):
-        return None
-    chain: bytes = _HEADER.unpack_from(header)[1]
-    return chain
+        if len(header) == _HEADER.size and zlib.crc32(header[:-4]) == int.from_bytes(header[-4:], "big"):
+            _, chain, vote_key, _, _, _ = _HEADER.unpack(header)
+            found[path] = Owner(chain, vote_key)
+    return found
 
 
-def _read(path: Path, data: bytes, chain: bytes) -> tuple[int, list[bytes], int]:
-    """(last sequence, records, bytes that are good). Raises `JournalBroken` for damage that is not a torn tail."""
+def _read(path: Path, data: bytes, owner: Owner) -> tuple[int, int, list[bytes], int]:
+    """(epoch, last sequence, records, bytes that are good). Raises `JournalBroken` for what is not just a torn tail."""
     if len(data) < _HEADER.size or zlib.crc32(data[: _HEADER.size - 4]) != int.from_bytes(
         data[_HEADER.size - 4 : _HEADER.size], "big"
     ):
         raise JournalBroken(f"{path} has a damaged header", advice=_ADVICE)
-    magic, of_chain, sequence, _ = _HEADER.unpack_from(data)
+    magic, of_chain, of_key, epoch, sequence, _ = _HEADER.unpack_from(data)
     if magic != _MAGIC:
         raise JournalBroken(f"{path} is not a journal that this version can read", advice=_ADVICE)
-    if of_chain != chain:
+    if of_chain != owner.chain:
         raise JournalBroken(f"{path} is the journal of another chain", advice=_ADVICE)
+    if of_key != owner.vote_key:
+        raise JournalBroken(f"{path} is the journal of another vote key", advice=_ADVICE)
     records = []
     offset = _HEADER.size
     view = memoryview(data)
@@ -240,7 +264,7 @@ def _read(path: Path, data: bytes, chain: bytes) -> tuple[int, list[bytes], int]
         records.append(data[offset + _FRAME.size : end])
         offset = end
     _refuse_hole(path, view, offset, sequence)
-    return sequence, records, offset
+    return epoch, sequence, records, offset
 
 
 def _frame_at(data: memoryview, offset: int) -> tuple[int, int, int] | None:

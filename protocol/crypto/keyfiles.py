@@ -53,7 +53,12 @@ class Keyfile(Wire, frozen=True):
 def seal_keyfile(plain: bytes, passphrase: bytes, salt: bytes, nonce: bytes, cost: Cost = DEFAULT_COST) -> bytes:
     """The bytes of a key file. `salt` (16) and `nonce` (24) must be fresh random bytes."""
     header = KeyfileHeader(KDF_ARGON2ID13, cost, salt)
-    sealed = secretbox_seal(_stretch(header, passphrase), nonce, plain, MAGIC + encode(header))
+    return seal_with_key(plain, header, stretch(header, passphrase), nonce)
+
+
+def seal_with_key(plain: bytes, header: KeyfileHeader, key: bytes, nonce: bytes) -> bytes:
+    """As `seal_keyfile`, under the key that `stretch` made of this header before. `nonce` must be fresh."""
+    sealed = secretbox_seal(key, nonce, plain, MAGIC + encode(header))
     return MAGIC + encode(Keyfile(header, sealed))
 
 
@@ -62,6 +67,32 @@ def open_keyfile(data: bytes, passphrase: bytes) -> bytes:
 
     A wrong passphrase and an altered file look alike by design.
     """
+    return open_with_key(data, stretch(keyfile_header(data), passphrase))
+
+
+def open_with_key(data: bytes, key: bytes) -> bytes:
+    """As `open_keyfile`, with the key that `stretch` made of this file's header."""
+    keyfile = _read(data)
+    try:
+        return secretbox_open(key, keyfile.sealed, MAGIC + encode(keyfile.header))
+    except SealBroken:
+        raise WrongPassphrase from None
+
+
+def keyfile_header(data: bytes) -> KeyfileHeader:
+    """How a key file's key is made. Raises `SealBroken`."""
+    return _read(data).header
+
+
+def stretch(header: KeyfileHeader, passphrase: bytes) -> bytes:
+    """The 32-byte key of a passphrase; takes the header's cost."""
+    cost = header.cost
+    return crypto_pwhash_alg(
+        KEY_BYTES, passphrase, header.salt, cost.passes, cost.memory_kib * 1024, crypto_pwhash_ALG_ARGON2ID13
+    )
+
+
+def _read(data: bytes) -> Keyfile:
     if not data.startswith(MAGIC):
         raise SealBroken("this is not a chartledger key file")
     try:
@@ -70,15 +101,4 @@ def open_keyfile(data: bytes, passphrase: bytes) -> bytes:
         raise SealBroken(f"the key file is damaged: {error}") from None
     if keyfile.header.kdf != KDF_ARGON2ID13:
         raise SealBroken(f"the key file uses key derivation {keyfile.header.kdf}, which this version does not know")
-    header = keyfile.header
-    try:
-        return secretbox_open(_stretch(header, passphrase), keyfile.sealed, MAGIC + encode(header))
-    except SealBroken:
-        raise WrongPassphrase from None
-
-
-def _stretch(header: KeyfileHeader, passphrase: bytes) -> bytes:
-    cost = header.cost
-    return crypto_pwhash_alg(
-        KEY_BYTES, passphrase, header.salt, cost.passes, cost.memory_kib * 1024, crypto_pwhash_ALG_ARGON2ID13
-    )
+    return keyfile

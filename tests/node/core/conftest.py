@@ -17,12 +17,14 @@ from node.config import Config
 from node.core import Core
 from node.genesis_file import write_genesis
 from node.institution_keys import new_institution
+from node.keystore import KeystoreFile, open_keystore, write_keystore
 from node.mempool import Entry
 from node.mempool import make_entry as make_pool_entry
 from node.services import Final
-from node.storage.journal import Journal
+from node.storage.journal import Journal, Owner, journal_path
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.hashing import chain_id
+from protocol.crypto.keyfiles import Cost
 from protocol.crypto.signing import SigningKey, cosign, sign_transaction
 from protocol.params import Params
 from protocol.types.institutions import Genesis
@@ -38,6 +40,7 @@ from protocol.types.transaction import Transaction, TransactionBody
 from tests.node.core.solo import Place
 
 CHAIN = bytes(range(32))
+PASSPHRASE, QUICK = b"sesame", Cost(passes=1, memory_kib=8)
 
 
 def seed(label: str, number: int = 0) -> bytes:
@@ -68,7 +71,7 @@ def sign(
 
 
 def entry_of(raw: bytes) -> Entry:
-    return make_pool_entry(decode(Transaction, raw), raw)
+    return make_pool_entry(decode(Transaction, raw), raw, None)
 
 
 @pytest.fixture
@@ -85,7 +88,6 @@ class Devnet:
     def __init__(self, folder: Path, params: Params, count: int = 4) -> None:
         self.folder = folder
         made = [new_institution(f"Hospital {number}", outside_keys=1) for number in range(count)]
-        self.keystores = [one.keystore for one in made]
         self.outside = [SigningKey(one.outside[0]) for one in made]
         self.genesis = Genesis(
             "test", 1_700_000_000_000, params, tuple(one.public for one in made), tuple(range(count))
@@ -95,7 +97,9 @@ class Devnet:
         self.ports = _free_ports(count)
         self.nodes: list[Node | None] = [None] * count
         for number in range(count):
-            Journal.create(self.config(number).data / "journal", self.chain)
+            vote_key = self.genesis.institutions[number].vote_key
+            Journal.create(self.config(number).data, Owner(self.chain, vote_key))
+            write_keystore(self.config(number).keystore, made[number].keystore, PASSPHRASE, QUICK)
 
     def config(self, number: int) -> Config:
         data = self.folder / f"n{number}"
@@ -103,15 +107,24 @@ class Devnet:
             institution=number,
             genesis=self.folder / "genesis.json",
             data=data,
+            keystore=self.folder / f"keystore{number}",
             socket=self.folder / f"{number}.sock",
             listen=f"127.0.0.1:{self.ports[number]}",
             peers={n: f"127.0.0.1:{port}" for n, port in enumerate(self.ports) if n != number},
             disk_warning_bytes=0,
         )
 
+    def keys(self, number: int) -> KeystoreFile:
+        """The node's keystore, opened."""
+        return open_keystore(self.config(number).keystore, PASSPHRASE)
+
+    def journal(self, number: int) -> Path:
+        """Where the node keeps the journal of the vote key that it began with."""
+        return journal_path(self.config(number).data, self.genesis.institutions[number].vote_key)
+
     async def start(self, *numbers: int) -> None:
         for number in numbers:
-            node = Node(self.config(number), self.keystores[number])
+            node = Node(self.config(number), self.keys(number))
             await node.start()
             self.nodes[number] = node
 

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
-from node.core import standing_leaves
 from node.execution import Executor
 from node.finality import Finality
-from node.intake import Intake, Standing
+from node.intake import Intake
 from node.mempool import Entry, Mempool
+from node.standing import Standing, standing_leaves
 from node.storage.ledger_store import LedgerStore
 from node.storage.types import CommittedBlock
 from node.submission import Submission
@@ -106,6 +106,7 @@ class Solo:
             gossip=cast(Any, self.gossip),
             outcomes=self.submission,
             certificate=None,
+            former=None,
             journal_mark=lambda: None,
         )
         self.running = asyncio.create_task(self.finality.run())
@@ -144,7 +145,7 @@ class Place:
             await store.init_genesis(encode(GENESIS), first)
         head = await store.head()
         assert head is not None
-        self.solo = Solo(store, self.threads, head.header, await standing_leaves(store, GENESIS))
+        self.solo = Solo(store, self.threads, head.header, await standing_leaves(store))
         await self.solo.submission.load()
         return self.solo
 

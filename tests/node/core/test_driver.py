@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from node.driver import COMPACT_BYTES, Driver
+from node.epochs import Ballots, Term
 from node.execution import Obsolete, Refused
 from node.network.interface import Channel, Network
 from protocol.codec.canonical import encode
@@ -19,9 +20,10 @@ from protocol.crypto.hashing import block_digest
 from protocol.errors import DecodeError, InvalidBlock, JournalBroken
 from protocol.types.base import ZERO_DIGEST
 from protocol.types.block import Block, Header
+from protocol.types.institutions import Authority, AuthoritySet
 from protocol.types.votes import FINALIZE, NOTARIZE, Certificate, Fetch, Vote, VoteSubject
 
-BLOCK = Block(Header(1, bytes(32), 0, 1, ZERO_DIGEST, 0, 1, ZERO_DIGEST, ZERO_DIGEST), ())
+BLOCK = Block(Header(1, bytes(32), 0, 1, ZERO_DIGEST, 0, 1, ZERO_DIGEST, ZERO_DIGEST, None), ())
 DIGEST = block_digest(BLOCK.header)
 
 
@@ -58,17 +60,26 @@ class World:
         self.verdict: Exception | None = None
         self.failures: list[BaseException] = []
         self.machine = Script(answers)
+        self.next: Term | None = None
         self.driver = Driver(
-            machine=cast(Machine, self.machine),
-            journal=self if journal else None,
+            term=self.term(0, self.machine, (10, 11), journal),
+            next_term=self.next_term,
             network=cast(Network, self),
             ledger=cast(Any, self),
-            institutions=[10, 11],
             clock=cast(Any, self),
             fail=self.failures.append,
             behind=lambda effect: self.done.append(("behind", effect.final_view)),
             may_compact=lambda: True,
+            convict=lambda evidence: self.done.append(("convicted", evidence.institution, evidence.view)),
         )
+
+    def term(self, epoch: int, machine: Script, institutions: tuple[int, ...], journal: bool = True) -> Term:
+        members = tuple(Authority(number, bytes(32), 0) for number in institutions)
+        ballots = cast(Ballots, self) if journal else None
+        return Term(cast(Machine, machine), AuthoritySet(epoch, members), ballots, None)
+
+    async def next_term(self, epoch: int) -> Term | None:
+        return self.next if self.next is not None and self.next.epoch > epoch else None
 
     # the journal
     async def write(self, records: Sequence[bytes]) -> None:
@@ -80,7 +91,7 @@ class World:
     def append(self, records: Sequence[bytes]) -> None:
         self.done.append(("appended", len(records)))
 
-    def rewrite(self, records: Sequence[bytes]) -> None:
+    def rewrite(self, records: Sequence[bytes], epoch: int) -> None:
         self.size_bytes = 0
         self.done.append(("rewritten", len(records)))
 
@@ -235,6 +246,6 @@ async def test_trouble_is_kept_for_status() -> None:
     world = World(
         {ev.TimerFired: [fx.Equivocation(1, vote(5), vote(5)), fx.Behind(7, DIGEST, None), fx.Halted("broken")]}
     )
-    assert await world.run(TIMER) == [("behind", 7)]
+    assert await world.run(TIMER) == [("convicted", 11, 5), ("behind", 7)]
     assert world.driver.halted == "broken"
-    assert world.driver.evidence[1].view == 5
+    assert world.driver.evidence[11].view == 5

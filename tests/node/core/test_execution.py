@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 from node.execution import Executed, Executor, Obsolete, Refused
-from node.intake import Intake, Standing
+from node.intake import Intake
 from node.mempool import Entry, Mempool
+from node.standing import Standing
 from protocol.codec.canonical import decode, encode
 from protocol.consensus.effects import Build, Validate
 from protocol.crypto.hashing import block_digest
@@ -39,7 +40,7 @@ GENESIS = Genesis(
     Params(),
     tuple(
         Institution(
-            f"h{n}", STATUS_ACCREDITED, (key(f"op{n}").public,), key(f"v{n}").public, b"c%d" % n, 1, bytes([n]) * 32
+            f"h{n}", STATUS_ACCREDITED, (key(f"op{n}").public,), key(f"v{n}").public, (b"c%d" % n,), 1, bytes([n]) * 32
         )
         for n in range(4)
     ),

@@ -75,7 +75,7 @@ async def test_a_flood_of_invalid_transactions_does_not_cost_a_leader_its_turn(p
         stranger = msgspec.structs.replace(body.operations[0].operation, owner_key=key("stranger").public)
         forged = msgspec.structs.replace(body.operations[0], operation=stranger)
         signed = sign_transaction(key("op"), msgspec.structs.replace(body, operations=(forged,)))
-        solo.pool.add(make_entry(signed, encode(signed)))
+        solo.pool.add(make_entry(signed, encode(signed), None))
     await solo.submission.submit([good])
     proposals = Proposals(solo.executor, solo.finality)
     block = await proposals.build(Build(1, 0, block_digest(solo.executor.head), 1 << 20, allow_empty=False))
@@ -141,7 +141,7 @@ async def test_a_retry_that_crosses_finality_changes_no_answer(place: Place, mon
 async def alone(tmp_path: Path) -> AsyncIterator[Devnet]:
     """One node that makes up a small chain: its blocks hold 2,048 bytes."""
     folder = Path(tempfile.mkdtemp(prefix="cl-"))
-    net = Devnet(folder, Params(delta_ms=50, timeout_cap_ms=1_000, block_bytes=2_048), count=1)
+    net = Devnet(folder, Params(delta_ms=50, timeout_cap_ms=5_000, block_bytes=2_048), count=1)
     try:
         yield net
     finally:
@@ -177,7 +177,8 @@ async def test_gossip_of_what_no_block_has_room_for_is_not_pooled(alone: Devnet)
     core = alone.services(0)
     opening, until = alone.opening(0, SigningKey(seed("owner", 1))), core.head().timestamp + 10**7
     bodies = [TransactionBody(alone.chain, 0, 1, count, until, (opening,) * count) for count in (20, 1)]
-    large, small = [make_entry(one, encode(one)) for one in (sign_transaction(alone.outside[0], b) for b in bodies)]
+    signed = [sign_transaction(alone.outside[0], body) for body in bodies]
+    large, small = [make_entry(one, encode(one), None) for one in signed]
     assert core._admit([large, small]) == [small]
     core.gossip.on_payload(1, encode(Have((large.id,))))
     assert large.id not in core.gossip._wanted  # nor asked for again
@@ -187,13 +188,13 @@ async def test_what_was_final_and_not_stored_at_a_crash_is_answered_as_final(mon
     """The outbox is taken up before the journal's final blocks are carried out, however long it takes to read: or its
     transaction would be taken for a replay of itself, and what is staged for it dropped."""
     folder = Path(tempfile.mkdtemp(prefix="cl-"))
-    net = Devnet(folder, Params(delta_ms=50, timeout_cap_ms=1_000), count=1)
+    net = Devnet(folder, Params(delta_ms=50, timeout_cap_ms=5_000), count=1)
     try:
         await net.start(0)
         commit, load, start = LedgerStore.commit, Submission.load, Driver.start
 
         async def crash(self: LedgerStore, blocks: Sequence[CommittedBlock], journal_mark: bytes | None = None) -> None:
-            net.services(0).ground.journal.sync()  # type: ignore[union-attr]
+            net.services(0).driver.term.ballots._journal.sync()  # type: ignore[union-attr]
             raise OSError("the machine loses power here")
 
         monkeypatch.setattr(LedgerStore, "commit", crash)

@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from node.app import KeysMismatch, Node
+from node.app import Node
 from node.genesis_file import write_genesis
+from node.own_keys import KeysMismatch
 from node.services import Final, Prepared, Waiting
 from node.storage.errors import FolderInUse
 from protocol.codec.canonical import decode, encode
@@ -223,18 +224,17 @@ async def test_a_block_becomes_known_to_subscribers_with_its_events(devnet: Devn
         assert [block async for block in blocks] == []
 
 
-@pytest.mark.parametrize("gone", ["journal", "."], ids=["the journal", "the whole data folder"])
+@pytest.mark.parametrize("gone", ["journal", "all"], ids=["the journal", "the whole data folder"])
 async def test_a_node_whose_journal_is_gone_follows_and_says_so(devnet: Devnet, gone: str) -> None:
     """Also with the mark gone beside it: a wiped folder must not look like a node that never voted."""
     await devnet.open_charts(0, 0, 1)
     await devnet.height(3, devnet.services(0).head().height)
     await devnet.stop(3)
-    lost = devnet.folder / "n3" / gone
+    lost = devnet.journal(3) if gone == "journal" else devnet.config(3).data
     shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
     await devnet.start(3)
     status = await devnet.services(3).status()
     assert not status["healthy"]
-    assert status["role"] == "follower"
     assert "is missing, and votes may have been cast from it" in status["summary"]
     await devnet.submit(0, [append(0, 2)])
     await devnet.height(3, devnet.services(0).head().height)
@@ -243,7 +243,7 @@ async def test_a_node_whose_journal_is_gone_follows_and_says_so(devnet: Devnet, 
 async def test_a_journal_that_cannot_be_written_stops_the_node(devnet: Devnet) -> None:
     await devnet.open_charts(0, 0, 1)
     node = devnet.nodes[3]
-    devnet.services(3).ground.journal.close()
+    devnet.services(3).driver.term.ballots.close()
     await devnet.submit(0, [append(0, 2)])
     with pytest.raises(JournalBroken):
         await node.failed()
@@ -269,14 +269,14 @@ async def test_metrics_and_status_tell_numbers_and_no_content(devnet: Devnet) ->
 async def test_foreign_genesis_or_keys_are_refused_at_the_start(devnet: Devnet, tmp_path: Path) -> None:
     await devnet.stop(3)
     with pytest.raises(KeysMismatch):
-        await Node(devnet.config(3), devnet.keystores[2]).start()
+        await Node(devnet.config(3), devnet.keys(2)).start()
     other = msgspec.structs.replace(devnet.genesis, created_at=1)
     write_genesis(tmp_path / "other.json", other)
     config = msgspec.structs.replace(devnet.config(3), genesis=tmp_path / "other.json")
     with pytest.raises(GenesisMismatch):
-        await Node(config, devnet.keystores[3]).start()
+        await Node(config, devnet.keys(3)).start()
     with pytest.raises(FolderInUse):
-        await Node(msgspec.structs.replace(devnet.config(3), data=devnet.config(0).data), devnet.keystores[3]).start()
+        await Node(msgspec.structs.replace(devnet.config(3), data=devnet.config(0).data), devnet.keys(3)).start()
     await devnet.start(3)
 
 

@@ -216,7 +216,8 @@ async def test_an_answer_holds_each_once_and_has_a_bound(make_entry: Make, monke
 
 
 async def test_the_real_intake_refuses_by_name(make_entry: Make) -> None:
-    from node.intake import Intake, Standing
+    from node.intake import Intake
+    from node.standing import Standing
 
     with ThreadPoolExecutor(1) as threads:
         intake = Intake(bytes(range(32)), Standing(), threads)

@@ -149,6 +149,7 @@ def bare(institution: int, number: int, size: int, owners: bool) -> Entry:
         digest=raw[:6],
         transaction=Transaction(body, bytes(64)),
         owners=owners,
+        verified=None,
         slot=(institution, 0, number),
         cost=size,
     )

@@ -154,7 +154,7 @@ async def test_what_no_block_has_room_for_is_refused_by_name(place: Place) -> No
     large = sign_transaction(key("op"), body)
     (refused,) = await solo.submission.adopt([encode(large)])
     assert isinstance(refused, Oversize)
-    entry = make_entry(large, encode(large))
+    entry = make_entry(large, encode(large), None)
     with pytest.raises(Oversize):
         await solo.submission.submit([Prepared(entry.id, entry.raw, 77, NOW + 60_000)])
     assert solo.submission.pending == 0
@@ -177,7 +177,7 @@ async def test_a_number_that_another_machine_used_up_is_named(place: Place) -> N
     (mine,) = await solo.submission.prepare([opening("a")])
     body = TransactionBody(CHAIN, 0, 0, mine.number, NOW + 60_000, tuple(opening("b")))
     theirs = sign_transaction(key("op"), body)
-    solo.pool.add(make_entry(theirs, encode(theirs)))
+    solo.pool.add(make_entry(theirs, encode(theirs), None))
     block = await solo.build()
     solo.pool.remove([entry.id for entry in list(solo.pool)])
     await solo.submission.submit([mine])

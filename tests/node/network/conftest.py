@@ -107,9 +107,9 @@ class Net:
 
     async def mesh(self, count: int, **settings: Any) -> list[Node]:
         """`count` nodes, all connected to each other; each listens on a port of its own."""
-        strangers = {n: Member(certificate_of(n)) for n in range(count)}
+        strangers = {n: Member((certificate_of(n),)) for n in range(count)}
         nodes = [await self.start(n, strangers, **settings) for n in range(count)]
-        members = {n: Member(certificate_of(n), node.network.address) for n, node in enumerate(nodes)}
+        members = {n: Member((certificate_of(n),), node.network.address) for n, node in enumerate(nodes)}
         for node in nodes:
             node.network.set_members(members)
         for node in nodes:
@@ -184,7 +184,7 @@ async def raw_member(
     identity = Identity(key, certificate_of(key), seed_of(key))
     reader, writer = await asyncio.open_connection(
         sock=sock or await connected_socket(node),
-        ssl=identity.dialler_context(certificate_of(node.number)),
+        ssl=identity.dialler_context((certificate_of(node.number),)),
         server_hostname="",
     )
     return RawMember(reader, writer, number)

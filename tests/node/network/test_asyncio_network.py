@@ -41,9 +41,9 @@ async def test_a_broadcast_reaches_every_peer_but_the_excluded_one(net: Net) -> 
 
 
 async def test_what_is_sent_when_a_peer_comes_up_arrives(net: Net) -> None:
-    one = await net.start(0, {1: Member(certificate_of(1))})
+    one = await net.start(0, {1: Member((certificate_of(1),))})
     one.handler.on_peer_up = lambda peer: one.network.broadcast(Channel.VOTES, b"what you missed")
-    two = await net.start(1, {0: Member(certificate_of(0), one.network.address)})
+    two = await net.start(1, {0: Member((certificate_of(0),), one.network.address)})
     await two.handler.until(lambda: two.handler.messages == [(0, Channel.VOTES, b"what you missed")])
 
 
@@ -180,7 +180,7 @@ async def test_a_peer_that_comes_back_is_connected_again(net: Net) -> None:
     address = two.network.address
     await two.network.stop()
     await one.handler.until(lambda: one.handler.downs != [])
-    members = {n: Member(certificate_of(n)) for n in range(2)}  # the returning one does not dial: it must be dialled
+    members = {n: Member((certificate_of(n),)) for n in range(2)}  # the returning one does not dial: it must be dialled
     again = await net.start(1, members, listen=address)
     await again.until_connected(0)
     await one.handler.until(lambda: one.handler.ups == [1, 1])
@@ -249,9 +249,9 @@ async def test_pings_tell_the_round_trip(net: Net) -> None:
 
 
 async def test_pings_tell_how_far_the_clocks_are_apart(net: Net) -> None:
-    members = {n: Member(certificate_of(n)) for n in range(2)}
+    members = {n: Member((certificate_of(n),)) for n in range(2)}
     two = await net.start(1, members, ahead_ms=60_000)
-    dialled = {**members, 1: Member(certificate_of(1), two.network.address)}
+    dialled = {**members, 1: Member((certificate_of(1),), two.network.address)}
     one = await net.start(0, dialled, ping_interval_s=0.01, pings_unanswered=1_000)
     await one.until_connected(1)
     async with asyncio.timeout(PATIENCE_S):
@@ -265,7 +265,7 @@ async def test_pings_tell_how_far_the_clocks_are_apart(net: Net) -> None:
 
 async def test_a_removed_member_is_cut_off_and_does_not_come_back(net: Net) -> None:
     one, two, three = await net.mesh(3)
-    left = {0: Member(certificate_of(0)), 2: Member(certificate_of(2), three.network.address)}
+    left = {0: Member((certificate_of(0),)), 2: Member((certificate_of(2),), three.network.address)}
     one.network.set_members(left)
     assert one.network.connected() == {2}
     await two.handler.until(lambda: two.handler.downs != [])
@@ -280,7 +280,7 @@ async def test_a_removed_member_is_cut_off_and_does_not_come_back(net: Net) -> N
 
 async def test_a_member_whose_key_changed_must_show_the_new_one(net: Net) -> None:
     one, two, _ = await net.mesh(3)
-    one.network.set_members({0: Member(certificate_of(0)), 1: Member(certificate_of(7), two.network.address)})
+    one.network.set_members({0: Member((certificate_of(0),)), 1: Member((certificate_of(7),), two.network.address)})
     assert one.network.connected() == frozenset()
     async with asyncio.timeout(PATIENCE_S):
         while (one.status(1).last_error or "").find("does not hold this institution's") < 0:
@@ -290,18 +290,18 @@ async def test_a_member_whose_key_changed_must_show_the_new_one(net: Net) -> Non
 
 async def test_an_expired_certificate_still_connects(net: Net) -> None:
     expired = [make_certificate(seed_of(n), "Clinic", not_before_ms=0, not_after_ms=1_000) for n in range(2)]
-    one = await net.start(0, {1: Member(expired[1])}, certificate=expired[0])
-    two = await net.start(1, {0: Member(expired[0], one.network.address)}, certificate=expired[1])
+    one = await net.start(0, {1: Member((expired[1],))}, certificate=expired[0])
+    two = await net.start(1, {0: Member((expired[0],), one.network.address)}, certificate=expired[1])
     await two.until_connected(0)
 
 
 async def test_what_cannot_be_reached_is_named_and_tried_again(net: Net) -> None:
-    gone = await net.start(1, {0: Member(certificate_of(0))})
+    gone = await net.start(1, {0: Member((certificate_of(0),))})
     address = gone.network.address
     await gone.network.stop()
-    one = await net.start(0, {1: Member(certificate_of(1), address)})
-    two = await net.start(2, {3: Member(certificate_of(3))})
-    three = await net.start(3, {2: Member(certificate_of(2), two.network.address)})
+    one = await net.start(0, {1: Member((certificate_of(1),), address)})
+    two = await net.start(2, {3: Member((certificate_of(3),))})
+    three = await net.start(3, {2: Member((certificate_of(2),), two.network.address)})
     await three.until_connected(2)
     async with asyncio.timeout(PATIENCE_S):
         while one.status(1).last_error is None:
@@ -320,7 +320,7 @@ async def test_an_address_that_is_taken_or_no_address_is_refused_in_one_sentence
         with pytest.raises(BadAddress, match="is not host:port"):
             await Node(5, {}, listen=wrong).network.start()
         with pytest.raises(BadAddress, match="is not host:port"):
-            one.network.set_members({1: Member(certificate_of(1), wrong)})
+            one.network.set_members({1: Member((certificate_of(1),), wrong)})
     assert one.network.connected() == {1}
 
 
@@ -333,7 +333,7 @@ def test_a_key_that_is_not_the_certificates_is_refused_and_no_secret_is_shown() 
 def test_tls_is_1_3_alone_without_tickets_and_with_no_trust_but_the_members() -> None:
     identity = Identity(1, certificate_of(1), seed_of(1))
     listening = identity.listener_context([certificate_of(2), certificate_of(3)])
-    dialling = identity.dialler_context(certificate_of(2))
+    dialling = identity.dialler_context((certificate_of(2),))
     assert listening.num_tickets == 0
     for context, trusted in ((listening, [2, 3]), (dialling, [2])):
         assert context.minimum_version is ssl.TLSVersion.TLSv1_3

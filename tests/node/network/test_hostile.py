@@ -27,9 +27,9 @@ async def pair_and_place(net: Net, **settings: object) -> tuple[Node, Node]:
     one, two = await net.mesh(2, **settings)
     one.network.set_members(
         {
-            0: Member(certificate_of(0)),
-            1: Member(certificate_of(1), two.network.address),
-            2: Member(certificate_of(2)),
+            0: Member((certificate_of(0),)),
+            1: Member((certificate_of(1),), two.network.address),
+            2: Member((certificate_of(2),)),
         }
     )
     return one, two
@@ -165,7 +165,7 @@ async def test_a_member_removed_before_its_tls_is_through_gets_no_hello(net: Net
     one, two = await pair_and_place(net)
     sock = await connected_socket(one)
     await until_held(one, 1)  # the listener has taken its list for this connection
-    one.network.set_members({1: Member(certificate_of(1), two.network.address)})
+    one.network.set_members({1: Member((certificate_of(1),), two.network.address)})
     raw = await hostile(one, 2, sock=sock)
     assert "no longer, the one expected" in await raw.until_goodbye()
     assert raw.kinds == [Kind.GOODBYE]
@@ -176,7 +176,7 @@ async def test_a_key_replaced_before_the_hello_is_not_admitted(net: Net, hostile
     one, two = await pair_and_place(net)
     raw = await hostile(one, 2)
     await raw.until_received(Kind.HELLO)
-    one.network.set_members({1: Member(certificate_of(1), two.network.address), 2: Member(certificate_of(8))})
+    one.network.set_members({1: Member((certificate_of(1),), two.network.address), 2: Member((certificate_of(8),))})
     raw.write(raw.hello())
     assert "no longer, on the ledger's list" in await raw.until_goodbye()
     assert 2 not in one.handler.ups
@@ -378,7 +378,7 @@ async def test_a_port_that_speaks_no_tls_is_named(net: Net) -> None:
 
         said = asyncio.Event()
         server = await asyncio.start_server(speak, sock=sock)
-        one = await net.start(0, {1: Member(certificate_of(1), f"127.0.0.1:{port}")})
+        one = await net.start(0, {1: Member((certificate_of(1),), f"127.0.0.1:{port}")})
         async with asyncio.timeout(PATIENCE_S):
             while one.status(1).last_error is None:
                 await asyncio.sleep(0)

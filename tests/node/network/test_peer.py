@@ -42,7 +42,7 @@ def connection() -> Connection:
 
 @pytest.mark.parametrize(("lasted_s", "after"), [(1.0, 3), (60.0, 0)])
 async def test_only_a_connection_that_stood_makes_the_next_pause_short(lasted_s: float, after: int) -> None:
-    peer, backoff, standing = Peer(1, Member(b"", "there:1"), lambda: 5), Pauses(), connection()
+    peer, backoff, standing = Peer(1, Member((b"",), "there:1"), lambda: 5), Pauses(), connection()
     attempts, done = 0, asyncio.Event()
 
     async def dial(target: Peer) -> None:
@@ -67,7 +67,7 @@ async def test_only_a_connection_that_stood_makes_the_next_pause_short(lasted_s:
 
 
 async def test_a_barred_peer_is_not_dialled(monkeypatch: pytest.MonkeyPatch) -> None:
-    peer, waited = Peer(1, Member(b"", "there:1"), lambda: 5), []
+    peer, waited = Peer(1, Member((b"",), "there:1"), lambda: 5), []
     peer.barred_until_s = asyncio.get_running_loop().time() + 3_600
 
     async def present_within(pause_s: float) -> bool:
@@ -83,7 +83,7 @@ async def test_a_barred_peer_is_not_dialled(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_counts_of_earlier_connections_are_kept() -> None:
-    peer = Peer(1, Member(b"", None), lambda: 5)
+    peer = Peer(1, Member((b"",), None), lambda: 5)
     peer.count(connection())
     peer.count(connection())
     status = peer.status()

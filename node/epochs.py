@@ -1,0 +1,260 @@
+"""From one epoch to the next: which machine votes, with which key and which journal.
+
+One consensus machine lives for one epoch, so its set and parameters never change under it. `Epochs` makes the next one
+once the epoch's last block is on disk, from what the final head says and from the vote keys that this node holds. Why a
+node follows without voting is decided here, and said in words.
+
+A vote key's journal may hold records of later epochs than the chain on disk does, when that was dropped to be fetched
+anew: they are kept through every rewrite until their epoch comes, and in the epochs before them the node only follows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import cast
+
+from msgspec import Struct
+
+from node.logs import get_logger
+from node.standing import Standing
+from node.storage.journal import Journal, Owner
+from protocol import limits
+from protocol.codec.canonical import decode, encode
+from protocol.consensus.chain import FinalHead
+from protocol.consensus.core import Config as MachineConfig
+from protocol.consensus.effects import Record
+from protocol.consensus.machine import Machine
+from protocol.crypto.signing import SigningKey, Verifier, sign_vote, verify
+from protocol.errors import DecodeError, JournalBroken
+from protocol.params import Params
+from protocol.types.block import Header
+from protocol.types.institutions import AuthoritySet
+from protocol.types.votes import Body, Certificate, ConsensusMessage, Fetch, Proposal, Vote, VoteSubject
+
+log = get_logger("epochs")
+
+_RECORD = cast(type[Record], Record)
+
+
+def epoch_of(message: ConsensusMessage) -> int:
+    """The epoch that a message or a record of the journal belongs to."""
+    match message:
+        case Vote(subject) | Certificate(subject):
+            return subject.epoch
+        case Proposal(_, vote):
+            return vote.subject.epoch
+        case Body(block):
+            return block.header.epoch
+        case Fetch(epoch):
+            return epoch
+
+
+class FinalState(Struct, frozen=True):
+    """A final block that is on disk with its state. `certificate` finalizes it (None at the genesis only), `former`
+    the last block of the epoch before the next block's (None in the first)."""
+
+    header: Header
+    certificate: Certificate | None
+    former: Certificate | None
+
+
+class Ballots:
+    """One vote key that this node holds, and the journal of what it signed."""
+
+    def __init__(self, key: SigningKey, journal: Journal, records: Sequence[Record]) -> None:
+        self.key = key
+        self._journal = journal
+        self._records = list(records)  # of a start, as long as a machine may come that needs them
+
+    @property
+    def size_bytes(self) -> int:
+        """See `node.driver.JournalFile`."""
+        return self._journal.size_bytes
+
+    @property
+    def first_epoch(self) -> int:
+        """The first in which the key may sign: what it signed before that is not here any more."""
+        return max([self._journal.epoch, *(epoch_of(record) for record in self._records)])
+
+    def records_of(self, epoch: int) -> list[Record]:
+        """What was read at the start of this epoch's."""
+        return [record for record in self._records if epoch_of(record) == epoch]
+
+    async def write(self, records: Sequence[bytes]) -> None:
+        """Append and sync. Raises `JournalBroken`."""
+        await self._journal.write(records)
+
+    def append(self, records: Sequence[bytes]) -> None:
+        """To be written by the next `write`."""
+        self._journal.append(records)
+
+    def mark(self) -> bytes:
+        """See `Journal.mark`."""
+        return self._journal.mark()
+
+    def begin(self, epoch: int) -> None:
+        """The epochs before this one are over, their last blocks on disk: sign in none of them, and forget what was
+        signed there. Blocks. Raises `JournalBroken`."""
+        if self._journal.epoch < epoch:
+            self.rewrite([encode(record) for record in self.records_of(epoch)], epoch)
+
+    def rewrite(self, records: Sequence[bytes], epoch: int) -> None:
+        """Keep these records of this epoch, and those of later ones. Blocks. Raises `JournalBroken`."""
+        self._records = [record for record in self._records if epoch_of(record) >= epoch]
+        later = [encode(record) for record in self._records if epoch_of(record) > epoch]
+        self._journal.rewrite([*records, *later], max(epoch, self._journal.epoch))
+
+    def close(self) -> None:
+        """Close the journal."""
+        self._journal.close()
+
+
+class VoteKeys:
+    """The vote keys that this node holds, each with its journal, opened when the ledger first asks for it.
+
+    `mark`: how far the journal of the key that signed last must reach, as the ledger database says.
+    """
+
+    def __init__(self, folder: Path, chain: bytes, seeds: Sequence[bytes], mark: bytes | None) -> None:
+        self._folder = folder
+        self._chain = chain
+        self._mark = mark
+        self._keys: dict[bytes, SigningKey] = {}
+        self._open: dict[bytes, Ballots] = {}
+        self.set_seeds(seeds)
+
+    def set_seeds(self, seeds: Sequence[bytes]) -> None:
+        """What the keystore holds now."""
+        keys = [SigningKey(seed) for seed in seeds]
+        self._keys = {key.public: key for key in keys}
+        for public in [public for public in self._open if public not in self._keys]:
+            self._open.pop(public).close()
+
+    def holds(self, public: bytes) -> bool:
+        """Whether the seed of this key is here."""
+        return public in self._keys
+
+    def take(self, public: bytes) -> Ballots:
+        """A key that is held, with its journal. Blocks. Raises `JournalBroken` when it must not sign."""
+        found = self._open.get(public)
+        if found is None:
+            journal, raws = Journal.open(self._folder, Owner(self._chain, public), self._mark)
+            try:
+                records = [decode(_RECORD, raw) for raw in raws]
+            except DecodeError as error:
+                journal.close()
+                raise JournalBroken(f"the journal holds what is no record: {error}") from None
+            found = self._open[public] = Ballots(self._keys[public], journal, records)
+        return found
+
+    def close(self) -> None:
+        """Close every journal."""
+        for ballots in self._open.values():
+            ballots.close()
+        self._open.clear()
+
+
+class Term(Struct, frozen=True):
+    """One epoch's machine. `ballots` None: it follows, and `why_silent` says why if it could vote otherwise."""
+
+    machine: Machine
+    authorities: AuthoritySet
+    ballots: Ballots | None
+    why_silent: str | None
+
+    @property
+    def epoch(self) -> int:
+        return self.authorities.epoch
+
+
+class Seat(Struct, frozen=True):
+    """A node's part in one epoch: its index if it votes and with what, or why it does not although it has a seat."""
+
+    index: int | None
+    ballots: Ballots | None
+    why_silent: str | None
+
+
+class Epochs:
+    """Makes the terms of one node. `stored` gives the final state on disk, whose child epoch the next one is for."""
+
+    def __init__(
+        self,
+        *,
+        chain: bytes,
+        institution: int,
+        standing: Standing,
+        keys: VoteKeys,
+        stored: Callable[[], FinalState],
+        verifier: Verifier = verify,
+    ) -> None:
+        self._chain = chain
+        self._institution = institution
+        self._standing = standing
+        self._keys = keys
+        self._stored = stored
+        self._verifier = verifier
+
+    async def next(self, epoch: int) -> Term | None:
+        """The term after this epoch's, once its last block is on disk; None until then.
+
+        None also while the head in memory is in yet another epoch, whose block comes to disk any moment: parameters and
+        set are those of the head in memory. Raises `JournalBroken` for a disk that refuses.
+        """
+        state = self._stored()
+        if state.header.child_epoch == epoch or self._standing.authorities.epoch != state.header.child_epoch:
+            return None
+        authorities, params = self._standing.authorities, self._standing.params
+        seat = await asyncio.to_thread(self._seat, authorities)
+        return self._term(state, authorities, params, seat)
+
+    def first(self) -> Term:
+        """The term at a start, when nothing else runs yet. Blocks. Raises `JournalBroken` for a disk that refuses."""
+        authorities = self._standing.authorities
+        return self._term(self._stored(), authorities, self._standing.params, self._seat(authorities))
+
+    def _seat(self, authorities: AuthoritySet) -> Seat:
+        """This node's part in this epoch. Blocks."""
+        epoch = authorities.epoch
+        for index, member in enumerate(authorities.members):
+            if member.institution != self._institution:
+                continue
+            if not self._keys.holds(member.vote_key):
+                return Seat(None, None, "the keystore does not hold the vote key that stands on the ledger")
+            try:
+                ballots = self._keys.take(member.vote_key)
+            except JournalBroken as error:
+                log.warning("this node does not vote", reason=str(error), advice=error.advice)
+                return Seat(None, None, str(error))
+            if ballots.first_epoch > epoch:
+                why = f"it has voted in epoch {ballots.first_epoch} already, and only catches up until then"
+                return Seat(None, None, why)
+            ballots.begin(epoch)
+            return Seat(index, ballots, None)
+        return Seat(None, None, None)
+
+    def _term(self, state: FinalState, authorities: AuthoritySet, params: Params, seat: Seat) -> Term:
+        index, ballots = seat.index, seat.ballots
+        config = MachineConfig(
+            chain=self._chain,
+            epoch=authorities.epoch,
+            vote_keys=tuple(member.vote_key for member in authorities.members),
+            institutions=tuple(member.institution for member in authorities.members),
+            index=index,
+            delta_ms=params.delta_ms,
+            timeout_cap_ms=params.timeout_cap_ms,
+            block_bytes=params.block_bytes,
+            depth=limits.UNFINALIZED_DEPTH,
+        )
+
+        def sign(subject: VoteSubject) -> Vote:
+            assert ballots is not None
+            assert index is not None
+            return sign_vote(ballots.key, subject, index)
+
+        final = FinalHead(state.header, None if state.header.ends_epoch else state.certificate)
+        records = [] if ballots is None else ballots.records_of(authorities.epoch)
+        machine = Machine(config, records, final, self._verifier, sign, state.former)
+        return Term(machine, authorities, ballots, seat.why_silent)
