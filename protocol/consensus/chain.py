@@ -1,7 +1,9 @@
 """The tree of blocks above the final head: certificates by view, bodies by digest, and what lacks.
 
 Relies on its caller for verification: certificates that are `admit`ted and bodies that it is to `hold` were checked.
-Bounded by the views since the last finality: two certificates each, and bodies only where certified or proposed.
+Bounded by the views since the newest finalization: two certificates each, the nullifications of `GAP_VIEWS` below it,
+and bodies only where certified or proposed. While the bodies up to it lack, those that are merely held are bounded
+too: sync brings them anyway.
 """
 
 from __future__ import annotations
@@ -13,6 +15,9 @@ from msgspec import Struct
 from protocol.crypto.hashing import block_digest
 from protocol.types.block import Block, Header
 from protocol.types.votes import FINALIZE, NOTARIZE, NULLIFY, Certificate, VoteSubject
+
+GAP_VIEWS = 64
+"""Nullifications below the newest final view are kept so far back until the head is there."""
 
 
 class FinalHead(Struct, frozen=True):
@@ -108,14 +113,32 @@ class Chain:
             if view in self.nullifications:
                 return f"view {view} is both final and nullified"
             self.finalization = certificate
+            self._outdate(view)
         self._certify(subject.block)
         return None
 
-    def hold(self, block: Block, digest: bytes, view: int) -> Candidate:
-        """Keep a body whose transactions are those of its header."""
+    def _outdate(self, view: int) -> None:
+        """Forget what the finalization of this view makes needless, though the head may not be there yet."""
+        for below in [u for u in self.notarizations if u < view]:
+            del self.notarizations[below]
+        for below in [u for u in self.nullifications if u < view - GAP_VIEWS]:
+            del self.nullifications[below]
+        self._certify_again()
+
+    def _certify_again(self) -> None:
+        """Find anew what is certified, now that less is held."""
+        self.certified = set()
+        if self.finalization is not None and self.final_view > self.head.view:
+            self._certify(self.finalization.subject.block)
+        for certificate in self.notarizations.values():
+            self._certify(certificate.subject.block)
+
+    def hold(self, block: Block, digest: bytes, view: int, *, durable: bool = False) -> Candidate:
+        """Keep a body whose transactions are those of its header; `durable`: it comes from the journal."""
         candidate = self.blocks.get(digest)
         if candidate is None:
             candidate = self.blocks[digest] = Candidate(block, digest, view)
+            candidate.durable = durable
             if digest in self.certified:
                 self._certify(digest)
             self._shed(view)
@@ -135,10 +158,18 @@ class Chain:
             digest = candidate.block.header.parent
 
     def _shed(self, view: int) -> None:
-        """Keep the number of bodies bounded: those of lost proposals go first, the oldest first."""
-        if len(self.blocks) > self._bodies_max:
-            lost = [c for c in self.blocks.values() if c.digest not in self.certified and c.view + 1 < view]
-            for candidate in sorted(lost, key=lambda c: c.view)[: len(self.blocks) - self._bodies_max]:
+        """Keep the number of bodies bounded: those of lost proposals go first, the oldest first; then, while sync is to
+        bring the final ones, those that are here but have not been judged."""
+        if len(self.blocks) <= self._bodies_max:
+            return
+        lost = [c for c in self.blocks.values() if c.digest not in self.certified and c.view + 1 < view]
+        excess = len(self.blocks) - self._bodies_max
+        for candidate in sorted(lost, key=lambda c: c.view)[:excess]:
+            del self.blocks[candidate.digest]
+        if self.final_view > self.head.view:
+            idle = [c for c in self.blocks.values() if c.standing is Standing.HELD and not c.durable]
+            idle.sort(key=lambda c: c.block.header.height)
+            for candidate in idle[: len(self.blocks) - self._bodies_max]:
                 del self.blocks[candidate.digest]
 
     def block_at(self, view: int) -> bytes | None:
@@ -229,8 +260,4 @@ class Chain:
                 del certificates[view]
         height = head.header.height
         self.blocks = {d: c for d, c in self.blocks.items() if c.block.header.height > height}
-        self.certified = set()
-        if self.finalization is not None and self.final_view > head.view:
-            self._certify(self.finalization.subject.block)
-        for certificate in self.notarizations.values():
-            self._certify(certificate.subject.block)
+        self._certify_again()

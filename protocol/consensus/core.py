@@ -19,6 +19,7 @@ from protocol.consensus.presence import Presence
 from protocol.consensus.repair import Repair
 from protocol.consensus.round import Round
 from protocol.consensus.timeouts import Timeouts
+from protocol.consensus.votes import EVIDENCE_VIEWS, Tally
 from protocol.crypto.signing import Verifier, vote_message
 from protocol.types.block import Block
 from protocol.types.votes import FINALIZE, NOTARIZE, Certificate, ConsensusMessage, Proposal, Vote, VoteSubject
@@ -71,6 +72,8 @@ class Core:
         restored = Restored(journal, self.chain, self.me, config.chain, config.epoch)
         self.rounds = restored.rounds
         self.view = restored.view
+        self.past: dict[int, Tally] = {}
+        """Votes of the last views that are final, which may be half of evidence."""
         self.presence = Presence(self.n)
         self.repair = Repair(self.n, self.me)
         self.halted: str | None = None
@@ -100,6 +103,29 @@ class Core:
         if held is None:
             held = self.rounds[view] = Round(view)
         return held
+
+    def load(self) -> dict[str, int]:
+        """How much the machine holds; docs/spec/consensus.md says what bounds it. `unsettled` is the number of views
+        from the final head to the current one, `unfinal` from the newest final one."""
+        chain = self.chain
+        return {
+            "rounds": len(self.rounds),
+            "votes": sum(len(held.votes) for held in self.rounds.values()) + sum(map(len, self.past.values())),
+            "blocks": len(chain.blocks),
+            "certificates": len(chain.notarizations) + len(chain.nullifications),
+            "unsettled": self.view - chain.head.view,
+            "unfinal": self.view - chain.final_view,
+        }
+
+    def _tally(self, view: int, *, ahead: bool = False) -> Tally | None:
+        """Where the votes of this view are kept: None if they are not. `ahead`: admit views from beyond the next."""
+        if view < self.view - EVIDENCE_VIEWS or (view > self.view + 1 and not ahead):
+            return None
+        if view > self.chain.final_view:
+            return self.round(view).votes
+        if view not in self.past:
+            self.past[view] = Tally()
+        return self.past[view]
 
     # --- effects -------------------------------------------------------------------------------------------------
 
@@ -192,7 +218,7 @@ class Core:
     def _certify(self, subject: VoteSubject) -> None:
         """Make the certificate over this subject if it now has a quorum."""
         held = self.rounds.get(subject.view)
-        if held is not None and self.chain.held(subject.kind, subject.view) is None:
+        if held is not None and self.ended is None and self.chain.held(subject.kind, subject.view) is None:
             certificate = held.votes.certificate(subject, self.quorum)
             if certificate is not None:
                 self._hold(certificate)
@@ -212,7 +238,9 @@ class Core:
             self._send(certificate)
         if final:
             for view in [view for view in self.rounds if view <= subject.view]:
-                del self.rounds[view]
+                held = self.rounds.pop(view)
+                if view >= self.view - EVIDENCE_VIEWS:
+                    self.past[view] = held.votes
         self._changes += 1
         if subject.view >= self.view:
             self._enter(subject.view + 1)
@@ -224,9 +252,19 @@ class Core:
             self.presence.passed()
         else:
             self.presence.leapt()
+        self._thin(view)
         self.view = view
         self._changes += 1
         self._begin_view()
+
+    def _thin(self, view: int) -> None:
+        """Drop the votes of others that are too old once `view` is entered; one's own bind for as long as the view is
+        not final."""
+        for old in range(self.view - EVIDENCE_VIEWS, min(view - EVIDENCE_VIEWS, self.view + 2)):
+            self.past.pop(old, None)
+            held = self.rounds.get(old)
+            if held is not None and not held.thin():
+                del self.rounds[old]
 
     def _begin_view(self) -> None:
         """Waits of a view start when there is work, with what is known then."""

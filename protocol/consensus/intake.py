@@ -1,18 +1,17 @@
-"""Messages from others: what is admitted, verified once, counted, or answered.
+"""Messages from others: what is admitted, passed on to be counted (`witness`), or answered.
 
 Nothing is believed before its signature verifies, and no signature is verified twice: a certificate's are skipped where
-the same votes were, a vote that no certificate needs any more is kept unverified (`votes`). What is not needed, not
-due or not well formed is dropped without a word; the driver throttles whoever sends too much of it.
+the same votes were, a vote that no certificate needs any more is kept unverified. What is not needed, not due or not
+well formed is dropped without a word; the driver throttles whoever sends too much of it.
 """
 
 from __future__ import annotations
 
 from protocol.consensus import quorum
-from protocol.consensus.core import Core
-from protocol.consensus.effects import Behind, Equivocation
+from protocol.consensus.effects import Behind
 from protocol.consensus.repair import answers, entrance
-from protocol.consensus.round import Round
 from protocol.consensus.votes import scope
+from protocol.consensus.witness import Witness
 from protocol.crypto.hashing import block_digest, transaction_digest
 from protocol.crypto.merkle import merkle_root
 from protocol.errors import BadCertificate
@@ -30,7 +29,7 @@ from protocol.types.votes import (
 )
 
 
-class Intake(Core):
+class Intake(Witness):
     """The receiving side of the machine."""
 
     def _receive(self, sender: int | None, message: ConsensusMessage) -> None:
@@ -70,7 +69,7 @@ class Intake(Core):
     # --- votes ---------------------------------------------------------------------------------------------------
 
     def _on_vote(self, vote: Vote, sender: int | None) -> bool:
-        """Returns whether the vote is now, or was before, counted as verified."""
+        """Returns whether the vote is now, or was before, counted as verified in a view that is not final."""
         subject = vote.subject
         if vote.index >= self.n or quorum.subject_fault(subject, self.config.chain, self.config.epoch) is not None:
             return False
@@ -79,39 +78,9 @@ class Intake(Core):
         elif subject.view > self.view + 1:
             self._catch_up(subject.view, sender)
             return False
-        return subject.view > self.chain.final_view and self._count(vote, self.round(subject.view))
-
-    def _count(self, vote: Vote, held: Round) -> bool:
-        """Verify and count a vote of a view that is not final, once."""
-        subject = vote.subject
-        if held.votes.holds(vote):
-            return held.votes.get(subject.kind, vote.index) is not None
-        certificate = self.chain.held(subject.kind, subject.view)
-        if certificate is not None and certificate.subject == subject and not held.votes.rivals(vote):
-            held.votes.note(vote)
+        if not self._see(vote) or self.halted is not None or subject.view <= self.chain.final_view:
             return False
-        if not self._verify(vote):
-            return False
-        self._changes += 1
-        if vote.index == self.me:
-            self._halt("another instance signs with this authority's vote key")
-            return False
-        self._accuse(vote, held)
-        held.votes.add(vote)
-        self._certify(subject)
-        return True
-
-    def _accuse(self, vote: Vote, held: Round) -> None:
-        """Report a verified vote that contradicts another of the same authority, once a view and authority."""
-        for rival, verified in held.votes.rivals(vote):
-            if not verified and not self._verify(rival):
-                held.votes.forget(rival)
-                continue
-            if vote.subject.kind == NOTARIZE and vote.index == self.leader(held.view):
-                held.bar()
-            if vote.index not in held.votes.accused:
-                held.votes.accused.add(vote.index)
-                self._emit(Equivocation(vote.index, rival, vote))
+        return self.round(subject.view).votes.counts(vote)
 
     # --- other epochs --------------------------------------------------------------------------------------------
 
@@ -122,6 +91,12 @@ class Intake(Core):
 
     def _tell_end(self, sender: int | None, message: ConsensusMessage) -> None:
         """Rule 11: this epoch has ended, and there is nothing else to say in it."""
+        if isinstance(message, Certificate) and self.me is not None:
+            self._see_uncertified(message)
+        elif isinstance(message, Vote | Proposal) and self.me is not None:
+            vote = message if isinstance(message, Vote) else message.vote
+            if vote.index < self.n and quorum.subject_fault(vote.subject, self.config.chain, self.config.epoch) is None:
+                self._see(vote)
         if self.ended is not None and not self._merely_late(message):
             self._inform(sender, message, self.ended.certificate)
 
@@ -161,6 +136,8 @@ class Intake(Core):
         subject = certificate.subject
         held = self.chain.held(subject.kind, subject.view)
         if subject.view <= self.chain.final_view or (held is not None and held.subject == subject):
+            if self.me is not None:
+                self._see_uncertified(certificate)
             return
         tally = self.rounds.get(subject.view)
         known = frozenset(tally.votes.signatures(subject).items()) if tally is not None else frozenset()
@@ -176,27 +153,25 @@ class Intake(Core):
         except BadCertificate:
             return
         self._informant = sender
-        self._hold(certificate)
+        if self.me is not None:
+            self._see_certified(certificate)
+        if self.halted is None:
+            self._hold(certificate)
 
     # --- bodies --------------------------------------------------------------------------------------------------
 
     def _on_proposal(self, proposal: Proposal, sender: int | None) -> None:
         vote, subject = proposal.vote, proposal.vote.subject
-        if subject.kind != NOTARIZE or vote.index != self.leader(subject.view):
-            return
-        digest = block_digest(proposal.block.header)
-        if digest != subject.block:
-            return
-        held = self.rounds.get(subject.view)
-        first = held is None or held.proposal is None
-        admitted = self.chain.final_view < subject.view <= self.view + 1
-        fresh = digest not in self.chain.blocks and (subject.view >= self.view or digest in self.chain.certified)
-        if admitted and (fresh or first) and not transactions_match(proposal.block):
-            return
+        view = self.view
         verified = self._on_vote(vote, sender)  # counts it, and answers or asks its sender where views differ
-        if self.halted is not None or subject.view <= self.chain.final_view or subject.view > self.view + 1:
+        digest = block_digest(proposal.block.header)
+        led = subject.kind == NOTARIZE and vote.index == self.leader(subject.view) and digest == subject.block
+        if not led or self.halted is not None or not self.chain.final_view < subject.view <= self.view + 1:
             return
         held = self.round(subject.view)
+        fresh = digest not in self.chain.blocks and (subject.view >= view or digest in self.chain.certified)
+        if (fresh or held.proposal is None) and not transactions_match(proposal.block):
+            return
         leads = held.votes.get(NOTARIZE, vote.index)
         leading = verified and leads is not None and leads.subject == subject
         if fresh and (leading or digest in self.chain.certified):

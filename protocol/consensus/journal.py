@@ -63,7 +63,7 @@ class Restored:
 
     def _body(self, body: Body, view: int) -> None:
         if body.block.header.height > self.chain.head.header.height:
-            self.chain.hold(body.block, block_digest(body.block.header), view).durable = True
+            self.chain.hold(body.block, block_digest(body.block.header), view, durable=True).durable = True
 
     def _vote(self, held: Round, vote: Vote) -> None:
         if vote.index != self.me:

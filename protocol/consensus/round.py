@@ -58,6 +58,14 @@ class Round:
         self.own[vote.subject.kind] = vote
         self.votes.add(vote)
 
+    def thin(self) -> bool:
+        """Forget others' votes and the proposal; False if nothing is left that binds this authority."""
+        self.votes = Tally()
+        self.proposal = None
+        for vote in self.own.values():
+            self.votes.add(vote)
+        return self.status is not Status.OPEN
+
     def bar(self) -> None:
         """Two proposals were seen: nothing but nullify may still be signed."""
         if Status.BARRED in _NEXT[self.status]:

@@ -1,14 +1,18 @@
 """The votes of one view: who voted for what, when that is a quorum, and who contradicts himself.
 
-A tally holds at most one vote of each kind and index, so its size is bounded by the number of authorities. It relies on
-its caller for signatures: what is `add`ed was verified. A vote that can no longer matter, because the certificate that
-it would go into is already held, is `note`d without that, and verified only if it turns out to contradict another.
+Memory: for each kind and index at most one verified and one noted vote, so six slots for each authority. A tally relies
+on its caller for signatures: what is `add`ed was verified. A vote that can no longer matter, because the certificate
+that it would go into is already held or the view is final, is `note`d without that, and verified only if it turns out
+to contradict another, or if a different signature comes for its place.
 """
 
 from __future__ import annotations
 
 from protocol.types.block import Header
 from protocol.types.votes import FINALIZE, NOTARIZE, NULLIFY, Body, Certificate, Proposal, Vote, VoteSubject
+
+EVIDENCE_VIEWS = 64
+"""Votes are looked at, and kept to be held against later ones, for so many views below the current one."""
 
 _CONTRADICTS = {NOTARIZE: (NOTARIZE,), NULLIFY: (FINALIZE,), FINALIZE: (FINALIZE, NULLIFY)}
 """By kind: which other votes of the same index and view an honest authority cannot have signed as well. Of its own
@@ -34,15 +38,20 @@ class Tally:
         self.accused: set[int] = set()
         """Indexes whose contradiction was reported, so that each is reported once a view."""
 
-    def holds(self, vote: Vote) -> bool:
-        """Whether a vote of this index over this very subject is here, verified or noted."""
-        key = (vote.subject.kind, vote.index)
-        held = self._votes.get(key) or self._noted.get(key)
-        return held is not None and held.subject == vote.subject
+    def __len__(self) -> int:
+        return len(self._votes) + len(self._noted)
+
+    def counts(self, vote: Vote) -> bool:
+        """Whether a verified vote of this index over this very subject is here."""
+        return vote.index in self._signatures.get(vote.subject, {})
 
     def get(self, kind: int, index: int) -> Vote | None:
         """The verified vote of this kind and index."""
         return self._votes.get((kind, index))
+
+    def noted(self, vote: Vote) -> Vote | None:
+        """The unverified vote in the place of this one."""
+        return self._noted.get((vote.subject.kind, vote.index))
 
     def add(self, vote: Vote) -> None:
         """Count a verified vote. A second one of its kind and index does not count."""
@@ -50,6 +59,7 @@ class Tally:
         if key not in self._votes:
             self._votes[key] = vote
             self._signatures.setdefault(vote.subject, {})[vote.index] = vote.signature
+            self._noted.pop(key, None)
 
     def note(self, vote: Vote) -> None:
         """Keep an unverified vote that no certificate needs, in case it contradicts another."""
@@ -68,6 +78,13 @@ class Tally:
                 if rival is not None and rival.subject != vote.subject:
                     found.append((rival, verified))
         return found
+
+    def unseen(self, certificate: Certificate) -> list[Vote]:
+        """The votes in a certificate that are neither counted nor noted here."""
+        subject, kind = certificate.subject, certificate.subject.kind
+        counted = self._signatures.get(subject, {})
+        votes = [Vote(subject, i, signature) for i, signature in certificate.signatures if i not in counted]
+        return [vote for vote in votes if self._noted.get((kind, vote.index)) != vote]
 
     def signatures(self, subject: VoteSubject) -> dict[int, bytes]:
         """Verified signatures over this subject, by index."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+import msgspec
+
 from protocol.consensus.effects import Effect, Finalized, Persist, Record, Send
 from protocol.consensus.events import Built, Event, Received, Started, TimerFired, Validated, Verdict, WorkChanged
 from protocol.consensus.machine import Config, FinalHead, Machine
@@ -22,6 +24,12 @@ INSTITUTIONS = (10, 11, 12, 13)
 GENESIS = Header(BLOCK_VERSION, CHAIN, 0, 0, bytes(32), 0, 0, merkle_root([]), bytes(32), None)
 
 T = TypeVar("T")
+
+
+def last(parent: Header, leader: int, *raws: bytes) -> Block:
+    """A block that ends epoch 0."""
+    plain = block(parent, leader, *raws)
+    return Block(msgspec.structs.replace(plain.header, next_authorities=b"\x0e" * 32), raws)
 
 
 def block(parent: Header, leader: int, *raws: bytes) -> Block:
@@ -55,6 +63,11 @@ def nullify_of(view: int) -> VoteSubject:
     return nullify(CHAIN, 0, view)
 
 
+def in_epoch(subject: VoteSubject, epoch: int) -> VoteSubject:
+    """The same subject in another epoch."""
+    return msgspec.structs.replace(subject, epoch=epoch)
+
+
 def finalize_of(b: Block, view: int) -> VoteSubject:
     return finalize(CHAIN, 0, view, block_digest(b.header))
 
@@ -71,7 +84,12 @@ class Bench:
     """The machine, its journal and its clock. `signed` holds every subject that it ever signed."""
 
     def __init__(
-        self, index: int | None = 3, final: FinalHead | None = None, journal: list[Record] | None = None
+        self,
+        index: int | None = 3,
+        final: FinalHead | None = None,
+        journal: list[Record] | None = None,
+        epoch: int = 0,
+        former: Certificate | None = None,
     ) -> None:
         self.index = index
         self.now_ms = 1_000
@@ -79,8 +97,8 @@ class Bench:
         self.signed: list[VoteSubject] = []
         self.verified = 0
         self.final = final or FinalHead(GENESIS, None)
-        config = Config(CHAIN, 0, PUBLIC, INSTITUTIONS, index, DELTA_MS, CAP_MS, 1 << 20, 4)
-        self.machine = Machine(config, list(self.journal), self.final, self._verify, self._sign)
+        config = Config(CHAIN, epoch, PUBLIC, INSTITUTIONS, index, DELTA_MS, CAP_MS, 1 << 20, 4)
+        self.machine = Machine(config, list(self.journal), self.final, self._verify, self._sign, former)
         self.do(Started())
 
     def _verify(self, public: bytes, message: bytes, signature: bytes) -> bool:

@@ -109,7 +109,9 @@ def test_8_contradictions_are_found_though_one_half_came_late(kind: int) -> None
 
 def test_8_a_contradiction_with_a_vote_that_was_never_verified_is_checked_first() -> None:
     bench = Bench()
-    bench.get(certificate(notarize_of(A, 1, 0)))
+    bench.get(proposal(A, 1, 0), 1)
+    bench.answer(A, 1)
+    bench.get(certificate(notarize_of(A, 1, 0), 1, 2, 3))
     bench.get(Vote(notarize_of(A, 1, 0), 0, bytes(64)), 2)  # forged in the name of 0, and redundant: only noted
     assert not only(Equivocation, bench.get(vote(notarize_of(OTHER, 1, 0), 0), 0))
 

@@ -115,15 +115,14 @@ def test_s4_the_parent_must_be_certified() -> None:
 
 
 def test_s4_the_whole_gap_must_be_nullified() -> None:
-    bench = Bench()
     late = block(GENESIS, 3, b"l")
     bench = Bench(index=0)
-    bench.get(certificate(nullify_of(2)))
+    bench.get(certificate(nullify_of(2), 1, 2, 3))
     assert bench.machine.view == 3
     bench.get(proposal(late, 3, 0), 3)
     bench.answer(late, 3)
     assert not bench.signed, "voted across view 1, which nobody nullified"
-    bench.get(certificate(nullify_of(1)))
+    bench.get(certificate(nullify_of(1), 1, 2, 3))
     assert kinds(bench, 3) == [NOTARIZE]
 
 
