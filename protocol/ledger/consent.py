@@ -14,6 +14,7 @@ from protocol.ledger.leaves import GrantLeaf
 from protocol.ledger.rules import Call, Family, OperationReceipt, Rule, check_ascending
 from protocol.ledger.view import ReadSet
 from protocol.ledger.working import Working
+from protocol.types.institutions import STATUS_REMOVED
 from protocol.types.operations import ACCESS_READ, Grant, GrantTags, GrantTerms, Reissue, Revoke
 
 
@@ -39,7 +40,8 @@ def _grant(working: Working, operation: Grant, call: Call) -> OperationReceipt:
 
 
 def _check_terms(working: Working, terms: GrantTerms) -> None:
-    institutions.institution(working, terms.grantee)
+    if institutions.institution(working, terms.grantee).status == STATUS_REMOVED:
+        raise BadTerms(f"institution {terms.grantee} was removed, and will never read anything again")
     if terms.access != ACCESS_READ:
         raise BadTerms(f"access {terms.access} is not one that this version knows")
     if terms.not_before >= terms.not_after:
