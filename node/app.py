@@ -154,7 +154,7 @@ class Node:
         self._open.callback(scrub.start(core.fail))
         settings = ApiSettings(
             socket=config.socket,
-            roles=role_map(config.submitters),
+            roles=role_map(config.submitters, config.governors),
             group=config.socket_group,
             stop_s=config.stop_seconds,
         )

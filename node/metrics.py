@@ -23,6 +23,8 @@ def _lines(core: Core) -> Iterator[str]:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     gauges: list[tuple[str, str, float]] = [
         ("height", "Height of the final head.", head.height),
+        ("epoch", "Epoch that the next block belongs to.", core.standing.authorities.epoch),
+        ("authorities", "Authorities of that epoch.", len(core.standing.authorities.members)),
         ("head_timestamp_seconds", "Ledger time of the final head.", head.timestamp / 1_000),
         ("view", "Consensus view that this node is in.", machine.view),
         ("voting", "1 if this node votes.", int(machine.me is not None and core.driver.halted is None)),
@@ -61,6 +63,9 @@ def _lines(core: Core) -> Iterator[str]:
     ):
         rows = [(f'{{institution="{peer.institution}"}}', float(getattr(peer, attribute))) for peer in peers]
         yield from _metric(name, help_, "counter", rows)
+    offsets = [(peer.institution, peer.clock_offset_ms) for peer in peers if peer.clock_offset_ms is not None]
+    rows = [(f'{{institution="{number}"}}', offset / 1_000) for number, offset in offsets]
+    yield from _metric("peer_clock_offset_seconds", "How far a peer's clock is ahead of this one.", "gauge", rows)
 
 
 def _metric(name: str, help_: str, kind: str, rows: list[tuple[str, float]]) -> Iterator[str]:

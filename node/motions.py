@@ -12,7 +12,7 @@ from typing import Final, Literal, Protocol
 from msgspec import Struct
 
 from protocol.ledger import keys
-from protocol.ledger.leaves import Counters, EvidenceLeaf, MotionLeaf, MotionState, OpenMotions, decode_leaf
+from protocol.ledger.leaves import Cast, Counters, EvidenceLeaf, MotionLeaf, MotionState, OpenMotions, decode_leaf
 from protocol.types.block import Header
 from protocol.types.governance import (
     Accredit,
@@ -43,6 +43,10 @@ KINDS: Final[dict[type[Change], Kind]] = {
     SetParameters: "set",
 }
 """What each change is called on the socket and the command line."""
+
+
+RECENT = 32
+"""Of the last motions so many are looked at for being open, although the ledger counts them for no proposer."""
 
 
 class State(Protocol):
@@ -82,14 +86,16 @@ async def authorities(state: State) -> AuthoritySet:
 
 
 async def open_motions(state: State) -> list[Seen]:
-    """All that can still be voted on, ascending."""
-    raw = (await state.leaves([keys.OPEN_MOTIONS])).get(keys.OPEN_MOTIONS)
-    if raw is None:
-        return []
-    leaf = decode_leaf(keys.OPEN_MOTIONS, raw)
-    assert isinstance(leaf, OpenMotions)
-    found = await _motions(state, [number for number, _, _ in leaf.motions])
-    return [one for one in found if one.standing == "open"]
+    """All that can still be voted on, ascending; of proposers that lost their authority, only recent ones."""
+    raw = await state.leaves([keys.OPEN_MOTIONS, keys.COUNTERS])
+    counters = decode_leaf(keys.COUNTERS, raw[keys.COUNTERS])
+    assert isinstance(counters, Counters)
+    numbers = set(range(max(0, counters.motions - RECENT), counters.motions))
+    if keys.OPEN_MOTIONS in raw:
+        leaf = decode_leaf(keys.OPEN_MOTIONS, raw[keys.OPEN_MOTIONS])
+        assert isinstance(leaf, OpenMotions)
+        numbers.update(number for number, _, _ in leaf.motions)
+    return [one for one in await _motions(state, sorted(numbers)) if one.standing == "open"]
 
 
 async def motions(state: State, first: int, count: int) -> list[Seen]:
@@ -124,16 +130,17 @@ async def names(state: State, seen: Sequence[Seen]) -> dict[int, str]:
     return {wanted[key]: _institution(key, raw).name for key, raw in found.items()}
 
 
-def counted(seen: MotionLeaf, members: AuthoritySet) -> int:
-    """How many votes in favour count: those of institutions that are authorities now."""
-    return len(set(seen.favour) & {one.institution for one in members.members})
+def counted(casts: Sequence[Cast], members: AuthoritySet) -> list[int]:
+    """The institutions whose ballots count: those that have had authority without a break since they voted."""
+    seats = ((cast, members.seat(cast.institution)) for cast in casts)
+    return [cast.institution for cast, seat in seats if seat is not None and seat.since <= cast.epoch]
 
 
 def awaits(seen: Seen, institution: int, members: AuthoritySet) -> bool:
     """Whether the motion is open and this institution may still vote on it."""
-    leaf = seen.leaf
-    votes = institution in {one.institution for one in members.members}
-    return seen.standing == "open" and votes and institution not in (*leaf.favour, *leaf.against)
+    if seen.standing != "open" or members.seat(institution) is None:
+        return False
+    return institution not in counted((*seen.leaf.favour, *seen.leaf.against), members)
 
 
 def sentence(change: Change, name_of: NameOf) -> str:

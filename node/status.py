@@ -9,37 +9,30 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
-from node import __version__
+from node import __version__, motions
 from node.config import Config
 from node.core import Core
+from node.diagnosis import AuthorityStatus, Clocks, all_well, clocks, slow, stalled
 from node.doctor import Examination, last_examination
+from node.motions import Conviction, Seen
 from node.network.interface import PeerState, PeerStatus
 from node.scrub import Scrub
 from node.storage.blobs import BlobStore
-from protocol.consensus.quorum import quorum
+from protocol.types.institutions import AuthoritySet, quorum_of
 
 LAGGING_BLOCKS = 16
 STALLED_VIEWS = 4
 """A transaction pending for the longest a view may last, this many times over, is a stall."""
-
-
-class AuthorityStatus(Struct, frozen=True):
-    """One authority as this node sees it. `since_ms`: since when it is silent, None if it is not."""
-
-    index: int
-    institution: int
-    name: str
-    state: str  # "voting", "lagging" or "silent"; for a node that may not vote itself, "not voting"
-    since_ms: int | None
-    last_view: int | None
-    leader: bool
+MUTE_VIEWS = 2
+"""Who can be reached and gave no vote for the longest a view may last, this many times over, while transactions waited
+and nothing became final, does not vote."""
+CONVICTIONS = 100
+ROTATE = "Rotate its vote key: `chartledger keys rotate vote --config FILE`."
 
 
 class StatusReporter:
@@ -51,6 +44,11 @@ class StatusReporter:
         self._blobs = blobs
         self._scrub = scrub
         self._started_ms = core.now_ms()
+        self._final_ms = core.ground.clock.monotonic_ms()
+        core.finality.listeners.append(lambda _: self._saw_final())
+
+    def _saw_final(self) -> None:
+        self._final_ms = self._core.ground.clock.monotonic_ms()
 
     async def document(self) -> dict[str, Any]:
         """The whole document."""
@@ -58,7 +56,12 @@ class StatusReporter:
         head, now = core.head(), core.now_ms()
         machine = core.driver.machine
         peers = core.ground.network.peers()
-        authorities = self._authorities(peers)
+        members = core.standing.authorities
+        authorities = self._authorities(members, peers)
+        times = clocks(authorities, core.institution, core.params.drift_ms // 2)
+        open_motions = await motions.open_motions(core)
+        awaiting = [one for one in open_motions if motions.awaits(one, core.institution, members)]
+        convicted = await motions.convictions(core, CONVICTIONS)
         totals = await self._blobs.totals()
         disk = await asyncio.to_thread(_disk, self._config.data)
         examination = await asyncio.to_thread(last_examination, self._config.data)
@@ -72,14 +75,21 @@ class StatusReporter:
             "head_time_ms": head.timestamp,
             "head_age_s": max(0, now - head.timestamp) / 1_000,
             "state_root": head.state_root.hex(),
-            "epoch": head.epoch,
+            "epoch": members.epoch,
             "view": machine.view,
-            "leader": {"index": leader, "institution": core.genesis.authorities[leader]},
-            "role": self._role(),
+            "leader": {"index": leader, "institution": machine.config.institutions[leader]},
+            "role": self._role(members),
+            "why_silent": core.why_silent,
             "finality_ms": _percentiles(core.finality_times),
             "submission_ms": _percentiles(core.submission.latencies),
             "authorities": [msgspec.to_builtins(one) for one in authorities],
-            "quorum": quorum(len(authorities)),
+            "quorum": quorum_of(len(authorities)),
+            "clock": {"ahead_ms": times.ahead_ms, "limit_ms": core.params.drift_ms // 2},
+            "motions": {
+                "open": [one.number for one in open_motions],
+                "awaiting": [one.number for one in awaiting],
+            },
+            "convicted": [_conviction(one) for one in convicted],
             "peers": core.peers(),
             "behind_blocks": core.sync.blocks_behind,
             "pending": len(core.pool),
@@ -97,22 +107,28 @@ class StatusReporter:
             "examined_ms": None if examination is None else examination.time_ms,
             "up_since_ms": self._started_ms,
         }
-        worries = self._worries(authorities, peers, disk, examination)
+        worries = self._worries(members, authorities, times, disk, examination)
         document["healthy"] = not worries
-        document["summary"] = " ".join(worries) if worries else self._all_well(authorities)
+        said = worries or [all_well(authorities)]
+        document["summary"] = " ".join([*said, *times.notes, *(self._awaited(one) for one in awaiting)])
         return document
 
     # --- authorities ---------------------------------------------------------------------------------------------
 
-    def _authorities(self, peers: Sequence[PeerStatus]) -> list[AuthorityStatus]:
+    def _authorities(self, members: AuthoritySet, peers: Sequence[PeerStatus]) -> list[AuthorityStatus]:
+        """Those of the epoch that the next block belongs to; the machine may still be in the one before."""
         core = self._core
         machine = core.driver.machine
+        indexes = {number: index for index, number in enumerate(machine.config.institutions)}
         leader = machine.leader(machine.view)
         by_number = {peer.institution: peer for peer in peers}
         found = []
-        for index, number in enumerate(core.genesis.authorities):
-            peer = by_number.get(number)
-            state, since = self._own_state() if peer is None else self._peer_state(index, peer)
+        for index, member in enumerate(members.members):
+            number = member.institution
+            peer, at = by_number.get(number), indexes.get(number)
+            own = number == core.institution
+            state, since = self._own_state() if own else self._peer_state(number, at, peer)
+            last = None if at is None else machine.presence.last_view[at]
             found.append(
                 AuthorityStatus(
                     index=index,
@@ -120,8 +136,9 @@ class StatusReporter:
                     name=self._name(number),
                     state=state,
                     since_ms=since,
-                    last_view=machine.presence.last_view[index] if peer is not None else machine.view,
-                    leader=index == leader,
+                    last_view=machine.view if own else last,
+                    leader=at == leader,
+                    clock_offset_ms=None if peer is None else peer.clock_offset_ms,
                 )
             )
         return found
@@ -129,14 +146,20 @@ class StatusReporter:
     def _own_state(self) -> tuple[str, int | None]:
         core = self._core
         if core.driver.machine.me is None or core.driver.halted is not None:
-            return "not voting", None
+            return "not voting", self._started_ms
         return ("lagging" if core.sync.blocks_behind > LAGGING_BLOCKS else "voting"), None
 
-    def _peer_state(self, index: int, peer: PeerStatus) -> tuple[str, int | None]:
+    def _peer_state(self, number: int, index: int | None, peer: PeerStatus | None) -> tuple[str, int | None]:
+        """`index` is that of the machine's epoch, None if the institution has no seat in it."""
         core = self._core
-        if peer.state is not PeerState.CONNECTED:
-            return "silent", core.router.away_since_ms.get(peer.institution, self._started_ms)
+        if peer is None or peer.state is not PeerState.CONNECTED:
+            return "silent", core.router.away_since_ms.get(number, self._started_ms)
+        if index is None:
+            return "voting", None  # from the epoch on that is about to begin
         machine = core.driver.machine
+        mute_ms = self._mute_since(index)
+        if mute_ms is not None:
+            return "not voting", mute_ms
         behind = peer.height is not None and peer.height + LAGGING_BLOCKS < core.head().height
         # Heights come with pings, and under load dozens of blocks pass between two: who has just voted is not behind.
         last = machine.presence.last_view[index]
@@ -144,6 +167,24 @@ class StatusReporter:
         if (behind and not voted) or machine.presence.silent(index):
             return "lagging", None
         return "voting", None
+
+    def _mute_since(self, index: int) -> int | None:
+        """Since when (Unix ms) this authority does not vote although there is something to vote on. Who merely
+        follows the chain is sent no votes and cannot tell."""
+        core = self._core
+        if core.institution not in core.driver.machine.config.institutions:
+            return None
+        now, limit = core.ground.clock.monotonic_ms(), MUTE_VIEWS * core.params.timeout_cap_ms
+        last = core.driver.machine.presence.last_ms[index]
+        heard = self._final_ms if last is None else last
+        if min(self._waited_ms(), now - self._final_ms, now - heard) <= limit:
+            return None
+        return core.now_ms() - (now - heard)
+
+    def _waited_ms(self) -> int:
+        """How long the oldest transaction in the pool has been there."""
+        oldest = next(iter(self._core.pool), None)
+        return 0 if oldest is None else self._core.ground.clock.monotonic_ms() - oldest.added_ms
 
     def _bad_blobs(self, examination: Examination | None) -> int | None:
         """How many blobs are known to be missing or corrupt; None before anybody has looked at all of them."""
@@ -167,8 +208,9 @@ class StatusReporter:
 
     def _worries(
         self,
+        members: AuthoritySet,
         authorities: Sequence[AuthorityStatus],
-        peers: Sequence[PeerStatus],
+        times: Clocks,
         disk: Mapping[str, int],
         examination: Examination | None,
     ) -> list[str]:
@@ -178,12 +220,18 @@ class StatusReporter:
             worries.append("stopping: this node met a failure that it cannot go on with; see its log.")
         if core.driver.halted is not None:
             worries.append(f"halted: {core.driver.halted}. Keep the data folder and call the other institutions.")
-        if core.ground.why_silent is not None:
-            worries.append(f"not voting: {core.ground.why_silent}. Its vote key must be rotated on the ledger.")
+        if core.why_silent is not None:
+            worries.append(f"not voting: {core.why_silent}. {ROTATE}")
         worries += self._consensus_worries(authorities)
-        for index, evidence in sorted(core.driver.evidence.items()):
-            name = authorities[index].name
-            worries.append(f"{name} signed two contradicting votes in view {evidence.view}: call its operators.")
+        if times.worry is not None:
+            worries.append(times.worry)
+        for number, evidence in sorted(core.driver.evidence.items()):
+            seat = members.seat(number)
+            if seat is not None and seat.since <= evidence.epoch:  # its vote has not been taken away yet
+                worries.append(
+                    f"{self._name(number)} signed two contradicting votes in view {evidence.view} of epoch "
+                    f"{evidence.epoch}: call its operators."
+                )
         if disk["free_bytes"] < self._config.disk_warning_bytes:
             worries.append(f"the disk is nearly full: {disk['free_bytes'] >> 20} MiB are free; make room.")
         worries += self._blob_worries()
@@ -194,53 +242,37 @@ class StatusReporter:
 
     def _consensus_worries(self, authorities: Sequence[AuthorityStatus]) -> list[str]:
         core = self._core
-        needed = quorum(len(authorities))
-        silent = [one for one in authorities if one.state == "silent"]
-        able = [one for one in authorities if one.state in {"voting", "lagging"}]
-        if len(able) < needed:
-            names = ", ".join(f"{one.name} since {_clock_time(one.since_ms)}" for one in silent)
-            return [
-                f"stalled: {len(silent)} of {len(authorities)} authorities are silent ({names}); {needed} are needed; "
-                "start them or check the network."
-            ]
+        stall = stalled(authorities)
+        if stall is not None:
+            return [stall]
         if core.sync.blocks_behind > LAGGING_BLOCKS:
             return [f"catching up: {core.sync.blocks_behind} blocks behind; wait, it goes on by itself."]
-        params = core.params
-        oldest = next(iter(core.pool), None)
-        waited = 0 if oldest is None else core.ground.clock.monotonic_ms() - oldest.added_ms
-        if waited > STALLED_VIEWS * params.timeout_cap_ms:
-            lagging = ", ".join(one.name for one in authorities if one.state == "lagging") or "none by its own fault"
-            return [
-                f"slow: a transaction has waited for {waited // 1_000} s although a quorum is connected "
-                f"(lagging: {lagging}); look at `chartledger peers` for slow connections."
-            ]
-        return []
+        waited = self._waited_ms()
+        return [slow(authorities, waited)] if waited > STALLED_VIEWS * core.params.timeout_cap_ms else []
 
-    def _all_well(self, authorities: Sequence[AuthorityStatus]) -> str:
-        silent = [one for one in authorities if one.state == "silent"]
-        voting = sum(1 for one in authorities if one.state == "voting")
-        if not silent:
-            return f"healthy: {voting} of {len(authorities)} authorities vote."
-        names = ", ".join(f"{one.name} since {_clock_time(one.since_ms)}" for one in silent)
-        spare = len(authorities) - len(silent) - quorum(len(authorities))
-        return (
-            f"healthy, but {len(silent)} of {len(authorities)} authorities are silent ({names}); "
-            f"{spare if spare else 'no'} more may fail before the chain stops."
-        )
+    def _awaited(self, seen: Seen) -> str:
+        what = motions.sentence(seen.leaf.change, self._name)
+        return f"Motion {seen.number} ({what}) awaits this institution's vote: `chartledger motion show {seen.number}`."
 
-    def _role(self) -> str:
-        return "authority" if self._core.driver.machine.me is not None else "follower"
+    def _role(self, members: AuthoritySet) -> str:
+        return "follower" if members.seat(self._core.institution) is None else "authority"
 
     def _name(self, number: int) -> str:
-        return self._core.genesis.institutions[number].name
+        return self._core.standing.name(number)
+
+
+def _conviction(one: Conviction) -> dict[str, int]:
+    view = one.leaf.first.subject.view
+    return {
+        "institution": one.leaf.institution,
+        "epoch": one.epoch,
+        "view": view,
+        "height": one.leaf.reported_at,
+    }
 
 
 def _percentiles(latencies: Any) -> dict[str, int | None]:
     return {"p50": latencies.percentile(0.5), "p99": latencies.percentile(0.99), "count": latencies.count}
-
-
-def _clock_time(time_ms: int | None) -> str:
-    return "the start" if time_ms is None else datetime.fromtimestamp(time_ms / 1_000, UTC).strftime("%H:%M:%S UTC")
 
 
 def _disk(folder: Path) -> dict[str, int]:

@@ -197,7 +197,7 @@ class UnknownPurpose(InvalidTransaction):
 
 
 class BadTerms(InvalidTransaction):
-    """The grant's terms contradict themselves."""
+    """The terms (a grant's, a motion's, the parameters') contradict themselves or are out of bounds."""
 
 
 class NotAscending(InvalidTransaction):
@@ -217,9 +217,13 @@ class DenialCapReached(InvalidTransaction):
 class NotAnAuthority(InvalidTransaction):
     """Only an authority of this epoch may do this."""
 
+    advice = "GET /v1/institutions says who has authority; ask one of them to move or vote."
+
 
 class UnknownMotion(InvalidTransaction):
     """There is no motion of this number."""
+
+    advice = "`chartledger motion list --all` lists them."
 
 
 class MotionClosed(InvalidTransaction):
@@ -231,9 +235,13 @@ class MotionClosed(InvalidTransaction):
 class OtherMotion(InvalidTransaction):
     """The ballot names a change that is not the motion's."""
 
+    advice = "Look at the motion again, and vote for the change that it names."
+
 
 class AlreadyVoted(InvalidTransaction):
     """This institution has voted on this motion."""
+
+    advice = "A vote cannot be taken back; moving a motion is a vote for it."
 
 
 class TooManyMotions(InvalidTransaction):
@@ -245,13 +253,19 @@ class TooManyMotions(InvalidTransaction):
 class Contradicted(InvalidTransaction):
     """What the motion wants contradicts how things stand, perhaps by a motion that passed before."""
 
+    advice = "Look at how things stand with `chartledger motion list --all`; what is still wanted, move anew."
+
 
 class LastAuthority(InvalidTransaction):
     """This would leave the chain without an authority."""
 
+    advice = "Give authority to another institution first."
+
 
 class SetFull(InvalidTransaction):
     """There are as many institutions, or authorities, as there may be."""
+
+    advice = "Take authority from another institution first; docs/spec/limits.md says how many there may be."
 
 
 class BadPossession(InvalidTransaction):
@@ -269,13 +283,19 @@ class Claimed(InvalidTransaction):
 class RotatedTooSoon(InvalidTransaction):
     """The vote key was changed a short while ago."""
 
+    advice = "Wait for as long as the parameter rotation_rest_ms says."
+
 
 class BadEvidence(InvalidTransaction):
     """The two votes do not show that an authority contradicted itself."""
 
+    advice = "Report two votes of one authority, epoch and view that contradict each other, each with its signature."
+
 
 class AlreadyReported(InvalidTransaction):
     """Evidence against this authority of this epoch stands on the ledger."""
+
+    advice = "Nothing is left to do: GET /v1/evidence shows it."
 
 
 class UnknownOperation(InvalidTransaction):

@@ -112,7 +112,7 @@ CHAIN = (
         proofs.final,
         {BYTES: None},
         "The proof that a block is final, which checkpoints are made of",
-        (EPOCH, Query("height", "integer", "the first block with a certificate from here on, instead of the head")),
+        (EPOCH, Query("height", "integer", "of which block, instead of the head")),
     ),
     _send(
         "/v1/transactions",

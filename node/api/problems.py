@@ -49,6 +49,7 @@ STATUS: dict[type[ChartledgerError], int] = {
     core.TooManyMotions: 409,
     core.Contradicted: 409,
     core.LastAuthority: 409,
+    core.SetFull: 409,
     core.Claimed: 409,
     core.RotatedTooSoon: 409,
     core.AlreadyReported: 409,

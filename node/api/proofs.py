@@ -17,7 +17,7 @@ async def inclusion(context: Context, call: Call) -> Response:
 
 
 async def final(context: Context, call: Call) -> Response:
-    """The proof that a block is final: the head, or the first from a height on that was certified by itself."""
+    """The proof that a block, or the head, is final."""
     head = context.node.head().height
     height = call.query_number("height", head)
     return _answer(await context.node.final_proof(call.query_number("epoch", 0), height))

@@ -30,7 +30,12 @@ class Desk:
 
     def __init__(self, hospital: Hospital, **settings: Any) -> None:
         self.hospital = hospital
-        made = ApiSettings(socket=Path("unused"), roles=RoleMap(frozenset({UID, OTHER})), wait_s=0.05, **settings)
+        made = ApiSettings(
+            socket=Path("unused"),
+            roles=RoleMap(frozenset({UID, OTHER}), govern_uids=frozenset({UID})),
+            wait_s=0.05,
+            **settings,
+        )
         core = hospital.core
         self.closing = asyncio.Event()
         writes = Writes(core, hospital.ledger.idempotency, SECRET, made.wait_s)

@@ -144,15 +144,19 @@ def test_the_kernel_says_who_connected() -> None:
 
 
 def test_roles() -> None:
-    roles = role_map(["4321", "@77", "root"])
-    assert roles.role(Peer(1, os.getuid(), frozenset())) is Role.SUBMIT
-    assert roles.role(Peer(1, 0, frozenset())) is Role.SUBMIT
+    roles = role_map(["4321", "@77", "root"], ["5432", "@88"])
+    assert roles.role(Peer(1, os.getuid(), frozenset())) is Role.GOVERN
+    assert roles.role(Peer(1, 0, frozenset())) is Role.GOVERN
+    assert roles.role(Peer(1, 5432, frozenset())) is Role.GOVERN
+    assert roles.role(Peer(1, 4321, frozenset({88}))) is Role.GOVERN
     assert roles.role(Peer(1, 4321, frozenset())) is Role.SUBMIT
     assert roles.role(Peer(1, 9999, frozenset({77}))) is Role.SUBMIT
     assert roles.role(Peer(1, 9999, frozenset({78}))) is Role.LOOK
     for stranger in ("no-such-user-here", "@no-such-group-here"):
         with pytest.raises(UnknownSubmitter):
             role_map([stranger])
+        with pytest.raises(UnknownSubmitter):
+            role_map([], [stranger])
 
 
 @pytest.fixture

@@ -27,9 +27,10 @@ from protocol.crypto.tags import GrantLabels, grant_tags
 from protocol.crypto.wallet import ChartKeys, chart_keys
 from protocol.errors import BadSignature, ChartledgerError, Expired, InvalidTransaction, UnknownChart, UnknownRecord
 from protocol.ledger import keys
+from protocol.ledger.blocks import next_authorities_digest
 from protocol.ledger.genesis import genesis_block
 from protocol.ledger.leaves import Chart, GrantLeaf, Leaf, OwnerIndex, decode_leaf
-from protocol.ledger.transition import Execution, Receipt
+from protocol.ledger.transition import Execution, Receipt, SignedBy
 from protocol.params import Params
 from protocol.types.block import BLOCK_VERSION, Header
 from protocol.types.institutions import STATUS_ACCREDITED, Genesis, Institution
@@ -82,7 +83,7 @@ class Chain:
 
     def execution(self) -> Execution:
         time_ms = max(self.header.timestamp + 1, self.clock.ms)
-        return Execution(self.view, self.id, self.header.height + 1, time_ms, verify)
+        return Execution(self.view, self.header, time_ms, verify)
 
     async def offer(self, raws: Sequence[bytes]) -> None:
         self.waiting.extend(raw for raw in raws if raw not in self.waiting)
@@ -97,15 +98,27 @@ class Chain:
         done: list[tuple[bytes, bytes, Receipt]] = []
         dead: list[tuple[bytes, ChartledgerError]] = []
         for raw in raws:
-            body = decode(Transaction, raw).body
+            transaction = decode(Transaction, raw)
+            body = transaction.body
             try:
-                done.append((transaction_id(body), raw, execution.apply(body)))
+                done.append((transaction_id(body), raw, execution.apply(body, signed_by(transaction))))
             except InvalidTransaction as error:
                 dead.append((transaction_id(body), error))
         changes = execution.changes()
         parent = block_digest(self.header)
         height = self.header.height + 1
-        self.header = Header(BLOCK_VERSION, self.id, 0, height, parent, 0, time_ms, bytes(32), bytes(32))
+        self.header = Header(
+            version=BLOCK_VERSION,
+            chain=self.id,
+            epoch=self.header.child_epoch,
+            height=height,
+            parent=parent,
+            proposer=0,
+            timestamp=time_ms,
+            transactions_root=bytes(32),
+            state_root=bytes(32),
+            next_authorities=next_authorities_digest(execution),
+        )
         self.view.leaves.update(changes.leaves)
         self.view.events.update({(chart, number): raw for chart, number, raw in changes.events})
         transactions = tuple(raw for _, raw, _ in done)
@@ -115,12 +128,16 @@ class Chain:
             await node.take(block, changes.leaves, done, dead)
 
 
+def signed_by(transaction: Transaction) -> SignedBy:
+    return lambda public: verify(public, transaction_message(transaction.body), transaction.signature)
+
+
 def _institution(number: int) -> Institution:
     encryption = keypair_from_seed(SUITE, seed(f"encryption {number}"))[1]
     operations = SigningKey(seed(f"operations {number}")).public
     vote = SigningKey(seed(f"vote {number}")).public
     return Institution(
-        f"hospital {number}", STATUS_ACCREDITED, (operations,), vote, b"certificate %d" % number, SUITE,
+        f"hospital {number}", STATUS_ACCREDITED, (operations,), vote, (b"certificate %d" % number,), SUITE,
         encryption_key_digest(SUITE, encryption),
     )  # fmt: skip
 
@@ -152,8 +169,9 @@ class FakeCore:
             body = TransactionBody(
                 self._chain.id, self.institution, 0, at, self._chain.clock.ms + HOUR_MS, tuple(batch)
             )
-            execution.apply(body)
-            raw = encode(sign_transaction(self.key, body))
+            transaction = sign_transaction(self.key, body)
+            execution.apply(body, signed_by(transaction))
+            raw = encode(transaction)
             prepared.append(Prepared(transaction_id(body), raw, at, body.valid_until))
         self.prepared += len(prepared)
         return prepared
@@ -228,11 +246,13 @@ class FakeCore:
             Settled(
                 one,
                 encode(receipt),
-                tuple(Place(at, r.chart, r.first_event) for at, r in enumerate(receipt.operations)),
+                tuple(
+                    Place(at, r.chart, r.first_event) for at, r in enumerate(receipt.operations) if r.chart is not None
+                ),
             )
             for one, _, receipt in done
         )
-        subject = VoteSubject(FINALIZE, self._chain.id, 0, block.header.height, 0, block.digest)
+        subject = VoteSubject(FINALIZE, self._chain.id, block.header.epoch, block.header.height, 0, block.digest)
         certificate = Certificate(subject, ((0, bytes(64)),))  # storage keeps certificates and never judges them
         committed = CommittedBlock(block.header, block.transactions, certificate, (), leaves, {}, block.events, settled)
         async with self.changed:
@@ -254,7 +274,9 @@ class FakeCore:
 
     @property
     def params(self) -> Params:
-        return self._chain.genesis.params
+        params = self._leaf(keys.PARAMS)
+        assert isinstance(params, Params)
+        return params
 
     def head(self) -> Header:
         return self._chain.header
@@ -292,6 +314,9 @@ class FakeCore:
     async def leaves(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         return {key: self._chain.view.leaves[key] for key in keys if key in self._chain.view.leaves}
 
+    async def last_leaves(self, kind: int, count: int) -> list[tuple[bytes, bytes]]:
+        return await self.ledger.last_leaves(kind, count)
+
     async def events(self, chart: int, first: int, count: int) -> list[tuple[int, bytes]]:
         return await self.ledger.chart_events(chart, first, count)
 
@@ -302,7 +327,10 @@ class FakeCore:
     async def blocks(self, first: int, count: int) -> list[FinalBlock]:
         return self._chain.blocks[first : first + count]
 
-    async def proof(self, chart: int, event: int) -> bytes:
+    async def final_proof(self, epoch: int, height: int) -> bytes:
+        return b"proof of block %d from epoch %d" % (height, epoch)
+
+    async def proof(self, chart: int, event: int, epoch: int = 0) -> bytes:
         if await self.chart(chart) is None:
             raise UnknownChart
         if (chart, event) not in self._chain.view.events:
