@@ -31,7 +31,6 @@ from protocol.types.votes import Certificate
 
 BLOCKS_BYTES = 4 * 1024 * 1024
 PROOF_TRIES = 16
-RUN_BLOCKS = 1_024  # more than can become final together, so that the certificate above any block is found
 
 L = TypeVar("L", bound=Leaf)
 
@@ -118,12 +117,12 @@ class Queries:
     async def final_proof(self, epoch: int = 0, height: int | None = None) -> bytes:
         head = self._finality.head
         wanted = max(1, head.height if height is None else height)
-        headers, certificate = await self._store.headers_to_certificate(wanted, RUN_BLOCKS)
+        headers, certificate = await self._store.headers_to_certificate(wanted, limits.HEADERS_PER_PROOF)
         if certificate is None:
             raise BadProof(f"no block of height {wanted} or above is final yet")
-        header = decode(Header, headers[-1])
+        header, *above = [decode(Header, raw) for raw in headers]
         hops = await self._hops(epoch, header)
-        return bundle.write(FinalityProof(header, decode(Certificate, certificate), hops))
+        return bundle.write(FinalityProof(header, tuple(above), decode(Certificate, certificate), hops))
 
     async def _hops(self, first: int, header: Header) -> tuple[EpochHop, ...]:
         """The ends of the epochs from `first` up to the one that `header` is of."""

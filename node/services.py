@@ -175,8 +175,8 @@ class Queries(Protocol):
         ...
 
     async def final_proof(self, epoch: int = 0, height: int | None = None) -> bytes:
-        """Canonical proof that a block is final: the head, or the first block from `height` on that has a certificate
-        of its own. `epoch` is as for `proof`. Raises `BadProof` or `TooManyEpochs`."""
+        """Canonical proof that the block at `height`, or the head, is final. `epoch` is as for `proof`. Raises
+        `BadProof` or `TooManyEpochs`."""
         ...
 
 

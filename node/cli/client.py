@@ -161,9 +161,10 @@ class Session:
         """An inclusion proof, canonical bytes, for somebody who trusts the authorities of `epoch`."""
         return self.client.read(f"/v1/proofs/charts/{chart}/events/{event}", epoch=epoch)
 
-    def final_proof(self, epoch: int = 0) -> bytes:
-        """A proof that the last block is final, canonical bytes."""
-        return self.client.read("/v1/proofs/final", epoch=epoch)
+    def final_proof(self, epoch: int = 0, height: int | None = None) -> bytes:
+        """A proof that the block at a height, or the last one, is final, canonical bytes."""
+        which = {} if height is None else {"height": height}
+        return self.client.read("/v1/proofs/final", epoch=epoch, **which)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from node.genesis_file import read_genesis
 from node.keystore import find_passphrase
 from node.wallet import Wallet
 from protocol import limits
+from protocol.crypto.hashing import block_digest
 from protocol.proofs import bundle, final, inclusion
 from protocol.proofs.final import Finality
 from protocol.proofs.light import Checkpoint
@@ -64,13 +65,17 @@ def checkpoint(
 ) -> None:
     """Keep the last final block, checked from the genesis file or from an earlier checkpoint.
 
-    Whoever keeps one can tell if the chain is ever rewritten below it, and checks proofs from there on.
+    Whoever keeps one checks proofs from there on, and can tell if the chain is ever rewritten below it: the node must
+    show an earlier checkpoint's very block, too.
     """
     origin, kept = _trusted(genesis, former)
+    epoch = 0 if kept is None else kept.header.epoch
     with connect(socket) as session:
-        data = session.final_proof(0 if kept is None else kept.header.epoch)
-    proof = bundle.read_final(data)
-    shown = final.check(proof, genesis=origin, checkpoint=kept)
+        if kept is not None:
+            at_former = bundle.read_final(session.final_proof(epoch, kept.header.height))
+            final.check(at_former, genesis=origin, checkpoint=kept)
+        data = session.final_proof(epoch)
+    shown = final.check(bundle.read_final(data), genesis=origin, checkpoint=kept)
     output.write_bytes(bundle.write_checkpoint(shown.checkpoint))
     lines = bundle.explain_final(shown, origin)
     document = {**_block(shown), "file": str(output), "explanation": lines}
@@ -124,6 +129,7 @@ def _block(shown: Finality) -> dict[str, Any]:
         "chain": shown.header.chain.hex(),
         "height": shown.header.height,
         "time_ms": shown.header.timestamp,
+        "digest": block_digest(shown.header).hex(),
         "epoch": shown.header.epoch,
         "epochs_passed": [{"epoch": one.epoch, "height": one.height} for one in shown.ends],
         "authorities": [member.institution for member in shown.authorities.members],

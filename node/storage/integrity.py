@@ -1,7 +1,8 @@
 """Whether what is on disk is what became final: for `doctor`. Names the place of whatever is not.
 
 Everything hangs on signatures: the last block's certificate vouches for its header, headers chain to genesis and vouch
-for transactions and state root, the root for every tree node and leaf, a chart's leaf for every event. What the ledger
+for transactions and state root, the root for every tree node and leaf, a chart's leaf for every event. Who signs in an
+epoch is what the end of the one before committed to, and the genesis says it of the first. What the ledger
 does not cover (own records) has checksums. Reads one SQLite snapshot from beginning to end in bounded memory, so it may
 run beside a running node, from a process of its own. Relies on protocol for every rule.
 """
@@ -22,15 +23,15 @@ from node.storage.schema import LEDGER
 from node.storage.types import StoredBlock
 from protocol.codec.canonical import decode
 from protocol.consensus.quorum import check_certificate
-from protocol.crypto.hashing import DIGEST_BYTES, Domain, block_digest, chain_id, digest
+from protocol.crypto.hashing import DIGEST_BYTES, Domain, authorities_digest, block_digest, chain_id, digest
 from protocol.crypto.signing import Verifier, verify
 from protocol.errors import ChartledgerError
 from protocol.ledger import keys, tree
 from protocol.ledger.blocks import transactions_root
-from protocol.ledger.genesis import authority_set, genesis_header
+from protocol.ledger.genesis import EPOCH, authority_set, genesis_header
 from protocol.types.base import ZERO_DIGEST
 from protocol.types.block import Header
-from protocol.types.institutions import Genesis
+from protocol.types.institutions import AuthoritySet, Genesis
 from protocol.types.votes import FINALIZE, NULLIFY, Certificate
 
 __all__ = ["Problem", "Progress", "check_ledger", "describe"]
@@ -92,7 +93,7 @@ def _blocks(connection: sqlite3.Connection, progress: Progress, verifier: Verifi
         yield Problem("ledger.db, meta", "there is no genesis")
         return
     try:
-        check = _BlockCheck(decode(Genesis, rows[0][0]), verifier)
+        check = _BlockCheck(connection, decode(Genesis, rows[0][0]), verifier)
     except ChartledgerError as error:
         yield Problem("ledger.db, meta genesis", str(error))
         return
@@ -114,6 +115,8 @@ def _blocks(connection: sqlite3.Connection, progress: Progress, verifier: Verifi
         progress("blocks", count)
     if above != 0:
         yield Problem("ledger.db, block 0", "it is missing")
+    for epoch, height in check.ends.items():
+        yield Problem(f"ledger.db, end of epoch {epoch}", f"it is not block {height}, which is listed for it")
     for (mark,) in connection.execute("SELECT value FROM meta WHERE name = 'journal mark'"):
         if len(mark) != MARK_BYTES or not mark.startswith(check.chain):
             yield Problem("ledger.db, meta journal mark", "it is not one of this chain")
@@ -122,11 +125,14 @@ def _blocks(connection: sqlite3.Connection, progress: Progress, verifier: Verifi
 class _BlockCheck:
     """Whether stored blocks are what became final, from the last one down: what stands above vouches for each."""
 
-    def __init__(self, genesis: Genesis, verifier: Verifier) -> None:
+    def __init__(self, connection: sqlite3.Connection, genesis: Genesis, verifier: Verifier) -> None:
         self.chain = chain_id(genesis)
         self.child: Header | None = None  # the header above, if it is sound
+        self.ends = dict(connection.execute("SELECT epoch, height FROM epoch"))  # those that no block showed so far
+        self._connection = connection
         self._first = genesis_header(genesis)
-        self._vote_keys = [member.vote_key for member in authority_set(genesis).members]
+        self._set = authority_set(genesis)
+        self._first_set = self._set
         self._verifier = verifier
 
     def block(self, stored: StoredBlock) -> None:
@@ -135,6 +141,8 @@ class _BlockCheck:
         header, block = stored.header, stored.block
         if child is not None and child.parent != block_digest(header):
             raise Fault(f"its header is not the one that block {child.height} builds on")
+        if child is not None and child.epoch != header.child_epoch:
+            raise Fault(f"block {child.height} above it is of epoch {child.epoch}, and should be of another")
         if header.height != stored.height or header.chain != self.chain:
             raise Fault("its header is of another height or chain")
         certificate = stored.certificate
@@ -144,6 +152,8 @@ class _BlockCheck:
         elif certificate is not None:
             self._certificate(certificate, FINALIZE, block_digest(header), header.epoch)
         self.child = header
+        if header.ends_epoch:
+            self._end(header, certificate)
         if transactions_root(block.transactions) != header.transactions_root:
             raise Fault("its transactions are not those that its header commits to")
         for one in stored.nullifications:
@@ -152,7 +162,28 @@ class _BlockCheck:
     def _certificate(self, certificate: Certificate, kind: int, block: bytes, epoch: int) -> None:
         if certificate.subject.kind != kind or certificate.subject.block != block:
             raise Fault("a certificate stored with it is for something else")
-        check_certificate(certificate, self.chain, epoch, self._vote_keys, self._verifier)
+        vote_keys = [member.vote_key for member in self._authorities(epoch).members]
+        check_certificate(certificate, self.chain, epoch, vote_keys, self._verifier)
+
+    def _end(self, header: Header, certificate: Certificate | None) -> None:
+        if certificate is None:
+            raise Fault(f"it ends epoch {header.epoch} and has no certificate of its own")
+        if self.ends.pop(header.epoch, None) != header.height:
+            raise Fault(f"it is not listed as the end of epoch {header.epoch}")
+        if authorities_digest(self._authorities(header.epoch + 1)) != header.next_authorities:
+            raise Fault(f"the authorities of epoch {header.epoch + 1} in the state are not those that it commits to")
+
+    def _authorities(self, epoch: int) -> AuthoritySet:
+        """The set of an epoch: the genesis says the first, the state the others. One is remembered: epochs descend."""
+        if epoch == EPOCH:
+            return self._first_set
+        if self._set.epoch != epoch:
+            query = "SELECT value FROM leaf WHERE key = ?"
+            rows = self._connection.execute(query, (keys.authorities(epoch),)).fetchall()
+            if not rows:
+                raise Fault(f"the state has no authorities of epoch {epoch}")
+            self._set = decode(AuthoritySet, rows[0][0])
+        return self._set
 
 
 # --- the state: root, tree, leaves ----------------------------------------------------------------------------
@@ -217,6 +248,10 @@ _LEAF_NAMES: Final = {
     keys.KIND_GRANT: "grant",
     keys.KIND_OWNER: "owner index",
     keys.KIND_DENIALS: "denials",
+    keys.KIND_MOTION: "motion",
+    keys.KIND_OPEN_MOTIONS: "open motions",
+    keys.KIND_EVIDENCE: "evidence of epoch and seat",
+    keys.KIND_CLAIM: "claim",
 }
 
 
@@ -224,10 +259,12 @@ def describe(key: bytes) -> str:
     """A state key in words, as far as it has any."""
     name = _LEAF_NAMES.get(key[0], "of unknown kind") if key else "without key"
     rest = key[1:]
-    if key and key[0] in (keys.KIND_AUTHORITIES, keys.KIND_INSTITUTION, keys.KIND_CHART):
+    if key and key[0] in (keys.KIND_AUTHORITIES, keys.KIND_INSTITUTION, keys.KIND_CHART, keys.KIND_MOTION):
         return f"{name} {int.from_bytes(rest, 'big')}"
     if key and key[0] in (keys.KIND_GRANT, keys.KIND_DENIALS):
         return f"{name} {int.from_bytes(rest[:5], 'big')}/{int.from_bytes(rest[5:], 'big')}"
+    if key and key[0] == keys.KIND_EVIDENCE:
+        return f"{name} {int.from_bytes(rest[:8], 'big')}/{int.from_bytes(rest[8:], 'big')}"
     return f"{name} {rest.hex()}".strip()
 
 

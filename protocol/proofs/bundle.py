@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from protocol import limits
 from protocol.codec.canonical import decode, encode
+from protocol.crypto.hashing import block_digest
 from protocol.errors import BadProof, DecodeError
 from protocol.ledger.events import (
     ChartOpened,
@@ -93,7 +94,12 @@ def read_checkpoint(data: bytes) -> Checkpoint:
 
 def explain_final(final: Finality, genesis: Genesis | None) -> list[str]:
     """What was shown of a block, in sentences for people; see `explain`."""
-    lines = [f"On {_chain(final)}, block {final.header.height} is final.", *_finality(final, genesis)]
+    header = final.header
+    digest = block_digest(header).hex()
+    lines = [
+        f"On {_chain(final)}, block {header.height} of {_time(header.timestamp)} is final: its digest is {digest}.",
+        *_finality(final, genesis),
+    ]
     lines.append("Not shown: what the block holds, or that it is the last one.")
     return lines
 
@@ -126,7 +132,7 @@ def _chain(final: Finality) -> str:
 def _finality(final: Finality, genesis: Genesis | None) -> list[str]:
     names = ", ".join(_name(number, genesis) for number in final.signers)
     lines = [
-        f"Shown at block {final.header.height} of {_time(final.header.timestamp)}, "
+        f"Shown at block {final.certified.height} of {_time(final.certified.timestamp)}, "
         f"finalized by {len(final.signers)} of {len(final.authorities.members)} authorities: {names}."
     ]
     if final.ends:

@@ -28,20 +28,28 @@ Hops = Annotated[tuple[EpochHop, ...], Meta(max_length=limits.HOPS_PER_PROOF)]
 
 
 class FinalityProof(Wire, frozen=True, tag=2):
-    """Shows that `header` is final; from it a verifier makes a checkpoint."""
+    """Shows that `header` is final; from it a verifier makes a checkpoint.
+
+    `above`: the headers that follow, oldest first, up to the one that `certificate` finalizes; empty if it is this.
+    """
 
     header: Header
+    above: Annotated[tuple[Header, ...], Meta(max_length=limits.HEADERS_PER_PROOF)]
     certificate: Certificate
     hops: Hops
 
 
 @dataclass(frozen=True, slots=True)
 class Finality:
-    """What was shown of a header. `signers` are numbers of institutions, `authorities` is the set of its epoch, `ends`
-    are the headers that ended the epochs passed on the way. `network` is the genesis's name if that was at hand."""
+    """What was shown of a header: `certificate` finalizes `certified`, which is that header or follows it.
+
+    `signers` are numbers of institutions, `authorities` is the set of the epoch, `ends` are the headers that ended the
+    epochs passed on the way. `network` is the genesis's name if that was at hand.
+    """
 
     network: str | None
     header: Header
+    certified: Header
     certificate: Certificate
     signers: tuple[int, ...]
     authorities: AuthoritySet
@@ -50,19 +58,21 @@ class Finality:
     @property
     def checkpoint(self) -> Checkpoint:
         """What may be kept of it, to check later proofs by."""
-        return Checkpoint(self.header, self.certificate, self.authorities)
+        return Checkpoint(self.certified, self.certificate, self.authorities)
 
 
 def check_final(
     header: Header,
     certificate: Certificate,
     hops: Sequence[EpochHop],
+    above: Sequence[Header] = (),
     *,
     genesis: Genesis | None = None,
     checkpoint: Checkpoint | None = None,
     verifier: Verifier = verify,
 ) -> Finality:
-    """Who finalized `header`, by way of `hops`; at least a quorum of the authorities of its epoch.
+    """Who finalized `header`, by way of `hops`; at least a quorum of the authorities of its epoch. `above` is as in
+    `FinalityProof`.
 
     At least one of `genesis` and `checkpoint` is what the verifier trusts. With both, a proof that begins at the
     genesis is checked from there and held against the checkpoint. From a checkpoint alone, hops before its epoch are
@@ -85,9 +95,10 @@ def check_final(
     for hop in hops[client.epoch - first :]:
         client.hop(hop)
         ends.append(hop.header)
-    signers = client.check(header, certificate)
+    signers = client.check(header, certificate, above)
     name = None if genesis is None else genesis.name
-    return Finality(name, header, certificate, signers, client.authorities, tuple(ends))
+    certified = above[-1] if above else header
+    return Finality(name, header, certified, certificate, signers, client.authorities, tuple(ends))
 
 
 def check(
@@ -99,7 +110,13 @@ def check(
 ) -> Finality:
     """What a proof of finality shows; see `check_final`."""
     return check_final(
-        proof.header, proof.certificate, proof.hops, genesis=genesis, checkpoint=checkpoint, verifier=verifier
+        proof.header,
+        proof.certificate,
+        proof.hops,
+        proof.above,
+        genesis=genesis,
+        checkpoint=checkpoint,
+        verifier=verifier,
     )
 
 

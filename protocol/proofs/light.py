@@ -11,6 +11,7 @@ so by `ForkShown`, with who signed both.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from protocol.consensus.quorum import check_certificate
@@ -107,13 +108,17 @@ class LightClient:
         self._ended, self._newest = final, None
         return final.signers
 
-    def check(self, header: Header, certificate: Certificate) -> tuple[int, ...]:
-        """Who finalized this header of the present epoch: numbers of institutions, a quorum of its authorities."""
-        final = self._final(header, certificate, self._authorities)
-        self._agree(final)
-        if self._newest is None or header.height > self._newest.header.height:
-            self._newest = final
-        return final.signers
+    def check(self, header: Header, certificate: Certificate, above: Sequence[Header] = ()) -> tuple[int, ...]:
+        """Who finalized this header of the present epoch: numbers of institutions, a quorum of its authorities.
+
+        `above`: the headers that follow, oldest first, up to the one that `certificate` finalizes, if it is not this.
+        """
+        shown = self._shown(header, certificate, above)
+        for final in shown:
+            self._agree(final)
+        if self._newest is None or shown[-1].header.height > self._newest.header.height:
+            self._newest = shown[-1]
+        return shown[-1].signers
 
     def hold(self, checkpoint: Checkpoint) -> None:
         """Hold all that comes against this checkpoint too, of whatever epoch it is. Raises `ForkShown`, `BadProof`."""
@@ -123,11 +128,6 @@ class LightClient:
         _check_same_set(final, checkpoint.authorities, self._authorities)
         self._agree(final)
         self._checkpoints.append((final, checkpoint.authorities))
-
-    def checkpoint(self, header: Header, certificate: Certificate) -> Checkpoint:
-        """Checks a final header of the present epoch, and makes of it what may be kept."""
-        self.check(header, certificate)
-        return Checkpoint(header, certificate, self._authorities)
 
     def _final(self, header: Header, certificate: Certificate, authorities: AuthoritySet) -> _Final:
         if header.chain != self._chain:
@@ -145,6 +145,19 @@ class LightClient:
         except BadCertificate as error:
             raise BadProof(f"certificate: {error}") from None
         return _Final(header, digest, tuple(members[index].institution for index, _ in certificate.signatures))
+
+    def _shown(self, header: Header, certificate: Certificate, above: Sequence[Header]) -> list[_Final]:
+        """The header, and the one above it that the certificate finalizes."""
+        certified = self._final(above[-1] if above else header, certificate, self._authorities)
+        below = header
+        for one in above:
+            linked = one.parent == block_digest(below) and one.height == below.height + 1
+            if not linked or one.epoch != below.child_epoch or one.epoch != header.epoch:
+                raise BadProof(f"headers: block {one.height} does not continue block {below.height} in its epoch")
+            below = one
+        if not above:
+            return [certified]
+        return [_Final(header, block_digest(header), certified.signers), certified]
 
     def _agree(self, final: _Final) -> None:
         """Raise `ForkShown` if what is final contradicts what else is. What lies further back need not be kept: it was
@@ -168,18 +181,28 @@ def _contradict(low: _Final, high: _Final) -> bool:
 
 
 def _fork(one: _Final, other: _Final) -> ForkShown:
-    both = [number for number in one.signers if number in other.signers]
-    named = "signed both: institution " + ", ".join(map(str, both)) if both else "nobody signed both"
+    """Names who signed both only where one set signed both: of another epoch, a checkpoint's set is its own word."""
     low, high = sorted((one.header.height, other.header.height))
     where = f"two different blocks are final at height {low}"
     if low != high:
         where = f"the final blocks at heights {low} and {high} cannot stand on one chain"
-    return ForkShown(f"fork: {where}: more than a third of the authorities conspired; {named}")
+    if one.header.epoch != other.header.epoch:
+        return ForkShown(f"fork: {where}: {_CONSPIRED}")
+    both = ", ".join(str(number) for number in one.signers if number in other.signers)
+    return ForkShown(
+        f"fork: {where}: more than a third of the authorities of epoch {one.header.epoch} conspired; "
+        f"signed both: institution {both}"
+    )
 
 
 def _check_same_set(final: _Final, authorities: AuthoritySet, other: AuthoritySet) -> None:
     if authorities.epoch == other.epoch and authorities != other:
         raise ForkShown(
-            f"fork: the block at height {final.header.height} was finalized by other authorities of epoch "
-            f"{other.epoch} than these: more than a third of those of an epoch before conspired"
+            f"fork: the checkpoint at height {final.header.height} has other authorities of epoch {other.epoch} than "
+            f"the chain leads to: {_CONSPIRED}"
         )
+
+
+_CONSPIRED = (
+    "more than a third of the authorities of an epoch conspired, unless the checkpoint never was one of this chain"
+)
