@@ -34,7 +34,7 @@ def test_every_node_has_its_own_keys_and_knows_the_others(devnet):
     assert [one.name for one in genesis.institutions][-1] == "Institution 4"
     for number in devnet.numbers:
         config = load_config(devnet.config(number))
-        keystore = open_keystore(config.keystore, find_passphrase(config))
+        keystore = open_keystore(config.keystore, find_passphrase(config)).keystore
         assert SigningKey(keystore.operations[0]).public == genesis.institutions[number].operation_keys[0]
         assert SigningKey(devnet.outside_keys(number)[0]).public == genesis.institutions[number].operation_keys[1]
         assert set(config.peers) == set(devnet.numbers) - {number}

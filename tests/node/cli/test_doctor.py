@@ -61,7 +61,7 @@ def test_an_altered_genesis_is_named(devnet):
 
 def test_open_files_are_named_and_findings_are_left_for_status(devnet):
     data = devnet.data(0)
-    (data / "journal").chmod(0o644)
+    next(data.glob("journal-*")).chmod(0o644)
     found = findings(devnet)
     assert found["data"].wrong
     assert "journal" in found["data"].sentence

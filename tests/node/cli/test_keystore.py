@@ -10,7 +10,9 @@ from node.config import Config
 from node.keystore import (
     CREDENTIAL,
     KeyfileRefused,
+    EncryptionKey,
     Keystore,
+    NetworkKey,
     NoPassphrase,
     find_passphrase,
     open_keystore,
@@ -21,7 +23,9 @@ from protocol.crypto.keyfiles import Cost
 from protocol.errors import WrongPassphrase
 
 LOW = Cost(passes=1, memory_kib=8)
-STORE = Keystore((b"o" * 32,), b"v" * 32, b"n" * 32, b"e" * 32, 1, b"k" * 32)
+STORE = Keystore(
+    (b"o" * 32,), (b"v" * 32,), (NetworkKey(b"n" * 32, b"der"),), (EncryptionKey(1, b"e" * 32),), b"k" * 32
+)
 
 
 @pytest.fixture
@@ -32,7 +36,7 @@ def file(tmp_path):
 
 
 def test_opens_with_its_passphrase(file):
-    assert open_keystore(file, b"right") == STORE
+    assert open_keystore(file, b"right").keystore == STORE
     assert file.stat().st_mode & 0o777 == 0o600
 
 
@@ -72,7 +76,7 @@ def test_a_key_file_of_another_kind_is_refused(tmp_path):
 def test_an_existing_file_is_never_overwritten(file):
     with pytest.raises(KeyfileRefused, match="exists already"):
         write_keystore(file, STORE, b"other", LOW)
-    assert open_keystore(file, b"right") == STORE
+    assert open_keystore(file, b"right").keystore == STORE
     assert [one.name for one in file.parent.iterdir()] == ["keystore"]
 
 
@@ -83,13 +87,13 @@ def test_a_failed_write_leaves_the_old_file(file, monkeypatch):
     monkeypatch.setattr(module.os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         write_file(file, b"new", b"right", LOW, replace=True)
-    assert open_keystore(file, b"right") == STORE
+    assert open_keystore(file, b"right").keystore == STORE
     assert [one.name for one in file.parent.iterdir()] == ["keystore"]
 
 
 def test_no_secret_in_the_repr():
     assert "o" * 8 not in repr(STORE)
-    assert repr(STORE) == "Keystore(operations=1, suite=1)"
+    assert repr(STORE) == "Keystore(operations=1, votes=1)"
 
 
 def passphrase_file(folder, text, mode=0o600):

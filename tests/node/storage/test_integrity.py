@@ -42,7 +42,7 @@ async def path(tmp_path: Path, store: LedgerStore, chain: Any) -> Path:
         await store.commit([ancestor, chain.block(chain.append(1, 2, 2))], b"")
     await store.commit([chain.block(chain.grant(0, 0, 1))])
     await store.outbox.add([chain.outgoing(chain.append(0, 0))])
-    await store.set_journal_mark(chain.id + bytes(8))
+    await store.set_journal_mark(chain.id + bytes(40))
     await store.close()
     return tmp_path / "ledger.db"
 

@@ -8,30 +8,30 @@ from pathlib import Path
 
 import pytest
 
-from node.storage.journal import Journal, _frame
+from node.storage.journal import Journal, Owner, _frame, journal_path, journals
 from protocol.errors import JournalBroken
 
-CHAIN = bytes(range(32))
+OWNER = Owner(bytes(range(32)), b"k" * 32)
 RECORDS = [b"vote one", b"a longer second record" * 3, b"3"]
 
 
 def fresh(path: Path, mark: bytes | None = None) -> Journal:
     if not path.exists():
-        Journal.create(path, CHAIN)
-    journal, records = Journal.open(path, CHAIN, mark)
+        Journal.create(path.parent, OWNER)
+    journal, records = Journal.open(path.parent, OWNER, mark)
     assert records == []
     return journal
 
 
 def reopened(path: Path, mark: bytes | None = None) -> list[bytes]:
-    journal, records = Journal.open(path, CHAIN, mark)
+    journal, records = Journal.open(path.parent, OWNER, mark)
     journal.close()
     return records
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "journal"
+    return journal_path(tmp_path, OWNER.vote_key)
 
 
 def written(path: Path, *batches: list[bytes]) -> tuple[list[int], bytes]:
@@ -74,7 +74,7 @@ def test_a_tail_torn_at_any_byte_costs_only_what_was_not_whole(path: Path) -> No
         kept = sum(size <= length for size in sizes)
         assert reopened(path) == RECORDS[:kept]
         assert path.stat().st_size == ([header, *sizes])[kept]
-        journal, _ = Journal.open(path, CHAIN, None)
+        journal, _ = Journal.open(path.parent, OWNER, None)
         journal.append([b"goes on"])
         journal.sync()
         journal.close()
@@ -96,7 +96,7 @@ def test_a_header_cut_short_is_never_taken_for_an_empty_journal(path: Path) -> N
     for length in range(52):
         path.write_bytes(whole[:length])
         with pytest.raises(JournalBroken, match="header"):
-            Journal.open(path, CHAIN, None)
+            Journal.open(path.parent, OWNER, None)
 
 
 def test_a_hole_in_one_unsynced_batch_is_a_torn_tail(path: Path) -> None:
@@ -126,7 +126,7 @@ def test_damage_in_what_a_later_record_says_was_durable_is_found_at_every_byte(p
             data[at] ^= bit
             path.write_bytes(data)
             with pytest.raises(JournalBroken):
-                Journal.open(path, CHAIN, None)
+                Journal.open(path.parent, OWNER, None)
             assert path.read_bytes() == bytes(data), "evidence is left as it is"
 
 
@@ -138,13 +138,13 @@ def test_with_the_mark_damage_is_found_to_the_last_byte(path: Path) -> None:
         data[at] ^= 0x10
         path.write_bytes(data)
         with pytest.raises(JournalBroken):
-            Journal.open(path, CHAIN, mark)
+            Journal.open(path.parent, OWNER, mark)
 
 
 def test_an_absent_or_older_journal_must_not_vote(path: Path) -> None:
     written(path, RECORDS[:2])
     old = path.read_bytes()
-    journal, _ = Journal.open(path, CHAIN, None)
+    journal, _ = Journal.open(path.parent, OWNER, None)
     journal.append(RECORDS[2:])
     assert reopened(path, journal.mark()) == RECORDS[:2], "a mark covers only what is durable"
     journal.sync()
@@ -152,27 +152,28 @@ def test_an_absent_or_older_journal_must_not_vote(path: Path) -> None:
     journal.close()
     path.write_bytes(old)
     with pytest.raises(JournalBroken, match="old copy"):
-        Journal.open(path, CHAIN, mark)
+        Journal.open(path.parent, OWNER, mark)
     path.unlink()
     with pytest.raises(JournalBroken, match="missing") as caught:
-        Journal.open(path, CHAIN, mark)
+        Journal.open(path.parent, OWNER, mark)
     assert "rotated" in caught.value.advice
     assert not path.exists()
 
 
 def test_another_chains_journal_or_mark_is_refused(path: Path) -> None:
     _, mark = written(path, RECORDS)
-    for of_journal, of_mark in ((bytes(32), None), (bytes(32), mark), (CHAIN, bytes(40)), (CHAIN, b"short")):
+    another = Owner(bytes(32), OWNER.vote_key)
+    for owner, of_mark in ((another, None), (another, mark), (OWNER, bytes(72)), (OWNER, b"short")):
         with pytest.raises(JournalBroken):
-            Journal.open(path, of_journal, of_mark)
+            Journal.open(path.parent, owner, of_mark)
 
 
 def test_a_rewrite_replaces_everything_and_counts_on(path: Path) -> None:
     _, old_mark = written(path, RECORDS)
-    journal, _ = Journal.open(path, CHAIN, old_mark)
+    journal, _ = Journal.open(path.parent, OWNER, old_mark)
     journal.append([b"pending"])
     before = path.stat().st_size
-    journal.rewrite([b"kept"])
+    journal.rewrite([b"kept"], 0)
     assert journal.size_bytes == path.stat().st_size < before
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     journal.append([b"after"])
@@ -185,8 +186,8 @@ def test_a_rewrite_replaces_everything_and_counts_on(path: Path) -> None:
 
 def test_a_rewrite_to_nothing_still_meets_its_mark(path: Path) -> None:
     _, mark = written(path, RECORDS)
-    journal, _ = Journal.open(path, CHAIN, mark)
-    journal.rewrite([])
+    journal, _ = Journal.open(path.parent, OWNER, mark)
+    journal.rewrite([], 0)
     mark = journal.mark()
     journal.close()
     assert reopened(path, mark) == []
@@ -194,24 +195,24 @@ def test_a_rewrite_to_nothing_still_meets_its_mark(path: Path) -> None:
 
 def test_a_crash_in_a_rewrite_leaves_the_old_journal(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, mark = written(path, RECORDS)
-    journal, _ = Journal.open(path, CHAIN, mark)
+    journal, _ = Journal.open(path.parent, OWNER, mark)
 
     def fail(self: Path, target: Path) -> Path:
         raise OSError("power cut")
 
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(JournalBroken):
-        journal.rewrite([b"new"])
+        journal.rewrite([b"new"], 0)
     with pytest.raises(JournalBroken):
         journal.sync()
     journal.close()
     monkeypatch.undo()
-    assert path.with_name("journal.new").exists()
-    journal, records = Journal.open(path, CHAIN, mark)
+    assert path.with_name(path.name + ".new").exists()
+    journal, records = Journal.open(path.parent, OWNER, mark)
     assert records == RECORDS
-    journal.rewrite([b"new"])
+    journal.rewrite([b"new"], 0)
     journal.close()
-    assert not path.with_name("journal.new").exists()
+    assert not path.with_name(path.name + ".new").exists()
 
 
 def test_after_a_failed_sync_nothing_more_is_taken(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,3 +257,33 @@ def test_a_record_out_of_bounds_is_a_bug_of_the_caller(path: Path, record: bytes
     with pytest.raises(ValueError, match="bytes"):
         journal.append([record])
     journal.close()
+
+
+def test_the_mark_of_another_vote_key_says_nothing(path: Path) -> None:
+    """Votes keys take turns, and the ledger database holds the mark of the one that signed last."""
+    _, mark = written(path, RECORDS)
+    fresh_key = Owner(OWNER.chain, b"n" * 32)
+    Journal.create(path.parent, fresh_key)
+    journal, records = Journal.open(path.parent, fresh_key, mark)
+    assert records == []
+    journal.close()
+
+
+def test_the_journal_of_another_vote_key_is_refused(path: Path) -> None:
+    fresh(path).close()
+    other = Owner(OWNER.chain, b"n" * 32)
+    path.rename(journal_path(path.parent, other.vote_key))
+    with pytest.raises(JournalBroken, match="another vote key"):
+        Journal.open(path.parent, other, None)
+
+
+def test_the_epochs_that_are_over_stay_over(path: Path) -> None:
+    journal = fresh(path)
+    journal.rewrite([b"of epoch 3"], 3)
+    journal.close()
+    journal, records = Journal.open(path.parent, OWNER, None)
+    assert (journal.epoch, records) == (3, [b"of epoch 3"])
+    with pytest.raises(ValueError, match="cannot go back"):
+        journal.rewrite([], 2)
+    journal.close()
+    assert journals(path.parent) == {path: OWNER}
