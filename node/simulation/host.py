@@ -1,0 +1,309 @@
+"""One node: the consensus machine of its epoch, its disk, ledger, pool, sync and clocks, and its life and death.
+
+A node that goes down loses what was not synced, and starts again from what was. `driver` steps the machine, `holding`
+keeps what is pending, `finality` stores what is final, `syncing` catches up, `client` stands behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+from typing import TYPE_CHECKING
+
+from node.mempool import Entry
+from node.simulation import keyring
+from node.simulation.chainstate import ChainState
+from node.simulation.client import Client
+from node.simulation.clock import HostClock
+from node.simulation.disk import Disk, Journal
+from node.simulation.driver import Driver
+from node.simulation.finality import Finality
+from node.simulation.holding import Holding
+from node.simulation.oracles import records as seen
+from node.simulation.syncing import Syncing
+from protocol import limits
+from protocol.consensus.chain import FinalHead
+from protocol.consensus.events import PeerUp, Started, WorkChanged
+from protocol.consensus.machine import Config, Machine
+from protocol.crypto.signing import vote_message
+from protocol.errors import JournalBroken
+from protocol.ledger import keys
+from protocol.ledger.leaves import decode_leaf
+from protocol.sync.messages import FinalRange, GossipMessage, RangeRequest
+from protocol.sync.ranges import Segment
+from protocol.types.institutions import STATUS_ACCREDITED, AuthoritySet, Institution
+from protocol.types.operations import Operation
+from protocol.types.votes import Vote, VoteSubject
+
+if TYPE_CHECKING:
+    from node.simulation.world import World
+
+
+class Host(Driver):
+    """A node. `number` is its address, `node` whose keys it has (another's, if it is a twin), `institution` the number
+    that the ledger gave it, None before it is accredited."""
+
+    authorities: AuthoritySet
+
+    def __init__(self, world: World, number: int, node: int, institution: int | None) -> None:
+        plan = world.plan
+        self.world = world
+        self.number = number
+        self.node = node
+        self.institution = institution
+        self.memory = world.memory_for(number)
+        self.verifier = self.memory.verify
+        self.rng = Random(f"{plan.seed}/host/{number}")
+        self.disk = Disk(world.genesis_state, Random(f"{plan.seed}/disk/{number}"))
+        self.disk.journals[keyring.vote_key(node, 0).public] = Journal()
+        skew = plan.skew_ms[number] if number < len(plan.skew_ms) else 0
+        drift = plan.drift_ppm[number] if number < len(plan.drift_ppm) else 0
+        self.clock = HostClock(keyring.EPOCH_MS, self.rng.randrange(1_000_000), skew, drift)
+        self.traitor = None
+        self.lying = False
+        self.up = False
+        self.gone = False
+        self.life = 0
+        self.halted = None
+        self.doomed = None
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Up, with what the disk holds."""
+        self.up = True
+        self.life += 1
+        self.halted = None
+        self.begin_life()
+        self._told_work = False
+        self._rotating = False
+        self.chain = ChainState(self.memory, self.disk.state)
+        self.client = Client(self, self.rng)
+        self.syncing = Syncing(self)
+        self.holding = Holding(self)
+        self.finality = Finality(self)
+        self._make_machine()
+        self.look_at_members()
+        durable = self.journal.durable if self.journal is not None else []
+        head = self.disk.state.header
+        now_ms = self.world.now_us // 1_000
+        self.world.tell(seen.Restarted(now_ms, self.number, self.life, head, self.disk.certificate, durable))
+        self.world.tell(seen.EpochBegan(now_ms, self.number, self.authorities))
+        self.holding.load()
+        self.client.look_at_motions(self.disk.state, None)
+        self.post(Started())
+        self.schedule_heartbeat()
+
+    def crash(self, torn: bool) -> None:
+        """Down."""
+        self.up = False
+        self.doomed = None
+        self.begin_life()
+        self.disk.crash(torn)
+        self.world.went_down(self)
+
+    def _make_machine(self) -> None:
+        """A machine for the epoch of the next block, from what is stored."""
+        state = self.disk.state
+        header, params = state.header, state.params()
+        epoch = header.child_epoch
+        authorities = state.authorities(epoch)
+        assert authorities is not None
+        self.authorities = authorities
+        self.index_of = {member.institution: index for index, member in enumerate(authorities.members)}
+        index = None if self.institution is None else self.index_of.get(self.institution)
+        self.journal = None
+        own = None
+        if index is not None:
+            public = authorities.members[index].vote_key
+            own = next(
+                (k for n in range(self.disk.vote_keys) if (k := keyring.vote_key(self.node, n)).public == public), None
+            )
+            try:
+                self.journal = self.disk.open_journal(public)
+            except JournalBroken:
+                index = None
+                self.world.at(1_000_000, self._rotate, (self.life,))
+        config = Config(
+            header.chain,
+            epoch,
+            tuple(member.vote_key for member in authorities.members),
+            tuple(member.institution for member in authorities.members),
+            index,
+            params.delta_ms,
+            params.timeout_cap_ms,
+            params.block_bytes,
+            limits.UNFINALIZED_DEPTH,
+        )
+
+        def sign(subject: VoteSubject) -> Vote:
+            assert own is not None and index is not None
+            return Vote(subject, index, self.memory.sign(own, vote_message(subject)))
+
+        records = [] if self.journal is None else list(self.journal.durable)
+        final = FinalHead(header, None if header.ends_epoch else self.disk.certificate)
+        self.machine = Machine(config, records, final, self.verifier, sign, self.disk.epoch_ends.get(epoch - 1))
+
+    def epoch_over(self) -> bool:
+        """Whether what is stored ended the epoch of the machine."""
+        return self.disk.state.header.child_epoch != self.machine.config.epoch
+
+    def hop(self) -> None:
+        """Go on with the machine of the epoch that begins above the stored head."""
+        self._timer = None
+        self._make_machine()
+        self.look_at_members()
+        self._told_work = False
+        self.world.tell(seen.EpochBegan(self.world.now_us // 1_000, self.number, self.authorities))
+        self.world.stats.epochs = max(self.world.stats.epochs, self.authorities.epoch)
+        self._queue.insert(0, Started())
+        self.work(fresh=True)
+
+    def _rotate(self, life: int) -> None:
+        if self.up and self.life == life and not self._rotating:
+            self._rotating = True
+            self.client.rotate()
+
+    def look_at_members(self) -> None:
+        """Who is accredited: with these it is connected."""
+        self.accredited = {}
+        for key, raw in self.disk.state.leaves.items():
+            if key[0] == keys.KIND_INSTITUTION:
+                leaf = decode_leaf(key, raw)
+                assert isinstance(leaf, Institution)
+                number = int.from_bytes(key[1:], "big")
+                if leaf.status == STATUS_ACCREDITED:
+                    self.accredited[number] = None
+                self.world.accredited(number, leaf)
+        others = [host for host in self.world.hosts if host is not self and host.institution in self.accredited]
+        self.members_at = [host.number for host in others]
+        self._votes_to = [host.number for host in others if host.institution in self.index_of]
+
+    # --- what its parts ask of it --------------------------------------------------------------------------------
+
+    def monotonic_ms(self) -> int:
+        """Its own clock, for timers."""
+        return self.clock.monotonic_ms(self.world.now_us)
+
+    def wall_ms(self) -> int:
+        """What it believes the time to be."""
+        return self.clock.wall_ms(self.world.now_us)
+
+    def entry(self, raw: bytes) -> Entry:
+        """A pool entry. Raises the named error that refuses the bytes."""
+        return self.memory.entry(raw)
+
+    def sign(self, node: int, message: bytes) -> bytes:
+        """With the operations key of a node."""
+        return self.memory.sign(keyring.operations_key(node), message)
+
+    def connected(self) -> list[int]:
+        """Addresses of nodes that are up and reachable."""
+        world = self.world
+        return [n for n in self.members_at if world.hosts[n].up and world.links.linked(self.number, n)]
+
+    def leader(self) -> int | None:
+        """The address of whose turn it is, None if it is its own."""
+        machine = self.machine
+        institution = machine.config.institutions[machine.leader(machine.view)]
+        return next((n for n in self.world.addresses[institution] if n != self.number), None)
+
+    def work(self, fresh: bool) -> None:
+        """Tell the machine when there begins or ceases to be work."""
+        head = self.chain.head
+        has_work = self.holding.pool.has_work or (
+            self.wall_ms() - head.header.timestamp >= self.world.plan.heartbeat_ms
+        )
+        if has_work != self._told_work or (has_work and fresh):
+            self._told_work = has_work
+            self.post(WorkChanged(has_work))
+
+    def schedule_heartbeat(self) -> None:
+        """Look when the head will be as old as it may be on an idle chain."""
+        due_ms = self.disk.state.header.timestamp + self.world.plan.heartbeat_ms - self.wall_ms()
+        self.world.idly(max(0, due_ms) * 1_000, self._heartbeat, (self.life, self.disk.state.digest))
+
+    def _heartbeat(self, life: int, head: bytes) -> None:
+        if self.up and self.life == life and self.chain.head.digest == head:
+            self.work(fresh=False)
+
+    def put(self, entries: Sequence[Entry], owed: bool) -> None:
+        """Own transactions: taken into the outbox, pooled, and pushed to whom gossip reaches."""
+        world = self.world
+        for entry in entries:
+            world.submitted(self, entry, owed)
+        gossip = world.plan.gossip if world.faulty else 1.0
+        to = [n for n in self.connected() if gossip >= 1.0 or self.rng.random() < gossip]
+        self.holding.submit(entries, to)
+
+    def after(self, delay_ms: int, operation: Operation) -> None:
+        """Submit an operation a while later."""
+        self.world.at(delay_ms * 1_000, self._submit_later, (self.life, operation))
+
+    def _submit_later(self, life: int, operation: Operation) -> None:
+        if self.up and life == self.life:
+            self.client.submit([operation])
+
+    def tick_later(self, delay_ms: int) -> None:
+        """Tick the pool a while later."""
+        self.world.at(delay_ms * 1_000, self._tick, (self.life,))
+
+    def _tick(self, life: int) -> None:
+        if self.up and life == self.life:
+            self.holding.tick()
+
+    def tell(self, to: int, message: GossipMessage) -> None:
+        """Send pending transactions, or their ids."""
+        self.world.carry(self.number, to, Host.hear_gossip, message)
+
+    def hear_gossip(self, sender: int, message: GossipMessage) -> None:
+        """Pending transactions, or their ids, arrived."""
+        if self.up and self.world.hosts[sender].institution in self.accredited:
+            self.holding.hear(sender, message)
+
+    def ask(self, to: int, serial: int, request: RangeRequest) -> None:
+        """Ask for final blocks."""
+        self.world.carry(self.number, to, Host.hear_ask, (serial, request))
+
+    def hear_ask(self, sender: int, asked: tuple[int, RangeRequest]) -> None:
+        """Somebody asks for final blocks."""
+        if self.up and self.world.hosts[sender].institution in self.accredited:
+            self.syncing.serve(sender, *asked)
+
+    def answer(self, to: int, serial: int, answer: FinalRange) -> None:
+        """Send final blocks."""
+        self.world.carry(self.number, to, Host.hear_answer, (serial, answer))
+
+    def hear_answer(self, sender: int, answered: tuple[int, FinalRange]) -> None:
+        """Final blocks arrived."""
+        if self.up and self.halted is None:
+            self.syncing.hear(sender, *answered)
+
+    def sync_later(self, delay_ms: int, serial: int) -> None:
+        """A timeout, or a pause."""
+        self.world.idly(delay_ms * 1_000, self._sync_fired, (self.life, serial))
+
+    def _sync_fired(self, life: int, serial: int) -> None:
+        if self.up and life == self.life:
+            self.syncing.fired(serial)
+
+    def synced(self, segments: list[Segment]) -> None:
+        """Final blocks were fetched."""
+        self.finality.synced(segments)
+
+    def peer_up(self, peer: int) -> None:
+        """Another node can be reached again."""
+        institution = self.world.hosts[peer].institution
+        if self.up and institution in self.accredited:
+            assert institution is not None
+            self.syncing.ask_height(peer)
+            self.holding.peer_up(peer)
+            index = self.index_of.get(institution)
+            if index is not None:
+                self.post(PeerUp(index))
+
+    def peer_down(self, peer: int) -> None:
+        """Another node cannot be reached any more."""
+        if self.up:
+            self.syncing.lost(peer)
+            self.holding.peer_down(peer)
