@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 
 from msgspec import Struct
 
+from node.simulation.oracles.chronicle import Chronicle
 from node.simulation.oracles.records import Record, Scene
 
 FailureKind = Literal["safety", "liveness", "crash"]
@@ -30,8 +31,9 @@ class Oracle:
     wants: ClassVar[tuple[type[Record], ...]] = ()
     kind: ClassVar[FailureKind] = "safety"
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, chronicle: Chronicle) -> None:
         self.scene = scene
+        self.chronicle = chronicle
         self.failure: Failure | None = None
 
     def event(self, record: Record) -> None:

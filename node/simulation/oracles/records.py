@@ -6,10 +6,11 @@ virtual time; oracles never look into machines, ledgers or pools themselves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
+from protocol.crypto.signing import verify
 from protocol.types.block import Block, Header
 from protocol.types.institutions import AuthoritySet, Genesis
 from protocol.types.votes import Body, Certificate, ConsensusMessage, Proposal, Vote
@@ -50,17 +51,18 @@ class Sent(Struct, frozen=True, gc=False):
 
 
 class MessageArrived(Struct, frozen=True, gc=False):
-    """A message was put before this host's machine, which was then of this epoch, in this view, knew this newest final
-    view, and had signed or followed since start number `life`."""
+    """A message of the host with address `sender` came to a host's machine, which was then of this epoch, in this view,
+    knew this newest final view, was in its life of this number, and took part in voting or only followed."""
 
     at_ms: int
     host: int
-    sender: int | None
+    sender: int
     message: ConsensusMessage
     life: int
     epoch: int
     view: int
     final_view: int
+    voting: bool = True
 
 
 class BlockFinal(Struct, frozen=True, gc=False):
@@ -172,8 +174,8 @@ Record = (
 class Scene(Struct, frozen=True):
     """What does not change in a history.
 
-    `honest`: hosts that never lie, whatever epoch; `institutions`: the institution of every host. `delta_ms` and
-    `depth` are those of the genesis; motions may change the first.
+    `honest`: hosts that never lie, whatever epoch; `institutions`: of every host that was ever accredited, which may
+    become more. `verify`: whether (public key, message, signature) is one, perhaps remembered across the history.
     """
 
     seed: int
@@ -181,3 +183,8 @@ class Scene(Struct, frozen=True):
     chain: bytes
     honest: frozenset[int]
     institutions: Mapping[int, int]
+    verify: Callable[[bytes, bytes, bytes], bool] = verify
+
+    def lies(self, institution: int) -> bool:
+        """Whether a traitor has its keys."""
+        return any(of == institution and host not in self.honest for host, of in self.institutions.items())

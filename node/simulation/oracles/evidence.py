@@ -1,0 +1,160 @@
+"""Every equivocation that an honest host could see is found, and nobody honest is ever accused.
+
+An authority equivocates in a view when two votes of it contradict each other. A host could see it if both, validly
+signed, came to its machine in one life of it and one epoch, while their view was admitted: at most one above its own
+view and 64 below, final or not (docs/spec/consensus.md). They may come by themselves, in a proposal or in a certificate
+that is well formed. Then evidence must come out of some honest host.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import ClassVar
+
+from node.simulation.oracles.base import Oracle
+from node.simulation.oracles.chronicle import Chronicle
+from node.simulation.oracles.naive.governance import contradict
+from node.simulation.oracles.records import (
+    Crashed,
+    EpochBegan,
+    EquivocationFound,
+    MessageArrived,
+    Record,
+    Restarted,
+    Scene,
+    Stopped,
+)
+from protocol.crypto.signing import vote_message
+from protocol.types.base import ZERO_DIGEST
+from protocol.types.votes import FINALIZE, NOTARIZE, NULLIFY, Certificate, Proposal, Vote, VoteSubject
+
+Slot = tuple[int, int, int]  # epoch, index, view
+KEPT = 6  # different votes of one authority in one view
+ADMITTED = 48  # of the 64 views below: a machine that is busy with its disk looks at a message later
+HOP_MS = 3_000  # a message that came so shortly before an epoch's end may be looked at by the next machine
+
+
+class Evidence(Oracle):
+    """`owed` counts what had to be found."""
+
+    name: ClassVar[str] = "evidence"
+    wants: ClassVar[tuple[type[Record], ...]] = (
+        MessageArrived,
+        EpochBegan,
+        EquivocationFound,
+        Crashed,
+        Restarted,
+        Stopped,
+    )
+
+    def __init__(self, scene: Scene, chronicle: Chronicle) -> None:
+        super().__init__(scene, chronicle)
+        self._seen: dict[int, dict[Slot, dict[VoteSubject, Vote]]] = {}
+        self._owed: dict[Slot, dict[int, tuple[int, str]]] = {}
+        self._found: set[Slot] = set()
+        self._gone: set[int] = set()
+
+    @property
+    def owed(self) -> int:
+        """How many equivocations could be seen."""
+        return len(self._owed)
+
+    def event(self, record: Record) -> None:
+        """Votes as they arrive, and what becomes of them."""
+        if isinstance(record, MessageArrived):
+            if record.host in self.scene.honest and record.host not in self._gone:
+                self._arrived(record)
+        elif isinstance(record, EquivocationFound):
+            if record.host in self.scene.honest:
+                self._check(record)
+        elif isinstance(record, Stopped):
+            self._gone.add(record.host)
+        elif isinstance(record, Restarted | Crashed):  # with it goes what its machine had not looked at yet
+            self._forget(record.host, 0)
+        elif isinstance(record, EpochBegan):
+            self._forget(record.host, record.at_ms - HOP_MS)
+
+    def _forget(self, host: int, since_ms: int) -> None:
+        """What this host saw is over; what it saw from then on, and has not found, it owes no more."""
+        self._seen.pop(host, None)
+        for slot, hosts in self._owed.items():
+            if slot not in self._found and host in hosts and hosts[host][0] >= since_ms:
+                del hosts[host]
+
+    def _arrived(self, record: MessageArrived) -> None:
+        message = record.message
+        if not record.voting:
+            return
+        if isinstance(message, Certificate):
+            subject, indexes = message.subject, [index for index, _ in message.signatures]
+            if self._admitted(record, subject) and all(a < b for a, b in pairwise(indexes)):
+                for index, signature in message.signatures:
+                    if not self._vote(record, Vote(subject, index, signature)):
+                        return  # nobody need look behind a forged signature
+        elif isinstance(message, Vote | Proposal):
+            vote = message.vote if isinstance(message, Proposal) else message
+            if self._admitted(record, vote.subject):
+                self._vote(record, vote)
+
+    def _admitted(self, record: MessageArrived, subject: VoteSubject) -> bool:
+        return (
+            subject.chain == self.scene.chain
+            and subject.epoch == record.epoch
+            and max(1, record.view - ADMITTED) <= subject.view <= record.view + 1
+            and _formed(subject)
+        )
+
+    def _vote(self, record: MessageArrived, vote: Vote) -> bool:
+        """Whether it is signed by whom it names."""
+        subject = vote.subject
+        slot = (subject.epoch, vote.index, subject.view)
+        seat = self.chronicle.member(subject.epoch, vote.index)
+        if seat is None:
+            return False
+        if slot in self._found or not self.scene.lies(seat[0]):
+            return True
+        seen = self._seen.setdefault(record.host, {}).setdefault(slot, {})
+        if subject in seen or len(seen) >= KEPT:
+            return True
+        if not self._signed(vote, seat[1]):
+            return False
+        seen[subject] = vote
+        if any(contradict(vote, other) for other in seen.values()):
+            sentence = (
+                f"host {record.host} saw authority {vote.index} equivocate in view {subject.epoch}/{subject.view}"
+            )
+            self._owed.setdefault(slot, {}).setdefault(record.host, (record.at_ms, sentence))
+        return True
+
+    def _signed(self, vote: Vote, key: bytes) -> bool:
+        return self.scene.verify(key, vote_message(vote.subject), vote.signature)
+
+    def _check(self, record: EquivocationFound) -> None:
+        """Evidence must convict by itself."""
+        first, second = record.first, record.second
+        seat = self.chronicle.member(record.epoch, record.index)
+        here = f"host {record.host} accuses authority {record.index} of view {record.epoch}/{first.subject.view}"
+        if not self.demand(seat is not None, f"{here}, who does not exist", record.at_ms) or seat is None:
+            return
+        sound = first.index == record.index == second.index and first.subject.epoch == record.epoch
+        self.demand(sound and contradict(first, second), f"{here} of what does not contradict itself", record.at_ms)
+        signed = self._signed(first, seat[1]) and self._signed(second, seat[1])
+        self.demand(signed, f"{here} with votes that are not its own", record.at_ms)
+        self.demand(self.scene.lies(seat[0]), f"{here}, who is honest", record.at_ms)
+        self._found.add((record.epoch, record.index, first.subject.view))
+
+    def end(self, at_ms: int) -> None:
+        """What was seen has been found."""
+        for slot, hosts in self._owed.items():
+            if hosts and slot not in self._found:
+                seen_ms, sentence = min(hosts.values())
+                self.demand(False, f"{sentence} at {seen_ms} ms, and no evidence came of it", at_ms)
+
+
+def _formed(subject: VoteSubject) -> bool:
+    """Whether the subject has the form of its kind: docs/spec/consensus.md, the table of kinds."""
+    if subject.kind == NOTARIZE:
+        return subject.parent_view < subject.view
+    if subject.parent_view != 0:
+        return False
+    return subject.kind == FINALIZE or (subject.kind == NULLIFY and subject.block == ZERO_DIGEST)

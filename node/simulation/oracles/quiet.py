@@ -1,0 +1,63 @@
+"""Nothing is sent without work (rule 9): when all is final everywhere, the network falls silent."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from node.simulation.oracles.base import FailureKind, Oracle
+from node.simulation.oracles.chronicle import Chronicle
+from node.simulation.oracles.records import (
+    BlockFinal,
+    Healed,
+    MessageArrived,
+    Record,
+    Restarted,
+    Scene,
+    Sent,
+    Submitted,
+)
+
+
+GRACE_DELTAS = 16
+GRACE_CAPS = 4
+
+
+class Quiet(Oracle):
+    """A reason to send is: a submission, a block that carries something, a start, the end of faults, or a message from
+    whoever is no honest host. All that it led to is over 16 deltas and 4 capped timeouts later: from then on nothing may
+    be sent until the next heartbeat is due."""
+
+    name: ClassVar[str] = "quiet"
+    kind: ClassVar[FailureKind] = "liveness"
+    wants: ClassVar[tuple[type[Record], ...]] = (BlockFinal, Healed, MessageArrived, Restarted, Sent, Submitted)
+
+    def __init__(self, scene: Scene, chronicle: Chronicle) -> None:
+        super().__init__(scene, chronicle)
+        params = scene.genesis.params
+        self._grace_ms = GRACE_DELTAS * params.delta_ms + GRACE_CAPS * params.timeout_cap_ms
+        self._heartbeat_ms = params.heartbeat_ms - params.drift_ms
+        self._reason_ms = 0
+        self._final_ms = 0
+        self._healed = False
+
+    def event(self, record: Record) -> None:
+        """Note reasons, and judge what is sent without one."""
+        if isinstance(record, Sent):
+            if self._healed and record.host in self.scene.honest:
+                self._sent(record)
+        elif isinstance(record, MessageArrived):
+            if record.sender not in self.scene.honest:
+                self._reason_ms = record.at_ms
+        elif isinstance(record, BlockFinal):
+            self._final_ms = record.at_ms
+            if record.block.transactions:
+                self._reason_ms = record.at_ms
+        else:
+            self._healed = self._healed or isinstance(record, Healed)
+            self._reason_ms = record.at_ms
+
+    def _sent(self, record: Sent) -> None:
+        idle_ms = record.at_ms - self._reason_ms
+        heartbeat = record.at_ms - self._final_ms >= self._heartbeat_ms
+        sentence = f"host {record.host} sends a {type(record.message).__name__} {idle_ms} ms after there was any reason"
+        self.demand(idle_ms <= self._grace_ms or heartbeat, sentence, record.at_ms)
