@@ -16,8 +16,7 @@ from msgspec import Struct
 
 from node.simulation.oracles.base import Failure
 from node.simulation.plan import Plan
-from protocol.types.block import Block
-from protocol.types.votes import FINALIZE, NOTARIZE, Body, Certificate, Fetch, Proposal, Vote, VoteSubject
+from node.simulation.trace import in_words
 
 TAIL = 400
 _PLACE = Layout(">QHB")
@@ -89,38 +88,3 @@ class EventLog:
             f"{at_us / 1000:>12,.1f} ms  node {host:<2}  {what} {in_words(thing)}".rstrip()
             for at_us, host, what, thing in self._tail
         )
-
-
-_KINDS = {NOTARIZE: "notarize", FINALIZE: "finalize"}
-
-
-def in_words(thing: Any) -> str:
-    """A message, vote or block in a few words."""
-    if isinstance(thing, Proposal):
-        return f"proposal of {_block(thing.block)}, {_subject(thing.vote.subject)}, by {thing.vote.index}"
-    if isinstance(thing, Vote):
-        return f"{_subject(thing.subject)}, by {thing.index}"
-    if isinstance(thing, Certificate):
-        signers = ",".join(str(index) for index, _ in thing.signatures)
-        return f"certificate of {_subject(thing.subject)}, by {signers}"
-    if isinstance(thing, Fetch):
-        bodies = " ".join(digest.hex()[:6] for digest in thing.blocks)
-        return f"request for views {thing.first} to {thing.last} of epoch {thing.epoch}, bodies [{bodies}]"
-    if isinstance(thing, Body):
-        return f"body of {_block(thing.block)}"
-    if isinstance(thing, Block):
-        return _block(thing)
-    return str(thing)
-
-
-def _subject(subject: VoteSubject) -> str:
-    kind = _KINDS.get(subject.kind, "nullify")
-    parent = f" on view {subject.parent_view}" if subject.kind == NOTARIZE else ""
-    block = f" {subject.block.hex()[:6]}" if subject.kind in _KINDS else ""
-    return f"{kind} {subject.epoch}/{subject.view}{block}{parent}"
-
-
-def _block(block: Block) -> str:
-    header = block.header
-    end = ", which ends its epoch" if header.ends_epoch else ""
-    return f"height {header.height} ({len(block.transactions)} transactions{end})"
