@@ -8,6 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from node.network.interface import Channel, RequestTimedOut
 from node.storage.ledger_store import LedgerStore
 from node.storage.types import CommittedBlock
@@ -16,13 +18,16 @@ from protocol import limits
 from protocol.codec.canonical import decode, encode
 from protocol.consensus.events import CaughtUp
 from protocol.consensus.quorum import finalize
-from protocol.crypto.hashing import block_digest
+from protocol.crypto.hashing import authorities_digest, block_digest
 from protocol.crypto.signing import sign_vote
+from protocol.errors import BadCertificate
 from protocol.ledger.blocks import build_block
 from protocol.ledger.genesis import authority_set
+from protocol.ledger.keys import authorities as authorities_key
 from protocol.sync.messages import BLOCKS_PER_RANGE, FinalRange, RangeRequest
 from protocol.sync.planner import RANGE_BYTES
 from protocol.types.block import Block, Header
+from protocol.types.institutions import Authority, AuthoritySet
 from protocol.types.votes import Certificate
 from tests.node.core.solo import BEGIN, CHAIN, GENESIS, NOW, key
 
@@ -77,9 +82,14 @@ async def test_a_liar_that_is_left_alone_for_a_minute_does_not_hold_up_the_other
         await sync.stop()
 
 
+NEXT = AuthoritySet(1, (Authority(0, key("w").public, 1),))
+"""Of epoch 1: the one authority has another vote key."""
+
+
 def certificate(block: Block) -> Certificate:
-    subject = finalize(CHAIN, 0, block.header.height, block_digest(block.header))
-    vote = sign_vote(key("v"), subject, 0)
+    epoch = block.header.epoch
+    subject = finalize(CHAIN, epoch, block.header.height, block_digest(block.header))
+    vote = sign_vote(key("w" if epoch else "v"), subject, 0)
     return Certificate(subject, ((0, vote.signature),))
 
 
@@ -89,12 +99,15 @@ class Taker:
     def __init__(self, head: Header) -> None:
         self.head = head
         self.runs: list[int] = []
+        self.sets = {0: authority_set(GENESIS)}
 
     def put(self, blocks: Sequence[Block], certificate: Certificate) -> asyncio.Future[None]:
         assert blocks[0].header.parent == block_digest(self.head)
         assert certificate.subject.block == block_digest(blocks[-1].header)
         self.head = blocks[-1].header
         self.runs.append(len(blocks))
+        if self.head.ends_epoch:
+            self.sets[1] = NEXT
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         done.set_result(None)
         return done
@@ -123,8 +136,20 @@ async def store_of(folder: Path, blocks: Sequence[Block], certified: Sequence[in
         encode(GENESIS), CommittedBlock(BEGIN.header, (), None, (), BEGIN.changes.leaves, BEGIN.tree.nodes, ())
     )
     ends = {height: certificate(one) for one in blocks if (height := one.header.height) in certified}
+    following = {authorities_key(1): encode(NEXT)}
     await store.commit(
-        [CommittedBlock(b.header, b.transactions, ends.get(b.header.height), (), {}, {}, ()) for b in blocks]
+        [
+            CommittedBlock(
+                b.header,
+                b.transactions,
+                ends.get(b.header.height),
+                (),
+                following if b.header.ends_epoch else {},
+                {},
+                (),
+            )
+            for b in blocks
+        ]
     )
     return store
 
@@ -167,3 +192,62 @@ async def test_a_run_larger_than_a_frame_is_caught_up_with(tmp_path: Path) -> No
         await asyncio.gather(running, return_exceptions=True)
         await asker.stop()
         await store.close()
+
+
+async def test_catching_up_goes_from_epoch_to_epoch(tmp_path: Path) -> None:
+    """What is above an epoch's end is asked for, and checked, only once that is stored: its state says who signs."""
+    blocks: list[Block] = []
+    below = BEGIN.header
+    for number in range(1, 9):
+        following = authorities_digest(NEXT) if number == 5 else None
+        blocks.append(build_block(below, 0, NOW + number, [], below.state_root, following))
+        below = blocks[-1].header
+    assert below.epoch == 1
+    store = await store_of(tmp_path, blocks, certified=(2, 5, 7, 8))
+    loop, taker, told = Loop(), Taker(BEGIN.header), asyncio.Queue[CaughtUp]()
+
+    def sync(finality: Any, authorities: dict[int, AuthoritySet]) -> Sync:
+        return Sync(
+            network=cast(Any, loop),
+            store=store,
+            finality=finality,
+            authorities=authorities.get,
+            clock=cast(Any, SimpleNamespace(monotonic_ms=lambda: 0)),
+            caught_up=told.put_nowait,
+        )
+
+    loop.server, asker = sync(SimpleNamespace(head=below), {}), sync(taker, taker.sets)
+    running = asyncio.create_task(asker.run())
+    try:
+        asker.on_peer_up(1)
+        heads = []
+        while not heads or heads[-1] < 8:
+            heads.append((await asyncio.wait_for(told.get(), 20)).block.header.height)
+        assert (heads, taker.runs) == ([5, 8], [2, 3, 2, 1]), "the end of an epoch is told by itself"
+        for first, sent in ((1, 5), (5, 1), (6, 3)):
+            answer = decode(FinalRange, await loop.server.answer(encode(RangeRequest(first, 512, RANGE_BYTES))))
+            assert (len(answer.blocks), answer.rest, answer.height) == (sent, None, 8)
+        ends = await store.epoch_ends(0, 9)
+        assert [(one.header, one.certificate, one.next_authorities) for one in ends] == [
+            (blocks[4].header, certificate(blocks[4]), NEXT)
+        ]
+        assert await store.epoch_ends(1, 9) == []
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await asker.stop()
+        await store.close()
+
+
+async def test_a_set_that_the_state_does_not_tell_vouches_for_nothing() -> None:
+    sync = Sync(
+        network=cast(Any, Wire()),
+        store=cast(Any, None),
+        finality=cast(Any, SimpleNamespace(head=BEGIN.header)),
+        authorities=lambda _: None,
+        clock=cast(Any, SimpleNamespace(monotonic_ms=lambda: 0)),
+        caught_up=lambda _: None,
+    )
+    one = build_block(BEGIN.header, 0, NOW, [], BEGIN.header.state_root)
+    with pytest.raises(BadCertificate, match="who the authorities of epoch 0 are is not known here"):
+        sync._check_certificate(certificate(one))

@@ -23,27 +23,34 @@ from protocol.types.votes import Certificate, VoteSubject
 CHAIN = bytes(32)
 KEYS = [SigningKey(hashlib.blake2b(bytes([n]), digest_size=32).digest()) for n in range(4)]
 CHECK = partial(check_certificate, chain=CHAIN, epoch=0, vote_keys=[key.public for key in KEYS], verifier=verify)
+NEXT_KEYS = KEYS[::-1]
+NEXT_CHECK = partial(
+    check_certificate, chain=CHAIN, epoch=1, vote_keys=[key.public for key in NEXT_KEYS], verifier=verify
+)
 GENESIS = Header(1, CHAIN, 0, 0, ZERO_DIGEST, 0, 1, merkle_root([]), ZERO_DIGEST, None)
 
 
-def block(parent: Header, *transactions: bytes) -> Block:
+def block(parent: Header, *transactions: bytes, ends: bool = False) -> Block:
     root = merkle_root([transaction_digest(raw) for raw in transactions])
-    below = block_digest(parent)
-    header = Header(1, CHAIN, 0, parent.height + 1, below, 0, parent.timestamp + 1, root, ZERO_DIGEST, None)
-    return Block(header, transactions)
+    height, epoch, following = parent.height + 1, parent.child_epoch, bytes([1]) * 32 if ends else None
+    below, time = block_digest(parent), parent.timestamp + 1
+    return Block(Header(1, CHAIN, epoch, height, below, 0, time, root, ZERO_DIGEST, following), transactions)
 
 
 def certify(subject: VoteSubject, signers: int = 3) -> bytes:
-    votes = [sign_vote(key, subject, index) for index, key in enumerate(KEYS[:signers])]
+    keys = NEXT_KEYS if subject.epoch else KEYS
+    votes = [sign_vote(key, subject, index) for index, key in enumerate(keys[:signers])]
     return encode(Certificate(subject, tuple((vote.index, vote.signature) for vote in votes)))
 
 
-def chain(certified: list[bool]) -> tuple[list[Block], list[RangeBlock]]:
+def chain(certified: list[bool], end: int | None = None) -> tuple[list[Block], list[RangeBlock]]:
+    """Blocks above the genesis, of which the one at height `end` ends epoch 0."""
     blocks, parts = [], []
     below = GENESIS
     for view, final in enumerate(certified, 1):
-        one = block(below, bytes([view]))
-        certificate = certify(finalize(CHAIN, 0, view, block_digest(one.header))) if final else None
+        one = block(below, bytes([view]), ends=view == end)
+        epoch = one.header.epoch
+        certificate = certify(finalize(CHAIN, epoch, view, block_digest(one.header))) if final else None
         blocks.append(one)
         parts.append(RangeBlock(encode(one), certificate))
         below = one.header
@@ -164,3 +171,47 @@ def test_each_way_of_lying_is_seen(spoil: str, error: type[Exception]) -> None:
         parts[0] = RangeBlock(parts[0].block[:-1] + bytes([parts[0].block[-1] ^ 1]), None)
     with pytest.raises(error):
         check_range(GENESIS, FinalRange(9, tuple(parts), None), CHECK)
+
+
+# --- epochs ----------------------------------------------------------------------------------------------------
+
+
+def test_a_range_ends_with_its_epoch_and_the_next_is_checked_by_the_next_authorities() -> None:
+    blocks, parts = chain([True, False, True, False, True], end=3)
+    segments, held = check_range(GENESIS, FinalRange(9, tuple(parts[:3]), None), CHECK)
+    assert ([len(one.blocks) for one in segments], held) == ([1, 2], ())
+    head = segments[-1].blocks[-1].header
+    assert head.ends_epoch
+    above = FinalRange(9, tuple(parts[3:]), None)
+    segments, held = check_range(head, above, NEXT_CHECK)
+    assert ([list(one.blocks) for one in segments], held) == ([blocks[3:]], ())
+    with pytest.raises(BadCertificate, match="is of epoch 1, not 0"):
+        check_range(head, above, CHECK)
+    with pytest.raises(BadRange, match="height 4 stands above the end of epoch 0"):
+        check_range(GENESIS, FinalRange(9, tuple(parts), None), CHECK)
+
+
+def test_headers_of_the_next_epoch_vouch_for_nothing_in_this_one() -> None:
+    """The end of an epoch is final by itself or not at all: nothing extends it before."""
+    blocks, parts = chain([False, False, True], end=2)
+    with pytest.raises(BadRange, match="height 3 stands above the end of epoch 0"):
+        check_range(GENESIS, cut(blocks, parts, 0, 0), NEXT_CHECK)
+    with pytest.raises(BadRange, match="height 3 stands above the end of epoch 0"):
+        check_range(GENESIS, cut(blocks, parts, 0, 1), NEXT_CHECK)
+    with pytest.raises(BadRange, match="height 3 stands above the end of epoch 0"):
+        check_range(GENESIS, FinalRange(9, tuple(parts), None), NEXT_CHECK)
+
+
+@pytest.mark.parametrize("spoil", ["early", "late", "vote"])
+def test_a_block_of_an_epoch_that_is_not_its_own(spoil: str) -> None:
+    blocks, _ = chain([True, True], end=None if spoil == "early" else 1)
+    head = GENESIS if spoil == "early" else blocks[0].header
+    one = blocks[0 if spoil == "early" else 1]
+    epoch = {"early": 1, "late": 0, "vote": 1}[spoil]
+    header = msgspec.structs.replace(one.header, epoch=epoch)
+    signed = 0 if spoil == "vote" else epoch
+    certificate = certify(finalize(CHAIN, signed, 1, block_digest(header)))
+    answer = FinalRange(9, (RangeBlock(encode(Block(header, one.transactions)), certificate),), None)
+    expected = "the certificate at height 2 is of another epoch" if spoil == "vote" else f"is of epoch {epoch}, not"
+    with pytest.raises(BadRange, match=expected):
+        check_range(head, answer, NEXT_CHECK if signed else CHECK)
