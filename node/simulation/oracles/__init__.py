@@ -40,7 +40,7 @@ _ORDER: Final = {"safety": 0, "crash": 1, "liveness": 2}
 
 
 class Watch(Oracle):
-    """All oracles of one history, and the chronicle that they share: for the world, one oracle that wants everything."""
+    """All oracles of one history, and the chronicle that they share; to the world, one oracle that wants everything."""
 
     name: ClassVar[str] = "all"
     wants: ClassVar[tuple[type[Record], ...]] = tuple(dict.fromkeys(want for kind in KINDS for want in kind.wants))
@@ -48,18 +48,19 @@ class Watch(Oracle):
     def __init__(self, scene: Scene, kinds: tuple[type[Oracle], ...] = KINDS) -> None:
         super().__init__(scene, Chronicle(scene))
         self.oracles = tuple(kind(scene, self.chronicle) for kind in kinds)
-        self._shown: dict[type[Record], list[Callable[[Record], None]]] = {}
+        self._shown: dict[type[Record], list[Oracle]] = {}
         for oracle in self.oracles:
             for want in oracle.wants:
-                self._shown.setdefault(want, []).append(oracle.event)
+                self._shown.setdefault(want, []).append(oracle)
 
     def event(self, record: Record) -> None:
         """Something happened."""
         if type(record) is BlockFinal:
             self.chronicle.final(record.host, record.block, record.at_ms)
-        for show in self._shown.get(type(record), ()):
-            show(record)
-        self._judge()
+        for oracle in self._shown.get(type(record), ()):
+            oracle.event(record)
+            if oracle.failure is not None:
+                self._judge()
 
     def end(self, at_ms: int) -> None:
         """The history is over."""

@@ -2,8 +2,8 @@
 
 An authority equivocates in a view when two votes of it contradict each other. A host could see it if both, validly
 signed, came to its machine in one life of it and one epoch, while their view was admitted: at most one above its own
-view and 64 below, final or not (docs/spec/consensus.md). They may come by themselves, in a proposal or in a certificate
-that is well formed. Then evidence must come out of some honest host.
+view and 64 below, final or not (docs/spec/consensus.md). They may come by themselves, in a proposal or in a sound
+certificate. Then evidence must come out of some honest host.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from node.simulation.oracles.base import Oracle
 from node.simulation.oracles.chronicle import Chronicle
-from node.simulation.oracles.naive.governance import contradict
+from node.simulation.oracles.naive.governance import contradict, quorum_of
 from node.simulation.oracles.records import (
     Crashed,
     EpochBegan,
@@ -86,11 +86,9 @@ class Evidence(Oracle):
         if not record.voting:
             return
         if isinstance(message, Certificate):
-            subject, indexes = message.subject, [index for index, _ in message.signatures]
-            if self._admitted(record, subject) and all(a < b for a, b in pairwise(indexes)):
+            if self._admitted(record, message.subject) and self._sound(message):
                 for index, signature in message.signatures:
-                    if not self._vote(record, Vote(subject, index, signature)):
-                        return  # nobody need look behind a forged signature
+                    self._vote(record, Vote(message.subject, index, signature))
         elif isinstance(message, Vote | Proposal):
             vote = message.vote if isinstance(message, Proposal) else message
             if self._admitted(record, vote.subject):
@@ -104,27 +102,33 @@ class Evidence(Oracle):
             and _formed(subject)
         )
 
-    def _vote(self, record: MessageArrived, vote: Vote) -> bool:
-        """Whether it is signed by whom it names."""
+    def _sound(self, certificate: Certificate) -> bool:
+        """Whether it is one: nobody need look into what is none."""
+        subject = certificate.subject
+        authorities = self.chronicle.sets.get(subject.epoch)
+        indexes = [index for index, _ in certificate.signatures]
+        if authorities is None or indexes[-1] >= len(authorities.members):
+            return False
+        if len(indexes) < quorum_of(len(authorities.members)) or any(a >= b for a, b in pairwise(indexes)):
+            return False
+        votes = (Vote(subject, index, signature) for index, signature in certificate.signatures)
+        return all(self._signed(vote, authorities.members[vote.index].vote_key) for vote in votes)
+
+    def _vote(self, record: MessageArrived, vote: Vote) -> None:
         subject = vote.subject
         slot = (subject.epoch, vote.index, subject.view)
         seat = self.chronicle.member(subject.epoch, vote.index)
-        if seat is None:
-            return False
-        if slot in self._found or not self.scene.lies(seat[0]):
-            return True
+        if seat is None or slot in self._found or not self.scene.lies(seat[0]):
+            return
         seen = self._seen.setdefault(record.host, {}).setdefault(slot, {})
-        if subject in seen or len(seen) >= KEPT:
-            return True
-        if not self._signed(vote, seat[1]):
-            return False
+        if subject in seen or len(seen) >= KEPT or not self._signed(vote, seat[1]):
+            return
         seen[subject] = vote
         if any(contradict(vote, other) for other in seen.values()):
             sentence = (
                 f"host {record.host} saw authority {vote.index} equivocate in view {subject.epoch}/{subject.view}"
             )
             self._owed.setdefault(slot, {}).setdefault(record.host, (record.at_ms, sentence))
-        return True
 
     def _signed(self, vote: Vote, key: bytes) -> bool:
         return self.scene.verify(key, vote_message(vote.subject), vote.signature)

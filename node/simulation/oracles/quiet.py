@@ -17,15 +17,14 @@ from node.simulation.oracles.records import (
     Submitted,
 )
 
-
 GRACE_DELTAS = 16
 GRACE_CAPS = 4
 
 
 class Quiet(Oracle):
     """A reason to send is: a submission, a block that carries something, a start, the end of faults, or a message from
-    whoever is no honest host. All that it led to is over 16 deltas and 4 capped timeouts later: from then on nothing may
-    be sent until the next heartbeat is due."""
+    whoever is no honest host. All that it led to is over 16 deltas and 4 capped timeouts later: from then on nothing
+    may be sent until the next heartbeat is due."""
 
     name: ClassVar[str] = "quiet"
     kind: ClassVar[FailureKind] = "liveness"
