@@ -128,12 +128,13 @@ class Driver(ABC):
                 seen.MessageArrived(
                     world.now_us // 1_000,
                     self.number,
-                    index,
+                    sender,
                     message,
                     self.life,
                     machine.config.epoch,
                     machine.view,
                     machine.chain.final_view,
+                    machine.me is not None,
                 )
             )
         self._queue.append(Received(index, message))
@@ -165,7 +166,7 @@ class Driver(ABC):
         written = sync = False
         for effect in effects:
             if type(effect) is not Persist:
-                break
+                continue  # several steps' effects, one after the other
             written = True
             if journal is not None:
                 journal.append(effect.record)
