@@ -159,10 +159,11 @@ class Actions:
         host.start()
         for other in self._world.hosts:
             if other is not host and other.up:
-                self._meet(host, other)
+                self.meet(host, other)
 
-    def _meet(self, a: Host, b: Host) -> None:
-        if self._world.links.linked(a.number, b.number) and self._world.links.linked(b.number, a.number):
+    def meet(self, a: Host, b: Host) -> None:
+        """Two nodes that can reach each other, and are up, are connected."""
+        if a.up and b.up and self._world.links.linked(a.number, b.number) and self._world.links.linked(b.number, a.number):
             a.peer_up(b.number)
             b.peer_up(a.number)
 

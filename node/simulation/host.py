@@ -60,6 +60,7 @@ class Host(Driver):
         drift = plan.drift_ppm[number] if number < len(plan.drift_ppm) else 0
         self.clock = HostClock(keyring.EPOCH_MS, self.rng.randrange(1_000_000), skew, drift)
         self.traitor = None
+        self.accredited = {}
         self.lying = False
         self.up = False
         self.gone = False
@@ -75,6 +76,7 @@ class Host(Driver):
         self.life += 1
         self.halted = None
         self.begin_life()
+        self.accredited = {}
         self._told_work = False
         self._rotating = False
         self.chain = ChainState(self.memory, self.disk.state)
@@ -166,6 +168,7 @@ class Host(Driver):
 
     def look_at_members(self) -> None:
         """Who is accredited: with these it is connected."""
+        before = self.accredited
         self.accredited = {}
         for key, raw in self.disk.state.leaves.items():
             if key[0] == keys.KIND_INSTITUTION:
@@ -178,6 +181,10 @@ class Host(Driver):
         others = [host for host in self.world.hosts if host is not self and host.institution in self.accredited]
         self.members_at = [host.number for host in others]
         self._votes_to = [host.number for host in others if host.institution in self.index_of]
+        if before:
+            for number in self.accredited:
+                if number not in before:
+                    self.world.met(self, number)
 
     # --- what its parts ask of it --------------------------------------------------------------------------------
 
@@ -294,7 +301,7 @@ class Host(Driver):
     def peer_up(self, peer: int) -> None:
         """Another node can be reached again."""
         institution = self.world.hosts[peer].institution
-        if self.up and institution in self.accredited:
+        if self.up and institution in self.accredited and self.institution in self.world.hosts[peer].accredited:
             assert institution is not None
             self.syncing.ask_height(peer)
             self.holding.peer_up(peer)

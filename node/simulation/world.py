@@ -23,11 +23,13 @@ from node.simulation.history import EventLog, History, Stats
 from node.simulation.host import Host
 from node.simulation.links import Links
 from node.simulation.memory import Memory
+from node.simulation.oracles import ORACLES
 from node.simulation.oracles import records as seen
 from node.simulation.oracles.base import Failure, Oracle
 from node.simulation.plan import Plan
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.hashing import block_digest
+from protocol.crypto.signing import verify
 from protocol.errors import ChartledgerError
 from protocol.params import Params
 from protocol.types.institutions import Institution
@@ -38,9 +40,10 @@ __all__ = ["BOUND_DELTAS", "Failure", "History", "Parcel", "World"]
 BOUND_DELTAS = 480
 """So long after everything works again, all that is owed must be final everywhere."""
 LOOK_US = 1_000_000
-TICK_US = 250_000
+CONNECT_US = 200_000
 
 Observer = Callable[[seen.Scene], Oracle]
+"""Makes an oracle for one history."""
 
 
 class Parcel(Struct, frozen=True, eq=False, gc=False):
@@ -105,12 +108,9 @@ class World:
         self.actions = Actions(self)
         liars = {host.number for host in self.hosts if host.traitor is not None}
         self.honest = frozenset(host.number for host in self.hosts) - liars
-        self.scene = seen.Scene(plan.seed, genesis, chain, self.honest, self.numbers)
-        if observers is None:
-            from node.simulation.oracles import ORACLES
-
-            observers = ORACLES
-        self.oracles = [make(self.scene) for make in observers]
+        verifier = self._memory.verify if remember else verify
+        self.scene = seen.Scene(plan.seed, genesis, chain, self.honest, self.numbers, verifier)
+        self.oracles = [make(self.scene) for make in (ORACLES if observers is None else observers)]
         self._wanting: dict[type, list[Oracle]] = {}
         for oracle in self.oracles:
             for kind in oracle.wants:
@@ -186,15 +186,16 @@ class World:
         """Whether all that is owed is final at every honest node that can be reached, and nothing else waits there."""
         if self._owed:
             return False
+        honest = [host for host in self.hosts if host.number in self.honest]
+        accredited = max(honest, key=lambda host: len(host.disk.blocks)).accredited
         heads = set()
-        for number in sorted(self.honest):
-            host = self.hosts[number]
-            if host.institution not in self.hosts[0].accredited or host.institution is None:
+        for host in honest:
+            if host.institution not in accredited:
                 continue
             if not host.up or host.halted is not None or len(host.holding.pool) or not host.finality.idle:
                 return False
             heads.add(len(host.disk.blocks))
-        return len(heads) == 1
+        return len(heads) <= 1
 
     # --- what oracles are told -----------------------------------------------------------------------------------
 
@@ -267,7 +268,14 @@ class World:
         host = next(host for host in self.hosts if keyring.name_of(host.node) == institution.name)
         host.institution = number
         self._address(host, number)
-        self.at(200_000, self.actions.join, (host,))
+        self.at(CONNECT_US, self.actions.join, (host,))
+
+    def met(self, host: Host, institution: int) -> None:
+        """A node takes another institution for accredited from now on: a moment later they are connected, if the other
+        takes it for such, too."""
+        for number in self.addresses[institution]:
+            if number != host.number:
+                self.at(CONNECT_US, self.actions.meet, (host, self.hosts[number]))
 
     def went_down(self, host: Host) -> None:
         """A node is down: others notice."""
