@@ -10,10 +10,11 @@ import pytest
 from node.storage.ledger_store import LedgerStore
 from node.storage.outbox import Outgoing
 from node.storage.types import CommittedBlock, Place, Settled
-from protocol.codec.canonical import encode
+from protocol.codec.canonical import decode, encode
+from protocol.consensus.quorum import quorum
 from protocol.crypto.hashing import block_digest, transaction_id
 from protocol.crypto.signing import SigningKey, cosign, sign_transaction, sign_vote, verify
-from protocol.ledger import tree
+from protocol.ledger import keys, tree
 from protocol.ledger.blocks import build_block, next_authorities_digest
 from protocol.ledger.genesis import genesis_block
 from protocol.ledger.overlay import LayeredView
@@ -21,7 +22,8 @@ from protocol.ledger.state import read_set
 from protocol.ledger.transition import Execution
 from protocol.params import Params
 from protocol.types.base import ZERO_DIGEST
-from protocol.types.institutions import STATUS_ACCREDITED, Genesis, Institution
+from protocol.types.governance import Ballot, Change, Motion
+from protocol.types.institutions import STATUS_ACCREDITED, AuthoritySet, Genesis, Institution
 from protocol.types.operations import (
     ROLE_OWNER,
     AppendRecords,
@@ -67,6 +69,7 @@ class Chain:
         self.events: dict[tuple[int, int], bytes] = {}
         self.numbers = [0] * 4
         self.cosigned = 0
+        self.motions = 0
         self.first = CommittedBlock(start.header, (), None, (), start.changes.leaves, start.tree.nodes, ())
 
     @property
@@ -111,6 +114,21 @@ class Chain:
         terms = GrantTerms(grantee, tags, ("TREAT",), START_MS, START_MS + 1000 * HOUR_MS)
         return self.transaction(0, self.owned(owner, Grant(chart, terms)))
 
+    def pass_change(self, change: Change) -> list[Transaction]:
+        """A motion and its ballots, by the first of a quorum."""
+        members = [member.institution for member in self.authorities(self.head.child_epoch).members]
+        first, *others = members[: quorum(len(members))]
+        motion = Motion(change, self.head.timestamp + HOUR_MS)
+        ballots = [Ballot(self.motions, change, True) for _ in others]
+        self.motions += 1
+        return [
+            self.transaction(voter, SignedOperation(one))
+            for voter, one in zip((first, *others), (motion, *ballots), strict=True)
+        ]
+
+    def authorities(self, epoch: int) -> AuthoritySet:
+        return decode(AuthoritySet, self.leaves[keys.authorities(epoch)])
+
     def block(
         self, *transactions: Transaction, settled: Sequence[Settled] = (), certified: bool = True
     ) -> CommittedBlock:
@@ -147,8 +165,13 @@ class Chain:
         )
 
     def certificate(self, kind: int, block: bytes) -> Certificate:
-        subject = VoteSubject(kind, self.id, 0, self.head.height + 1, 0, block)
-        votes = [sign_vote(self.vote_keys[index], subject, index) for index in range(3)]
+        epoch = self.head.epoch
+        subject = VoteSubject(kind, self.id, epoch, self.head.height + 1, 0, block)
+        members = self.authorities(epoch).members
+        votes = [
+            sign_vote(self.vote_keys[members[index].institution], subject, index)
+            for index in range(quorum(len(members)))
+        ]
         return Certificate(subject, tuple((vote.index, vote.signature) for vote in votes))
 
     @staticmethod

@@ -17,11 +17,14 @@ from node.storage.records_store import StagedRecord, StagedSecret
 from node.storage.types import Place
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.hashing import transaction_id
+from protocol.crypto.signing import SigningKey, sign_vote
 from protocol.errors import ChartledgerError
 from protocol.ledger import keys
+from protocol.types.governance import Parameter, SetParameters, TakeAuthority
+from protocol.types.institutions import Authority, AuthoritySet
 from protocol.types.votes import Certificate
 
-COVERED = ("meta", "block", "event", "leaf", "node", "custody", "record", "chart_secret", "tally", "outbox")
+COVERED = ("meta", "block", "epoch", "event", "leaf", "node", "custody", "record", "chart_secret", "tally", "outbox")
 
 
 @pytest.fixture
@@ -212,16 +215,83 @@ async def test_a_lookup_that_would_miss_its_row_is_named(path: Path) -> None:
 
 async def test_a_certificate_by_too_few_is_no_certificate(path: Path, chain: Any) -> None:
     """Signed well, by two of four, where three are a quorum."""
-    connection = sqlite3.connect(path)
-    (raw,) = connection.execute("SELECT certificate FROM block WHERE height = 10").fetchone()
-    connection.close()
-    full = decode(Certificate, raw)
+    full = decode(Certificate, certificate_at(path, 10))
     change(
         path,
         "UPDATE block SET certificate = ? WHERE height = 10",
         encode(replace(full, signatures=full.signatures[:2])),
     )
     assert await check_ledger(path) == [Problem("ledger.db, block 10", "2 signatures are no quorum of 4: 3 are needed")]
+
+
+# --- epochs ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def epochs(tmp_path: Path, store: LedgerStore, chain: Any) -> Path:
+    """A closed database whose chain is in its third epoch: institution 3 lost authority, then parameters changed."""
+    made = [chain.block(chain.open_charts(0, 0)), chain.block(*chain.pass_change(TakeAuthority(3)))]
+    made += [chain.block(chain.append(0, 0), certified=False), chain.block(chain.append(0, 0))]
+    made.append(chain.block(*chain.pass_change(SetParameters((Parameter("heartbeat_ms", 60_000),)))))
+    made.append(chain.block(chain.append(0, 0)))
+    await store.commit(made)
+    await store.close()
+    return tmp_path / "ledger.db"
+
+
+async def test_a_sound_chain_of_several_epochs_has_no_problem(epochs: Path) -> None:
+    assert await check_ledger(epochs) == []
+
+
+EPOCHS = [
+    ("DELETE FROM epoch WHERE epoch = 0", "block 2", "not listed as the end of epoch 0"),
+    ("UPDATE epoch SET height = 3 WHERE epoch = 0", "block 2", "not listed as the end of epoch 0"),
+    ("INSERT INTO epoch VALUES (2, 6)", "end of epoch 2", "it is not block 6"),
+    ("UPDATE block SET certificate = NULL WHERE height = 2", "block 2", "it ends epoch 0 and has no certificate"),
+    ("DELETE FROM leaf WHERE key = x'030000000000000001'", "block 4", "the state has no authorities of epoch 1"),
+]
+
+
+@pytest.mark.parametrize(("statement", "named", "sentence"), EPOCHS)
+async def test_what_does_not_lead_from_epoch_to_epoch_is_named(
+    epochs: Path, statement: str, named: str, sentence: str
+) -> None:
+    change(epochs, statement)
+    problems = await check_ledger(epochs)
+    assert any(named in problem.place and sentence in problem.sentence for problem in problems), problems
+
+
+async def test_authorities_are_those_that_the_epoch_before_committed_to(epochs: Path, chain: Any) -> None:
+    """Whoever can write the file puts own keys into the set, and signs with them."""
+    own = [SigningKey(bytes([9, n]) * 16) for n in range(3)]
+    fake = AuthoritySet(2, tuple(Authority(n, key.public, 0) for n, key in enumerate(own)))
+    subject = decode(Certificate, certificate_at(epochs, 6)).subject
+    votes = tuple((n, sign_vote(key, subject, n).signature) for n, key in enumerate(own))
+    change(epochs, "UPDATE block SET certificate = ? WHERE height = 6", encode(Certificate(subject, votes)))
+    change(epochs, "UPDATE block SET nullifications = NULL WHERE height = 6")
+    change(epochs, "UPDATE leaf SET value = ? WHERE key = ?", encode(fake), keys.authorities(2))
+    problems = await check_ledger(epochs)
+    assert (
+        Problem("ledger.db, block 5", "the authorities of epoch 2 in the state are not those that it commits to")
+        in problems
+    )
+    assert any(one.place == "ledger.db, state leaf authorities of epoch 2" for one in problems)
+
+
+async def test_whoever_lost_authority_makes_no_certificate(epochs: Path, chain: Any) -> None:
+    """By three of the four of epoch 0, where the three that are left must all sign."""
+    subject = decode(Certificate, certificate_at(epochs, 4)).subject
+    votes = tuple((n, sign_vote(chain.vote_keys[n], subject, n).signature) for n in (0, 1, 3))
+    change(epochs, "UPDATE block SET certificate = ? WHERE height = 4", encode(Certificate(subject, votes)))
+    assert await check_ledger(epochs) == [Problem("ledger.db, block 4", "there is no authority 3 among 3")]
+
+
+def certificate_at(path: Path, height: int) -> bytes:
+    connection = sqlite3.connect(path)
+    (raw,) = connection.execute("SELECT certificate FROM block WHERE height = ?", (height,)).fetchone()
+    connection.close()
+    assert isinstance(raw, bytes)
+    return raw
 
 
 async def test_a_newer_or_absent_database_is_refused(path: Path, tmp_path: Path) -> None:
@@ -239,5 +309,7 @@ def test_state_keys_are_described_in_words() -> None:
     assert describe(keys.grant(7, 2)) == "grant 7/2"
     assert describe(keys.denials(7, 3)) == "denials 7/3"
     assert describe(keys.institution(3)) == "institution 3"
+    assert describe(keys.motion(4)) == "motion 4"
+    assert describe(keys.evidence(7, 3)) == "evidence of epoch and seat 7/3"
     assert describe(keys.PARAMS) == "parameters"
     assert describe(b"\x55\x01") == "of unknown kind 01"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -18,10 +19,12 @@ from node.storage.integrity import check_ledger
 from node.storage.ledger_store import LedgerStore
 from node.storage.outbox import StoredReceipt
 from node.storage.records_store import StagedRecord, StagedSecret
+from node.storage.schema import LEDGER
 from node.storage.types import CommittedBlock, Place
 from protocol.codec.canonical import encode
 from protocol.crypto.hashing import transaction_id
 from protocol.types.block import Block
+from protocol.types.governance import Parameter, SetParameters, TakeAuthority
 
 
 def history(chain: Any, blocks: int = 6) -> list[CommittedBlock]:
@@ -178,6 +181,55 @@ async def test_finality_moves_outbox_receipt_and_record_in_one_transaction(store
     assert await store.outbox.standing([identity]) == (set(), {identity: receipt})
     assert await store.records.chart_secret(0) == b"sealed secret"
     assert await store.records.staged() == set()
+
+
+# --- epochs -----------------------------------------------------------------------------------------------
+
+
+async def test_where_epochs_ended_is_found_with_who_comes_next(store: LedgerStore, chain: Any) -> None:
+    made = [chain.block(chain.open_charts(0, 0))]
+    ends = [chain.block(*chain.pass_change(TakeAuthority(3)))]
+    made += [ends[0], chain.block(chain.append(0, 0), certified=False), chain.block(chain.append(0, 0))]
+    ends.append(chain.block(*chain.pass_change(SetParameters((Parameter("heartbeat_ms", 60_000),)))))
+    made += [ends[1], chain.block(chain.append(0, 0))]
+    assert [one.header.epoch for one in made] == [0, 0, 1, 1, 1, 2]
+    await store.commit(made[:1])
+    assert await store.epoch_end(1) is None
+    await store.commit(made[1:])
+    assert [await store.epoch_end(height) for height in range(8)] == [2, 2, 2, 5, 5, 5, None, None]
+    found = await store.epoch_ends(0, 9)
+    assert [(one.header, one.certificate) for one in found] == [(one.header, one.certificate) for one in ends]
+    assert [one.next_authorities for one in found] == [chain.authorities(1), chain.authorities(2)]
+    assert [one.next_authorities.epoch for one in await store.epoch_ends(1, 9)] == [2]
+    assert await store.epoch_ends(0, 1) == found[:1]
+    assert await store.epoch_ends(2, 9) == []
+    await store.forget_chain()
+    assert await store.epoch_end(0) is None
+    await store.init_genesis(chain.genesis_raw, chain.first)
+    await store.commit(made)
+    assert await store.epoch_ends(0, 9) == found
+
+
+async def test_the_end_of_an_epoch_is_final_by_itself(store: LedgerStore, chain: Any) -> None:
+    end = chain.block(*chain.pass_change(TakeAuthority(3)), certified=False)
+    above = chain.block(chain.open_charts(0, 0))
+    with pytest.raises(OutOfOrder, match="ends an epoch and has no certificate of its own"):
+        await store.commit([end, above])
+
+
+async def test_a_file_from_before_there_were_epochs_is_brought_up_to_date(tmp_path: Path, chain: Any) -> None:
+    path = tmp_path / "old.db"
+    connection = sqlite3.connect(path)
+    for statement in LEDGER.migrations[0]:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {LEDGER.application_id}")
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    store = await LedgerStore.open(path)
+    await store.init_genesis(chain.genesis_raw, chain.first)
+    await store.commit([chain.block(*chain.pass_change(TakeAuthority(3)))])
+    assert await store.epoch_end(0) == 1
+    await store.close()
 
 
 # --- crashes ----------------------------------------------------------------------------------------------
