@@ -194,12 +194,12 @@ def _propose(session: Session, change: Document, until: str | None, yes: bool, a
 
 def _confirm(reasons: list[str], yes: bool) -> None:
     """Let the operator read what speaks against it. Raises `Unconfirmed` unless it is wanted all the same."""
+    if reasons and not yes and not sys.stdin.isatty():
+        raise Unconfirmed("; ".join(reasons))
     for reason in reasons:
         warn(f"warning: {reason}")
     if not reasons or yes:
         return
-    if not sys.stdin.isatty():
-        raise Unconfirmed("; ".join(reasons))
     if not typer.confirm("Do it all the same?", err=True):
         raise Unconfirmed("it was not confirmed", advice="Nothing was submitted.")
 

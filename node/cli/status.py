@@ -89,12 +89,36 @@ def _facts(document: dict[str, Any]) -> Iterable[tuple[str, object]]:
         ("chain", f"{document['network']}, {document['chain'][:16]}"),
         ("height", f"{document['height']}, {ago(document['head_age_s'])} old"),
         ("finality", f"p50 {ms(finality['p50'])}, p99 {ms(finality['p99'])} over {finality['count']} blocks"),
-        ("view", f"{document['view']}, led by institution {leader}; {document['quorum']} votes are a quorum"),
+        ("epoch", f"{document['epoch']}: {document['quorum']} of {len(document['authorities'])} authorities decide"),
+        ("view", f"{document['view']}, led by institution {leader}"),
         ("peers", f"{connected} of {len(document['peers'])} connected"),
+        *_clock(document["clock"]),
+        *_motions(document["motions"]),
+        *(("convicted", _convicted(one)) for one in document["convicted"]),
         ("pending", f"{counted(document['pending'], 'transaction')} here, {document['outbox']} of our own not final"),
         ("blobs", f"{blobs['count']}, {size(blobs['size_bytes'])}; {bad}"),
         ("disk", f"{size(disk['data_bytes'])} used, {size(disk['free_bytes'])} free"),
         ("version", f"{document['version']}, up since {when(document['up_since_ms'])}"),
+    )
+
+
+def _clock(clock: dict[str, Any]) -> Iterable[tuple[str, object]]:
+    """Nothing while this node's clock agrees with the others' as far as blocks need it to."""
+    ahead = clock["ahead_ms"]
+    if ahead is not None and abs(ahead) > clock["limit_ms"]:
+        yield "clock", f"{abs(ahead) / 1_000:.1f} s {'ahead of' if ahead > 0 else 'behind'} most authorities'"
+
+
+def _motions(motions: dict[str, Any]) -> Iterable[tuple[str, object]]:
+    if motions["open"]:
+        awaiting = ", ".join(str(number) for number in motions["awaiting"]) or "none"
+        yield "motions", f"{len(motions['open'])} open; awaiting this institution's vote: {awaiting}"
+
+
+def _convicted(one: dict[str, Any]) -> str:
+    return (
+        f"institution {one['institution']}, of contradicting itself in view {one['view']} of epoch {one['epoch']} "
+        f"(block {one['height']})"
     )
 
 
@@ -107,7 +131,18 @@ def peers(socket: SocketOption = SOCKET, as_json: JsonOption = False) -> None:
 
 
 def _show_peers(found: list[dict[str, Any]], names: dict[int, str]) -> None:
-    columns = ["institution", "address", "state", "since (UTC)", "round trip", "queued", "dropped", "in", "out"]
+    columns = [
+        "institution",
+        "address",
+        "state",
+        "since (UTC)",
+        "round trip",
+        "clock",
+        "queued",
+        "dropped",
+        "in",
+        "out",
+    ]
     shown = len(columns) if console.width >= WIDE else -2
     rows = [
         [
@@ -116,6 +151,7 @@ def _show_peers(found: list[dict[str, Any]], names: dict[int, str]) -> None:
             one["state"],
             since(one.get("since_ms")),
             ms(one.get("rtt_ms")),
+            offset(one.get("clock_offset_ms")),
             size(one.get("queue_bytes", 0)),
             one.get("dropped", 0),
             size(one.get("bytes_in", 0)),
@@ -139,6 +175,11 @@ def since(time_ms: int | None) -> str:
 def ms(value: float | None) -> str:
     """A duration that may not be known yet."""
     return "-" if value is None else f"{value:.0f} ms"
+
+
+def offset(ahead_ms: int | None) -> str:
+    """How far another clock is ahead of this node's, which may not be known yet."""
+    return "-" if ahead_ms is None else f"{ahead_ms / 1_000:+.1f} s"
 
 
 def ago(seconds: float) -> str:

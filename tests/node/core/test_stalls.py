@@ -1,0 +1,122 @@
+"""What real nodes say when the chain stands still: who is missing, who can be reached and does not vote, whose clock is
+off. Four nodes in one process, with short timers."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node.app import Node
+from node.clock import SystemClock
+from protocol.params import Params
+from protocol.types.governance import Motion, Parameter, SetParameters
+from protocol.types.operations import SignedOperation
+from tests.node.core.conftest import Devnet
+
+PATIENCE_S = 30
+QUICK = Params(delta_ms=50, timeout_cap_ms=5_000)
+
+
+class Turned(SystemClock):
+    """A clock whose date was set wrong, and whose time can be made to pass."""
+
+    def __init__(self, ahead_ms: int = 0) -> None:
+        self._ahead_ms = ahead_ms
+        self.passed_ms = 0
+
+    def wall_ms(self) -> int:
+        return super().wall_ms() + self._ahead_ms + self.passed_ms
+
+    def monotonic_ms(self) -> int:
+        return super().monotonic_ms() + self.passed_ms
+
+
+@pytest.fixture
+async def quick() -> AsyncIterator[Devnet]:
+    """Four nodes with short timers, not started."""
+    folder = Path(tempfile.mkdtemp(prefix="cl-"))
+    net = Devnet(folder, QUICK)
+    try:
+        yield net
+    finally:
+        await net.stop(0, 1, 2, 3)
+        shutil.rmtree(folder)
+
+
+async def start(net: Devnet, number: int, clock: Turned) -> None:
+    node = Node(net.config(number), net.keys(number), clock)
+    await node.start()
+    net.nodes[number] = node
+
+
+async def eventually(net: Devnet, number: int, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The node's status, once it says so: what it says depends on time that passes."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not holds(status := dict(await net.services(number).status())):
+            await asyncio.sleep(0.02)  # a status has no event that a test could wait for
+    return status
+
+
+def states(status: dict[str, Any]) -> list[str]:
+    return [one["state"] for one in status["authorities"]]
+
+
+async def submit(net: Devnet, number: int) -> None:
+    services = net.services(number)
+    change = SetParameters((Parameter("delta_ms", 60),))
+    operation = SignedOperation(Motion(change, services.now_ms() + 3_600_000))
+    await services.submit(await services.prepare([[operation]]))
+
+
+async def test_who_can_be_reached_and_does_not_vote_is_told_from_who_is_away(quick: Devnet) -> None:
+    """Node 3 lost its journal, so it only follows; with node 2 away too, two of four are left."""
+    quick.journal(3).unlink()
+    clock = Turned()
+    await start(quick, 0, clock)
+    await quick.start(1, 3)
+    for number in (1, 3):
+        await eventually(quick, 0, lambda status, n=number: status["peers"][n - 1]["state"] == "connected")
+    own = await eventually(quick, 3, lambda status: not status["healthy"])
+    assert own["summary"].startswith("not voting: ")
+    assert "chartledger keys rotate vote" in own["summary"]
+    await submit(quick, 0)
+    clock.passed_ms = 11_000  # who votes is heard again soon
+    status = await eventually(quick, 0, lambda status: states(status) == ["voting", "voting", "silent", "not voting"])
+    assert "1 of 4 authorities are silent (Hospital 2 since" in status["summary"]
+    assert "1 do not vote although they can be reached (Hospital 3 since" in status["summary"]
+    assert "3 are needed" in status["summary"]
+    assert not status["healthy"]
+    assert abs(status["authorities"][3]["since_ms"] - quick.services(0).now_ms()) < 60_000
+    await quick.start(2)
+    status = await eventually(quick, 0, lambda status: status["healthy"] and status["height"] > 0)
+    assert "motion 0 " not in status["summary"].lower(), "its own motion awaits its vote no more"
+
+
+async def test_a_clock_that_is_off_is_named_by_all(quick: Devnet) -> None:
+    for number in range(4):
+        await start(quick, number, Turned(60_000 if number == 3 else 0))
+    for number in range(4):
+        await quick.met(number)
+    own = await eventually(quick, 3, lambda status: status["clock"]["ahead_ms"] is not None)
+    own = await eventually(quick, 3, lambda status: "clock" in status["summary"])
+    assert "this node's clock is 60 s ahead of most authorities' clocks" in own["summary"]
+    assert not own["healthy"]
+    other = await eventually(quick, 0, lambda status: "clock" in status["summary"])
+    assert "the clock of Hospital 3 is 60 s ahead of most authorities' clocks" in other["summary"]
+    assert abs(other["clock"]["ahead_ms"]) < 5_000
+
+
+async def test_a_motion_that_awaits_this_institutions_vote_is_spoken_of(quick: Devnet) -> None:
+    await quick.start(0, 1, 2, 3)
+    await submit(quick, 0)
+    status = await eventually(quick, 1, lambda status: status["motions"]["awaiting"] == [0])
+    assert "Motion 0 (set delta_ms = 60) awaits this institution's vote" in status["summary"]
+    status = await eventually(quick, 0, lambda status: status["motions"]["open"] == [0])
+    assert status["motions"]["awaiting"] == []
+    assert "awaits" not in status["summary"]
