@@ -23,6 +23,9 @@ class ExitCode(IntEnum):
     PARTLY = 3  # done, but some input was skipped; each is named
     UNREACHABLE = 4  # no node answers on the socket
     UNHEALTHY = 5  # `status` or `doctor` found something wrong
+    UNSAFE = 10  # `simulate` saw a history in which something final was lost, doubled or forked
+    STALLED = 11  # `simulate` saw one that did not go on
+    CRASHED = 12  # `simulate` saw one that a defect ended
     INTERNAL = 70  # a defect of chartledger
     INTERRUPTED = 130
 
@@ -35,7 +38,11 @@ class BadArgument(ChartledgerError):
 
 HERE = {
     "bad-proof": "Do not rely on it; docs/auditors.md says what a proof shows and what it does not.",
-    "bad-terms": "Check --from and --until: a grant begins before it ends, and ends in the future.",
+    "bad-terms": "A grant begins before it ends, and ends in the future; docs/spec/operations.md says what else is "
+    "asked of grants and motions, docs/spec/ledger.md of parameters.",
+    "contradicted": "`chartledger motion list --all` shows what was decided; what is still wanted, propose anew.",
+    "not-an-authority": "`chartledger status` lists the authorities; only they move and vote.",
+    "already-reported": "Nothing is left to do: `chartledger motion list` shows the evidence.",
     "not-custodian": "Name the custodian's socket with --socket; `chartledger chart show` names the custodian.",
     "not-final-yet": "It is kept, and becomes final by itself once the chain goes on: `chartledger status` says what "
     "is wrong. Only `chart open` may be repeated meanwhile; anything else would be written twice.",

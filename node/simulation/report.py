@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from node.simulation.oracles.base import Failure
 from node.simulation.plan import Action, Plan
 from node.simulation.runner import Outcome, Times
-from node.simulation.oracles.base import Failure
 
 FAILURES_KEPT = 20
 KINDS = ("safety", "crash", "liveness")

@@ -15,16 +15,17 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from msgspec import Struct
 
-from node.simulation.plan import Plan, draw
 from node.simulation.history import History
 from node.simulation.oracles.base import Failure
+from node.simulation.plan import Plan, draw
+from node.simulation.trace import last_views
 from node.simulation.world import World
 
 FORGETFUL = 50
@@ -133,11 +134,11 @@ def outcome(history: History, cpu_ms: float) -> Outcome:
         submission.counts,
         proposal.counts,
         history.failure,
-        tuple(history.trace_tail) if history.failure is not None else (),
+        last_views(history.trace_tail) if history.failure is not None else (),
     )
 
 
-def play_all(seeds: Iterable[int], order: Order, jobs: int) -> Iterator[Outcome]:
+def play_all(seeds: Iterable[int], order: Order, jobs: int) -> Generator[Outcome, None, None]:
     """Outcomes as they come, in any order. Close the iterator to stop early: that ends the processes."""
     if jobs == 1:
         for seed in seeds:
@@ -153,12 +154,12 @@ def play_all(seeds: Iterable[int], order: Order, jobs: int) -> Iterator[Outcome]
             ready = wait([worker.pipe for worker in workers])
             for worker in [worker for worker in workers if worker.pipe in ready]:
                 yield worker.result()
-                seed = next(rest, None)
-                if seed is None or not worker.give(seed):
+                following = next(rest, None)
+                if following is None or not worker.give(following):
                     workers.remove(worker)
                     worker.end()
-                    if seed is not None:
-                        workers.append(_Worker(order, seed))
+                    if following is not None:
+                        workers.append(_Worker(order, following))
     finally:
         for worker in workers:
             worker.end()

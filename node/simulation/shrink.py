@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from node.simulation.plan import Plan
 from node.simulation.history import History
+from node.simulation.plan import Plan
 
 TRIALS = 250
 SHORTEST_MS = 10
