@@ -1,0 +1,173 @@
+"""Writes tests/vectors/proofs/*.json: `python tests/vectors/make_proofs.py`.
+
+`epoch-hop`, `checkpoint` and `finality-proof` are wire types, in the form of tests/vectors/make_wire.py. `walk` is a
+light client's way through a chain of four epochs, with what must be refused on it and the check that each fails; its
+files are what `chartledger verify` reads. Byte strings are in hex.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+FOLDER = Path(__file__).resolve().parent
+ROOT = FOLDER.parents[1]
+for place in (str(FOLDER), str(ROOT)):
+    if place not in sys.path:
+        sys.path.insert(0, place)
+
+from make_sync import files as wire_files  # noqa: E402 - needs the path above
+from msgspec.structs import replace  # noqa: E402
+
+from protocol.codec.canonical import encode  # noqa: E402
+from protocol.errors import BadProof  # noqa: E402
+from protocol.ledger import keys, tree  # noqa: E402
+from protocol.proofs import bundle, final, inclusion  # noqa: E402
+from protocol.proofs.final import FinalityProof  # noqa: E402
+from protocol.proofs.light import Checkpoint, EpochHop, LightClient  # noqa: E402
+from protocol.types.governance import GiveAuthority, Parameter, SetParameters, TakeAuthority  # noqa: E402
+from protocol.types.institutions import Genesis  # noqa: E402
+
+
+def _module(name: str, path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+fixtures = _module("vectors_proofs_world", ROOT / "tests" / "protocol" / "conftest.py")
+
+
+class Walk:
+    """A chain of four epochs: an institution joins, a founder leaves, a parameter changes; a chart of epoch 0."""
+
+    def __init__(self) -> None:
+        world = self.world = fixtures.World()
+        self.patient = world.open_chart()
+        newcomer = world.accredit(fixtures.Keys(4))
+        self.hops = [self._end(GiveAuthority(newcomer)), self._end(TakeAuthority(0))]
+        self.kept = Checkpoint(world.head, world.certificate(), world.authorities(1))
+        self.hops.append(self._end(SetParameters((Parameter("heartbeat_ms", 60_000),))))
+        world.append(self.patient)
+        self.shown = world.head
+        self.above = []
+        for _ in range(2):
+            world.block()
+            self.above.append(world.head)
+
+    def _end(self, change: Any) -> EpochHop:
+        self.world.decide(change)
+        return EpochHop(self.world.head, self.world.certificate(), self.world.authorities())
+
+    @property
+    def final(self) -> FinalityProof:
+        """Of a block with two above it that share its certificate."""
+        return FinalityProof(self.shown, tuple(self.above), self.world.certificate(), tuple(self.hops))
+
+    @property
+    def inclusion(self) -> inclusion.InclusionProof:
+        """Of the record, at the head."""
+        world, chart = self.world, self.patient.chart
+        needed = inclusion.events_needed(world.chart(self.patient), 1)
+        return inclusion.prove(
+            world.head,
+            world.certificate(),
+            chart=chart,
+            leaf=world.leaves[keys.chart(chart)],
+            state_path=tree.prove(world.nodes, keys.chart(chart)),
+            number=1,
+            events=[world.events[(chart, at)] for at in needed],
+            hops=self.hops,
+        )
+
+    def lies(self) -> dict[str, EpochHop]:
+        """Ways of ending epoch 0 that are refused, by the name of the check."""
+        hop, second = self.hops[0], self.hops[1]
+        votes = hop.certificate.signatures
+        return {
+            "chain": replace(hop, header=replace(hop.header, chain=bytes(32))),
+            "epoch": second,
+            "certificate": replace(hop, certificate=replace(hop.certificate, signatures=votes[:2])),
+            "authorities": replace(hop, authorities=second.authorities),
+        }
+
+
+def walk() -> dict[str, Any]:
+    made = Walk()
+    genesis: Genesis = made.world.genesis
+    shown = final.check(made.final, genesis=genesis)
+    claim = inclusion.check(made.inclusion, genesis)
+    return {
+        "genesis": encode(genesis).hex(),
+        "hops": [encode(hop).hex() for hop in made.hops],
+        "sets": [encode(hop.authorities).hex() for hop in made.hops],
+        "refused": [
+            {"check": _check(genesis, hop, name), "hop": encode(hop).hex()} for name, hop in made.lies().items()
+        ],
+        "header": encode(made.shown).hex(),
+        "above": [encode(header).hex() for header in made.above],
+        "certificate": encode(made.world.certificate()).hex(),
+        "signers": list(shown.signers),
+        "finality_file": bundle.write(made.final).hex(),
+        "finality_explained": bundle.explain_final(shown, genesis),
+        "inclusion_file": bundle.write(made.inclusion).hex(),
+        "inclusion_explained": bundle.explain(claim, genesis),
+        "checkpoint_file": bundle.write_checkpoint(made.kept).hex(),
+        "inclusion_explained_by_checkpoint": bundle.explain(
+            inclusion.check(made.inclusion, None, checkpoint=made.kept), None
+        ),
+    }
+
+
+def _check(genesis: Genesis, hop: EpochHop, name: str) -> str:
+    try:
+        LightClient.from_genesis(genesis).hop(hop)
+    except BadProof as refused:
+        if str(refused).startswith(f"{name}: "):
+            return name
+    raise AssertionError(f"the hop was not refused by {name}")
+
+
+def wire() -> dict[str, Any]:
+    """File name -> content of the wire types."""
+    made = Walk()
+    return wire_files(
+        {
+            "epoch-hop": (EpochHop, list(made.hops)),
+            "checkpoint": (Checkpoint, [made.kept]),
+            "finality-proof": (
+                FinalityProof,
+                [made.final, FinalityProof(made.kept.header, (), made.kept.certificate, ())],
+            ),
+        }
+    )
+
+
+FILES: dict[str, Callable[[], Any]] = {
+    "walk": walk,
+    "epoch-hop": lambda: wire()["epoch-hop"],
+    "checkpoint": lambda: wire()["checkpoint"],
+    "finality-proof": lambda: wire()["finality-proof"],
+}
+
+
+def main() -> None:
+    """Write every file."""
+    folder = FOLDER / "proofs"
+    folder.mkdir(exist_ok=True)
+    for name, make in FILES.items():
+        text = json.dumps(make(), indent=1, ensure_ascii=True) + "\n"
+        (folder / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
