@@ -27,7 +27,9 @@ from protocol.crypto.fields import json_fields  # noqa: E402
 from protocol.crypto.hashing import Domain, digest, keyed_digest  # noqa: E402
 from protocol.crypto.merkle import merkle_path, merkle_root  # noqa: E402
 from protocol.crypto.signing import (  # noqa: E402
+    APPLICATION_LABEL,
     COSIGNATURE_LABEL,
+    POSSESSION_LABEL,
     TRANSACTION_LABEL,
     VOTE_LABEL,
     SigningKey,
@@ -75,7 +77,7 @@ def merkle() -> Cases:
 
 def signing() -> Cases:
     cases: Cases = []
-    for label in (TRANSACTION_LABEL, COSIGNATURE_LABEL, VOTE_LABEL):
+    for label in (TRANSACTION_LABEL, COSIGNATURE_LABEL, VOTE_LABEL, POSSESSION_LABEL, APPLICATION_LABEL):
         seed, body = material(label.decode(), 32), material("body", 50)
         key = SigningKey(seed)
         cases.append(

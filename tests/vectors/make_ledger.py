@@ -25,13 +25,14 @@ from protocol.codec.canonical import encode  # noqa: E402 - needs the path above
 from protocol.crypto.commitments import Opening, bytes_proof, commit  # noqa: E402
 from protocol.crypto.fields import json_fields  # noqa: E402
 from protocol.crypto.hashing import block_digest  # noqa: E402
-from protocol.crypto.signing import sign_transaction  # noqa: E402
+from protocol.crypto.signing import transaction_message, verify  # noqa: E402
 from protocol.errors import InvalidTransaction, NumberTooFar, Replayed  # noqa: E402
 from protocol.ledger import history, keys, purposes, tree, windows  # noqa: E402
 from protocol.ledger.events import decode_event, event_digest  # noqa: E402
 from protocol.ledger.leaves import KINDS, Denials, GrantLeaf, decode_leaf  # noqa: E402
 from protocol.ledger.transition import Family, classify  # noqa: E402
 from protocol.proofs import bundle, inclusion  # noqa: E402
+from protocol.proofs.light import EpochHop  # noqa: E402
 from protocol.types.operations import (  # noqa: E402
     AppendRecords,
     Disclose,
@@ -57,6 +58,7 @@ def _module(name: str, path: Path) -> ModuleType:
 
 
 fixtures = _module("vectors_ledger_world", ROOT / "tests" / "protocol" / "conftest.py")
+governance = _module("vectors_ledger_governance", FOLDER / "ledger_governance.py")
 readable = _module("vectors_ledger_wire", FOLDER / "make_wire.py").readable
 
 
@@ -69,12 +71,15 @@ class Recorder:
     def __init__(self) -> None:
         self.world = fixtures.World()
         self.blocks: Cases = []
+        self.hops: list[EpochHop] = []
 
     def block(self, *bodies: Any) -> list[Any]:
         world = self.world
         leaves = dict(world.leaves)
         receipts = world.block(*bodies)
         ordered = sorted(zip(bodies, receipts, strict=True), key=lambda one: classify(one[0]) is Family.INSTITUTION)
+        if world.head.ends_epoch:
+            self.hops.append(EpochHop(world.head, world.certificate(), world.authorities()))
         changed = {key: raw for key, raw in world.leaves.items() if leaves.get(key) != raw}
         self.blocks.append(
             {
@@ -89,9 +94,7 @@ class Recorder:
         return receipts
 
     def signed(self, body: Any) -> Any:
-        """Signed by whom it names, or by somebody if there is nobody of that name: replay stops before signatures."""
-        own = self.world.operation_keys[min(body.institution, 3)]
-        return sign_transaction(own[min(body.key, 1)], body)
+        return self.world.signed(body)
 
 
 def _entry(tags: tuple[int, int, int, int], commitment: bytes, supersedes: int | None = None) -> RecordEntry:
@@ -132,8 +135,10 @@ def story() -> tuple[Recorder, list[tuple[Any, str]]]:
     world.wait(60_000)
     recorder.block()
     again = world.body(3, world.owned(ann, Revoke(0, 0)))
-    recorder.block(again, world.body(0, AppendRecords(0, (_entry((8, 8, 8, 8), b"\x05" * 32),))))
-    return recorder, _refused(recorder, ann, ben, again)
+    appended = world.body(0, AppendRecords(0, (_entry((8, 8, 8, 8), b"\x05" * 32),)))
+    recorder.block(again, appended)
+    governance.govern(recorder, fixtures)
+    return recorder, _refused(recorder, ann, ben, appended)
 
 
 def _refused(recorder: Recorder, ann: Any, ben: Any, replayed: Any) -> list[tuple[Any, str]]:
@@ -145,7 +150,7 @@ def _refused(recorder: Recorder, ann: Any, ben: Any, replayed: Any) -> list[tupl
         "foreign-chain": world.body(0, good, chain=bytes(32)),
         "expired": world.body(0, good, valid_until=world.now - 1),
         "valid-too-long": world.body(0, good, valid_until=world.now + 7 * 24 * 3_600_000),
-        "unknown-institution": world.body(4, good),
+        "unknown-institution": world.body(9, good),
         "unknown-key": world.body(0, good, key=2),
         "number-too-far": world.body(0, good, number=1 << 40),
         "mixed-transaction": world.body(0, good, granting),
@@ -161,7 +166,10 @@ def _refused(recorder: Recorder, ann: Any, ben: Any, replayed: Any) -> list[tupl
         "not-ascending": world.body(1, Disclose(0, 0, (2, 1), "TREAT")),
         "unknown-purpose": world.body(1, Disclose(0, 0, (1,), "CURIOUS")),
     }
-    return [(recorder.signed(body), code) for code, body in bodies.items()]
+    listed = [(recorder.signed(body), code) for code, body in bodies.items()]
+    forged = recorder.signed(world.body(0, good))
+    listed.append((type(forged)(forged.body, bytes(64)), "wrong-key"))
+    return listed + [(recorder.signed(body), code) for body, code in governance.refused(world, fixtures)]
 
 
 def chain() -> dict[str, Any]:
@@ -169,7 +177,7 @@ def chain() -> dict[str, Any]:
     world = recorder.world
     cases = []
     for signed, code in refused:
-        _expect(world, signed.body, code)
+        _expect(world, signed, code)
         cases.append({"transaction": encode(signed).hex(), "error": code})
     return {
         "genesis": encode(world.genesis).hex(),
@@ -180,10 +188,10 @@ def chain() -> dict[str, Any]:
     }
 
 
-def _expect(world: Any, body: Any, code: str) -> None:
-    found = "accepted"
+def _expect(world: Any, signed: Any, code: str) -> None:
+    found, message = "accepted", transaction_message(signed.body)
     try:
-        world.execution(body).apply(body)
+        world.execution(signed.body).apply(signed.body, lambda public: verify(public, message, signed.signature))
     except InvalidTransaction as error:
         found = error.code
     if found != code:
@@ -311,6 +319,7 @@ def proof() -> dict[str, Any]:
         state_path=tree.prove(world.nodes, keys.chart(chart)),
         number=number,
         events=[world.events[(chart, at)] for at in needed],
+        hops=recorder.hops,
         record=bytes_proof(DATA, json_fields(DATA), OPENING),
     )
     claim = inclusion.check(made, world.genesis, record=DATA)
@@ -318,7 +327,7 @@ def proof() -> dict[str, Any]:
         "genesis": encode(world.genesis).hex(),
         "file": bundle.write(made).hex(),
         "record": DATA.hex(),
-        "signers": list(claim.signers),
+        "signers": list(claim.final.signers),
         "event": readable(claim.event),
         "explanation": bundle.explain(claim, world.genesis),
     }

@@ -8,6 +8,7 @@ first case by one change, with the error's code.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from hashlib import sha512
@@ -24,11 +25,10 @@ from protocol.codec.canonical import decode, encode  # noqa: E402 - needs the pa
 from protocol.crypto import hashing, signing  # noqa: E402
 from protocol.errors import DecodeError  # noqa: E402
 from protocol.params import Params  # noqa: E402
-from protocol.types import block, institutions, operations, transaction, votes  # noqa: E402
+from protocol.types import block, governance, institutions, operations, transaction, votes  # noqa: E402
 from protocol.types.base import Wire  # noqa: E402
 
 Case = dict[str, Any]
-UNIONS: tuple[Any, ...] = (operations.Operation, votes.ConsensusMessage)
 
 
 def material(name: str, length: int = 32) -> bytes:
@@ -63,6 +63,45 @@ def _tag_lists(*, years: bool) -> operations.GrantTags:
     return lists[0], lists[1] if years else None, lists[2], lists[3]
 
 
+INSTITUTION = institutions.Institution(
+    "Klinik am See \u2014 Z\u00fcrich",
+    institutions.STATUS_ACCREDITED,
+    (SIGNER.public,),
+    VOTER.public,
+    (material("certificate", 300),),
+    1,
+    material("institution enc key"),
+)
+APPLICATION = signing.apply_as(CHAIN, INSTITUTION, (SIGNER,), VOTER)
+CHANGES: list[governance.Change] = [
+    governance.Accredit(APPLICATION),
+    governance.Suspend(3),
+    governance.Reinstate(3),
+    governance.Remove(300),
+    governance.GiveAuthority(70_000),
+    governance.TakeAuthority(3),
+    governance.ReplaceKeys(3, APPLICATION),
+    governance.SetParameters((governance.Parameter("delta_ms", 250), governance.Parameter("drift_ms", 2**53 - 1))),
+]
+KEY_CHANGES: list[governance.KeyChange] = [
+    governance.SetOperationsKey(
+        1, SIGNER.public, signing.prove_possession(SIGNER, CHAIN, INSTITUTION.name, governance.USE_OPERATIONS)
+    ),
+    governance.RetireOperationsKey(0),
+    governance.SetVoteKey(VOTER.public, signing.prove_possession(VOTER, CHAIN, INSTITUTION.name, governance.USE_VOTE)),
+    governance.AddNetworkCertificate(material("newer certificate", 300)),
+    governance.RetireNetworkCertificate(0),
+    governance.SetEncryptionKey(2, material("newer enc key")),
+]
+EVIDENCE = governance.ReportEquivocation(
+    *sorted(
+        (
+            signing.sign_vote(VOTER, votes.VoteSubject(votes.NULLIFY, CHAIN, 2, 15, 0, bytes(32)), 3),
+            signing.sign_vote(VOTER, votes.VoteSubject(votes.FINALIZE, CHAIN, 2, 15, 0, material("block")), 3),
+        ),
+        key=encode,
+    )
+)
 TERMS = operations.GrantTerms(3, _tag_lists(years=False), ("TREAT", "HRESCH"), 1_750_000_000_000, 1_760_000_000_000)
 OPERATIONS: dict[str, list[operations.Operation]] = {
     "open-chart": [operations.OpenChart(2, OWNER.public, 1, material("enc key"))],
@@ -82,6 +121,10 @@ OPERATIONS: dict[str, list[operations.Operation]] = {
         operations.Revoke(300, 2, (operations.Reissue(5, _tag_lists(years=True)),)),
     ],
     "disclose": [operations.Disclose(300, 2, (4, 5, 600), "TREAT"), operations.Disclose(300, None, (0,), "ETREAT")],
+    "motion": [governance.Motion(change, 1_750_000_900_000) for change in CHANGES],
+    "ballot": [governance.Ballot(70, change, change is CHANGES[0]) for change in CHANGES],
+    "rotate-institution-key": [governance.RotateInstitutionKey(change) for change in KEY_CHANGES],
+    "report-equivocation": [EVIDENCE],
 }
 OWNERS = ("open-chart", "grant", "revoke")
 
@@ -102,8 +145,19 @@ def a_transaction(name: str) -> transaction.Transaction:
 
 RAWS = tuple(encode(a_transaction(name)) for name in ("revoke", "append-records"))
 HEADER = block.Header(
-    block.BLOCK_VERSION, CHAIN, 0, 12, material("parent"), 2, 1_750_000_000_123, material("root"), material("state")
+    block.BLOCK_VERSION,
+    CHAIN,
+    0,
+    12,
+    material("parent"),
+    2,
+    1_750_000_000_123,
+    material("root"),
+    material("state"),
+    None,
 )
+AUTHORITIES = institutions.AuthoritySet(1, (institutions.Authority(1, VOTER.public, 0),))
+ENDING = msgspec.structs.replace(HEADER, next_authorities=hashing.authorities_digest(AUTHORITIES))
 BLOCK = block.Block(HEADER, RAWS)
 NOTARIZE = votes.VoteSubject(votes.NOTARIZE, CHAIN, 0, 14, 12, hashing.block_digest(HEADER))
 SUBJECTS = [
@@ -111,15 +165,6 @@ SUBJECTS = [
     votes.VoteSubject(votes.NULLIFY, CHAIN, 0, 15, 0, bytes(32)),
     votes.VoteSubject(votes.FINALIZE, CHAIN, 0, 14, 0, hashing.block_digest(HEADER)),
 ]
-INSTITUTION = institutions.Institution(
-    "Klinik am See \u2014 Z\u00fcrich",
-    institutions.STATUS_ACCREDITED,
-    (SIGNER.public,),
-    VOTER.public,
-    material("certificate", 300),
-    1,
-    material("institution enc key"),
-)
 GENESIS = institutions.Genesis("vectors", 1_750_000_000_000, Params(), (INSTITUTION, INSTITUTION), (0, 1))
 
 
@@ -153,7 +198,7 @@ def _values() -> dict[str, tuple[Any, list[Wire]]]:
         ),
         "transaction-body": (transaction.TransactionBody, [a_transaction("grant").body]),
         "transaction": (transaction.Transaction, [a_transaction(name) for name in OPERATIONS]),
-        "header": (block.Header, [HEADER]),
+        "header": (block.Header, [HEADER, ENDING]),
         "block": (block.Block, [BLOCK, block.Block(HEADER, ())]),
         "vote-subject": (votes.VoteSubject, list(SUBJECTS)),
         "vote": (votes.ConsensusMessage, [signing.sign_vote(VOTER, subject, 3) for subject in SUBJECTS]),
@@ -162,15 +207,31 @@ def _values() -> dict[str, tuple[Any, list[Wire]]]:
         "fetch": (votes.ConsensusMessage, [votes.Fetch(0, 3, 5), votes.Fetch(0, 3, 300, (material("block"),))]),
         "body": (votes.ConsensusMessage, [votes.Body(BLOCK)]),
         "params": (Params, [Params()]),
-        "institution": (institutions.Institution, [INSTITUTION]),
-        "authority": (institutions.Authority, [institutions.Authority(1, VOTER.public)]),
-        "authority-set": (
-            institutions.AuthoritySet,
-            [institutions.AuthoritySet(0, (institutions.Authority(1, VOTER.public),))],
+        "institution": (
+            institutions.Institution,
+            [INSTITUTION, msgspec.structs.replace(INSTITUTION, vote_key_at=1_750_000_000_123)],
         ),
+        "authority": (institutions.Authority, [AUTHORITIES.members[0]]),
+        "authority-set": (institutions.AuthoritySet, [AUTHORITIES]),
+        "application": (governance.Application, [APPLICATION]),
+        "application-subject": (signing.ApplicationSubject, [signing.ApplicationSubject(CHAIN, INSTITUTION)]),
+        "possession-subject": (
+            signing.PossessionSubject,
+            [
+                signing.PossessionSubject(CHAIN, INSTITUTION.name, use, key.public)
+                for use, key in ((governance.USE_OPERATIONS, SIGNER), (governance.USE_VOTE, VOTER))
+            ],
+        ),
+        "parameter": (governance.Parameter, [governance.Parameter("delta_ms", 250)]),
         "genesis": (institutions.Genesis, [GENESIS]),
     }
+    table |= {_kebab(change): (governance.Change, [change]) for change in CHANGES}
+    table |= {_kebab(change): (governance.KeyChange, [change]) for change in KEY_CHANGES}
     return table
+
+
+def _kebab(value: Wire) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", type(value).__name__).lower()
 
 
 def digests(value: Any) -> dict[str, str]:
@@ -192,6 +253,12 @@ def digests(value: Any) -> dict[str, str]:
         found["signed_message"] = signing.cosignature_message(
             value.chain, value.operation, value.role, value.number, value.expires_at
         )
+    elif isinstance(value, signing.ApplicationSubject):
+        found["signed_message"] = signing.application_message(value.chain, value.institution)
+    elif isinstance(value, signing.PossessionSubject):
+        found["signed_message"] = signing.possession_message(value.chain, value.institution, value.use, value.key)
+    elif isinstance(value, institutions.AuthoritySet):
+        found["authorities_digest"] = hashing.authorities_digest(value)
     elif isinstance(value, institutions.Genesis):
         found["chain_id"] = hashing.chain_id(value)
     return {name: data.hex() for name, data in found.items()}

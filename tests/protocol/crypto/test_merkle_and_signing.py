@@ -109,13 +109,14 @@ def test_labels_are_distinct_and_fit() -> None:
     labels = [value for value in vars(Domain).values() if isinstance(value, bytes)]
     assert len(set(labels)) == len(labels) > 20
     assert all(0 < len(label) <= 16 and label.isascii() and not label.endswith(b"\0") for label in labels)
-    signed = [signing.TRANSACTION_LABEL, signing.COSIGNATURE_LABEL, signing.VOTE_LABEL]
+    signed = [value for name, value in vars(signing).items() if name.endswith("_LABEL")]
+    assert len(signed) == 5
     assert not any(a is not b and a.startswith(b) for a in signed for b in signed)
 
 
 def test_one_input_has_another_digest_for_each_use() -> None:
     body = TransactionBody(bytes(32), 1, 0, 5, 10, (SignedOperation(Revoke(1, 2)),))
-    header = Header(1, bytes(32), 0, 1, bytes(32), 0, 5, bytes(32), bytes(32))
+    header = Header(1, bytes(32), 0, 1, bytes(32), 0, 5, bytes(32), bytes(32), None)
     raw = encode(body)
     made = {
         transaction_id(body), transaction_digest(raw), digest(Domain.BLOCK, raw),

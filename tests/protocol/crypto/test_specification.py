@@ -105,6 +105,8 @@ def test_names_of_what_is_on_the_wire(vectors: Vectors) -> None:
         ("transaction-body", "cl/tx/id", "transaction_id"),
         ("transaction", "cl/tx/leaf", "transaction_digest"),
         ("grant", "cl/operation", "operation_digest"),
+        ("motion", "cl/operation", "operation_digest"),
+        ("authority-set", "cl/authorities", "authorities_digest"),
     ):
         for case in vectors(f"wire/{name}")["cases"]:
             assert digest(label, bytes.fromhex(case["bytes"])).hex() == case[of]
@@ -112,6 +114,8 @@ def test_names_of_what_is_on_the_wire(vectors: Vectors) -> None:
         ("transaction-body", "chartledger transaction v1"),
         ("cosignature-subject", "chartledger cosignature v1"),
         ("vote-subject", "chartledger vote v1"),
+        ("possession-subject", "chartledger possession v1"),
+        ("application-subject", "chartledger application v1"),
     ):
         for case in vectors(f"wire/{name}")["cases"]:
             assert bytes.fromhex(case["signed_message"]) == label.encode() + b"\0" + bytes.fromhex(case["bytes"])

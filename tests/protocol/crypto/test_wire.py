@@ -16,10 +16,18 @@ from hypothesis import strategies as st
 import protocol.errors as errors
 from protocol import limits
 from protocol.codec.canonical import decode, encode
-from protocol.crypto.signing import CosignatureSubject, sign_transaction, transaction_message, transaction_message_of
+from protocol.crypto.signing import (
+    ApplicationSubject,
+    CosignatureSubject,
+    PossessionSubject,
+    sign_transaction,
+    transaction_message,
+    transaction_message_of,
+)
 from protocol.errors import DecodeError, Oversize
 from protocol.types import operations
 from protocol.types.base import Wire
+from protocol.types.governance import Change, KeyChange
 from protocol.types.operations import Operation
 from protocol.types.transaction import Transaction
 from protocol.types.votes import ConsensusMessage
@@ -27,11 +35,13 @@ from protocol.types.votes import ConsensusMessage
 Generator = Callable[[str], ModuleType]
 WIRE = Path(__file__).resolve().parents[2] / "vectors" / "wire"
 FILES = sorted(path.stem for path in WIRE.glob("*.json"))
-MODULES = ("base", "operations", "transaction", "block", "votes", "institutions")
+MODULES = ("base", "operations", "governance", "transaction", "block", "votes", "institutions")
 
 
 def _types() -> dict[str, Any]:
-    found: dict[str, Any] = {"CosignatureSubject": CosignatureSubject}
+    found: dict[str, Any] = {
+        kind.__name__: kind for kind in (ApplicationSubject, CosignatureSubject, PossessionSubject)
+    }
     for name in MODULES:
         for key, value in vars(importlib.import_module(f"protocol.types.{name}")).items():
             if isinstance(value, type) and issubclass(value, Wire) and value is not Wire:
@@ -45,7 +55,7 @@ TYPES = _types()
 def _decoded_as(name: str) -> Any:
     """What a reader of the wire decodes: a member of a union is told by its tag."""
     kind = TYPES[name]
-    for union in (Operation, ConsensusMessage):
+    for union in (Operation, ConsensusMessage, Change, KeyChange):
         if kind in get_args(union):
             return union
     return kind

@@ -168,5 +168,5 @@ def test_the_proof_file_checks() -> None:
     proof = bundle.read(bytes.fromhex(vectors["file"]))
     claim = inclusion.check(proof, genesis, record=bytes.fromhex(vectors["record"]))
     assert claim.record_shown
-    assert list(claim.signers) == vectors["signers"]
+    assert list(claim.final.signers) == vectors["signers"]
     assert bundle.explain(claim, genesis) == vectors["explanation"]
