@@ -43,6 +43,7 @@ class Epochs(Oracle):
         self._headers: dict[bytes, Header] = {}
         self._last: dict[int, bytes] = {}
         self._stored: dict[int, int] = {}
+        self._epoch: dict[int, int] = {}
         self._checked: set[tuple[int, bytes]] = set()
 
     def event(self, record: Record) -> None:
@@ -87,7 +88,7 @@ class Epochs(Oracle):
         return None if below is None else below.header.epoch + below.header.ends_epoch
 
     def _began(self, record: EpochBegan) -> None:
-        epoch = record.authorities.epoch
+        epoch = self._epoch[record.host] = record.authorities.epoch
         if epoch == 0:
             return
         end = self.chronicle.ends.get(epoch - 1)
@@ -109,9 +110,7 @@ class Epochs(Oracle):
         assert seat is not None
         signed = self.scene.verify(seat[1], message, vote.signature)
         self.demand(signed, f"{here} signed with a key that is not the epoch's", at_ms)
-        over = self.chronicle.ends.get(subject.epoch)
-        if over is not None:
-            self.demand(self._stored.get(host, 0) < over[0], f"{here} votes in an epoch that it has ended", at_ms)
+        self.demand(subject.epoch == self._epoch.get(host), f"{here} votes in an epoch that it is not in", at_ms)
         if subject.kind != NULLIFY:
             self._place(here, subject.epoch, self._headers.get(subject.block), at_ms)
 
