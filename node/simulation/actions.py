@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from random import Random
 from typing import TYPE_CHECKING
 
+from node.simulation.dice import dice
 from node.simulation.facade import Facade
 from node.simulation.oracles import records as seen
-from node.simulation.plan import (
+from node.simulation.schedule import (
     Action,
     ClockJump,
     Crash,
@@ -37,7 +37,7 @@ class Actions:
     def __init__(self, world: World) -> None:
         self._world = world
         plan = world.plan
-        self._allies = Conspiracy(Random(f"{plan.seed}/allies"))
+        self._allies = Conspiracy(dice(plan.seed, "allies"))
         self._unstable: dict[int, None] = {}  # nodes whose institution is suspended or removed at some time
         for action in plan.actions:
             if isinstance(action, Move) and action.change in ("suspend", "remove"):
@@ -46,7 +46,7 @@ class Actions:
         for host in world.hosts:
             kind = lies.get(host.node)
             if kind is not None:
-                rng = Random(f"{plan.seed}/traitor/{host.number}")
+                rng = dice(plan.seed, "traitor", host.number)
                 host.traitor = KINDS[kind](Facade(host), rng, self._allies)
                 host.lying = True
 
@@ -141,7 +141,7 @@ class Actions:
 
     def _strike(self, host: Host, life: int) -> None:
         if host.doomed is not None and host.up and host.life == life:
-            self._world.strike(host)
+            host.struck()
 
     def take_down(self, host: Host, down_ms: int, torn: bool) -> None:
         """A node goes down, and comes back."""
@@ -163,7 +163,12 @@ class Actions:
 
     def meet(self, a: Host, b: Host) -> None:
         """Two nodes that can reach each other, and are up, are connected."""
-        if a.up and b.up and self._world.links.linked(a.number, b.number) and self._world.links.linked(b.number, a.number):
+        if (
+            a.up
+            and b.up
+            and self._world.links.linked(a.number, b.number)
+            and self._world.links.linked(b.number, a.number)
+        ):
             a.peer_up(b.number)
             b.peer_up(a.number)
 
@@ -205,7 +210,7 @@ class Actions:
             host.doomed = None
         turned: dict[int, str] = {}
         for node, _ in world.plan.traitors:
-            turned[node] = Random(f"{world.plan.seed}/afterwards/{node}").choice(AFTERWARDS)
+            turned[node] = dice(world.plan.seed, "afterwards", node).choice(AFTERWARDS)
         for host in world.hosts:
             after = turned.get(host.node)
             twin = host.number != host.node

@@ -1,12 +1,12 @@
 """Who stands behind a node: an EHR that submits records, an operator who moves, votes and changes keys.
 
-Everything is an ordinary transaction, signed with the institution's key and numbered once for good. An operator votes in
-favour of whatever was moved, after a while; a node that convicts an authority reports it by itself, once.
+Everything is an ordinary transaction, signed with the institution's key and numbered once for good. An operator votes
+in favour of whatever was moved, after a while; a node that convicts an authority reports it by itself, once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final, Protocol
 
@@ -14,7 +14,7 @@ from node.mempool import Entry
 from node.simulation import keyring
 from node.simulation.chainstate import ChainState, Executed, State
 from node.simulation.disk import Disk, Journal
-from node.simulation.plan import Move
+from node.simulation.schedule import Move
 from protocol.codec.canonical import encode
 from protocol.crypto.signing import cosign, prove_possession, transaction_message
 from protocol.ledger import keys
@@ -73,7 +73,7 @@ class Client:
     def __init__(self, principal: Principal, rng: Random) -> None:
         self._node = principal
         self._rng = rng
-        self._voted: set[int] = set()
+        self._voted: set[tuple[int, int]] = set()  # (motion, epoch)
         self._reported: set[tuple[int, int]] = set()
 
     # --- records -------------------------------------------------------------------------------------------------
@@ -149,7 +149,7 @@ class Client:
             return Accredit(keyring.application(move.target, self._node.chain.head.header.chain))
         if move.change == "set":
             return SetParameters((Parameter(move.name, move.value),))
-        about = {
+        about: dict[str, Callable[[int], Change]] = {
             "suspend": Suspend,
             "reinstate": Reinstate,
             "remove": Remove,
@@ -181,17 +181,18 @@ class Client:
         numbers = _open_motions(state) if changed is None else _motions_in(changed)
         for number in numbers:
             raw = state.leaves.get(keys.motion(number))
-            if raw is None or number in self._voted:
+            epoch = state.header.child_epoch
+            if raw is None or (number, epoch) in self._voted:
                 continue
             motion = decode_leaf(keys.motion(number), raw)
             assert isinstance(motion, MotionLeaf)
             own = self._node.institution
-            authorities = state.authorities(state.header.child_epoch)
+            authorities = state.authorities(epoch)
             assert authorities is not None
-            if motion.state is not MotionState.OPEN or own in motion.favour or own in motion.against:
+            if motion.state is not MotionState.OPEN or any(cast.institution == own for cast in motion.favour):
                 continue
             if any(member.institution == own for member in authorities.members):
-                self._voted.add(number)
+                self._voted.add((number, epoch))
                 self._node.after(self._rng.randint(*VOTES_AFTER_MS), Ballot(number, motion.change, True))
 
     def told(self, id_: bytes, executed: Executed) -> None:

@@ -33,7 +33,7 @@ class HostClock:
         return max(now_us, -(-passed // self.rate))
 
     def set_right(self, now_us: int) -> None:
-        """From now on the wall clock shows the time, and neither clock drifts; the monotonic one goes on where it is."""
+        """The wall clock shows the time from now on, and neither drifts; the monotonic one goes on where it is."""
         self._base_ms = self.monotonic_ms(now_us) - now_us // 1_000
         self.ahead_ms = 0
         self.rate = MILLION

@@ -1,7 +1,8 @@
 """What of a node survives a crash: journals of votes, final blocks, its own transactions and numbers.
 
-A journal is what was synced and what was not yet. It belongs to one vote key; the store of final blocks keeps a mark of
-how many records it had, and a journal that has fewer is an old copy: who votes from it could contradict himself (rule 7).
+A journal is what was synced and what was not yet. It belongs to one vote key; the store of final blocks keeps a mark
+of how many records it had, and a journal that has fewer is an old copy: who votes from it could contradict itself
+(rule 7).
 """
 
 from __future__ import annotations

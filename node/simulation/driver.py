@@ -87,6 +87,10 @@ class Driver(ABC):
         self.hop_due = False
 
     @abstractmethod
+    def struck(self) -> None:
+        """It goes down in the middle of a step."""
+
+    @abstractmethod
     def hop(self) -> None:
         """Go on with the machine of the epoch that begins above the stored head."""
 
@@ -174,7 +178,7 @@ class Driver(ABC):
         if sync:
             assert journal is not None
             if self.doomed is not None and self.doomed[0] == 0:
-                self.world.strike(self)
+                self.struck()
                 return False
             delay_us = self.disk.duration_us(self.world.plan.sync_ms if self.world.faulty else (0, 0))
             if delay_us:
@@ -201,7 +205,7 @@ class Driver(ABC):
                 self._noted(effect)
                 continue
             if left == 0:
-                self.world.strike(self)
+                self.struck()
                 return False
             left -= 1
             self._carry_out(effect)

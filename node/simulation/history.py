@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from node.simulation.oracles.base import Failure
-from node.simulation.plan import Plan
+from node.simulation.schedule import Plan
 from node.simulation.trace import in_words
 
 TAIL = 400

@@ -7,7 +7,6 @@ keeps what is pending, `finality` stores what is final, `syncing` catches up, `c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from random import Random
 from typing import TYPE_CHECKING
 
 from node.mempool import Entry
@@ -15,6 +14,7 @@ from node.simulation import keyring
 from node.simulation.chainstate import ChainState
 from node.simulation.client import Client
 from node.simulation.clock import HostClock
+from node.simulation.dice import dice
 from node.simulation.disk import Disk, Journal
 from node.simulation.driver import Driver
 from node.simulation.finality import Finality
@@ -52,9 +52,8 @@ class Host(Driver):
         self.node = node
         self.institution = institution
         self.memory = world.memory_for(number)
-        self.verifier = self.memory.verify
-        self.rng = Random(f"{plan.seed}/host/{number}")
-        self.disk = Disk(world.genesis_state, Random(f"{plan.seed}/disk/{number}"))
+        self.rng = dice(plan.seed, "host", number)
+        self.disk = Disk(world.genesis_state, dice(plan.seed, "disk", number))
         self.disk.journals[keyring.vote_key(node, 0).public] = Journal()
         skew = plan.skew_ms[number] if number < len(plan.skew_ms) else 0
         drift = plan.drift_ppm[number] if number < len(plan.drift_ppm) else 0
@@ -104,6 +103,12 @@ class Host(Driver):
         self.disk.crash(torn)
         self.world.went_down(self)
 
+    def struck(self) -> None:
+        """It goes down in the middle of a step, as `doomed` says."""
+        assert self.doomed is not None
+        _, down_ms, torn = self.doomed
+        self.world.actions.take_down(self, down_ms, torn)
+
     def _make_machine(self) -> None:
         """A machine for the epoch of the next block, from what is stored."""
         state = self.disk.state
@@ -144,7 +149,7 @@ class Host(Driver):
 
         records = [] if self.journal is None else list(self.journal.durable)
         final = FinalHead(header, None if header.ends_epoch else self.disk.certificate)
-        self.machine = Machine(config, records, final, self.verifier, sign, self.disk.epoch_ends.get(epoch - 1))
+        self.machine = Machine(config, records, final, self.memory.verify, sign, self.disk.epoch_ends.get(epoch - 1))
 
     def epoch_over(self) -> bool:
         """Whether what is stored ended the epoch of the machine."""
@@ -159,6 +164,7 @@ class Host(Driver):
         self.world.tell(seen.EpochBegan(self.world.now_us // 1_000, self.number, self.authorities))
         self.world.stats.epochs = max(self.world.stats.epochs, self.authorities.epoch)
         self._queue.insert(0, Started())
+        self.client.look_at_motions(self.disk.state, None)
         self.work(fresh=True)
 
     def _rotate(self, life: int) -> None:

@@ -7,9 +7,9 @@ lost; who can reach whom again is told so by the world, as a connection that com
 from __future__ import annotations
 
 from collections.abc import Iterable
-from random import Random
 
-from node.simulation.plan import Plan
+from node.simulation.dice import dice
+from node.simulation.schedule import Plan
 
 STRAGGLER = 10  # times as long as others
 
@@ -20,7 +20,7 @@ class Link:
     __slots__ = ("_jitter_us", "_least_us", "cuts", "last_us", "random", "rng")
 
     def __init__(self, plan: Plan, sender: int, to: int) -> None:
-        self.rng = Random(f"{plan.seed}/link/{sender}/{to}")
+        self.rng = dice(plan.seed, "link", sender, to)
         self.random = self.rng.random
         self.cuts = 0
         self.last_us = 0

@@ -1,8 +1,8 @@
 """What was worked out once: signatures, decoded transactions and executed blocks.
 
 With `remember`, all nodes of a history share one memory. That changes nothing that they could observe, since each of
-these is a function of its arguments: a signature of key, message and bytes, a block's effect of its parent's state. What
-was signed here verifies without another look, so a forged signature is one that this memory has not seen. Without
+these is a function of its arguments: a signature of key, message and bytes, a block's effect of its parent's state.
+What was signed here verifies without another look, so a forged signature is one that this memory has not seen. Without
 `remember` each node works out everything for itself, from the bytes on the wire.
 """
 

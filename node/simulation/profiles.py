@@ -10,7 +10,8 @@ from __future__ import annotations
 from random import Random
 from typing import Final
 
-from node.simulation.plan import (
+from node.simulation.dice import dice
+from node.simulation.schedule import (
     PROFILES,
     Action,
     ClockJump,
@@ -51,7 +52,7 @@ KINDS: Final = (
 
 def draw_plan(seed: int, nodes: int | None, traitors: int | None, profile: str | None) -> Plan:
     """See `node.simulation.plan.draw`."""
-    rng = Random(f"{seed}/plan")
+    rng = dice(seed, "plan")
     drawn = rng.choice(WEIGHTS)
     profile = drawn if profile is None else profile
     if profile not in PROFILES:
@@ -84,7 +85,7 @@ class _Drawing:
 
     def rng(self, part: str) -> Random:
         """The generator of one part of the plan."""
-        return Random(f"{self.seed}/plan/{part}")
+        return dice(self.seed, "plan", part)
 
     def plan(self) -> Plan:
         """All of it."""

@@ -10,9 +10,9 @@ from typing import Protocol
 
 from node.simulation.chainstate import ChainState
 from node.simulation.disk import Disk, StoredBlock
+from node.simulation.memory import Memory
 from protocol.codec.canonical import encode
 from protocol.consensus.quorum import check_certificate
-from protocol.crypto.signing import Verifier
 from protocol.errors import BadCertificate, ChartledgerError
 from protocol.sync.messages import BLOCKS_PER_RANGE, HEADERS_PER_RANGE, FinalRange, RangeBlock, RangeRequest, Rest
 from protocol.sync.planner import RANGE_BYTES, Planner
@@ -28,7 +28,7 @@ class Asker(Protocol):
 
     disk: Disk
     chain: ChainState
-    verifier: Verifier
+    memory: Memory
 
     def monotonic_ms(self) -> int: ...
 
@@ -157,7 +157,7 @@ class Syncing:
             state.header.chain,
             authorities.epoch,
             [member.vote_key for member in authorities.members],
-            self._asker.verifier,
+            self._asker.memory.verify,
         )
 
     # --- answering -----------------------------------------------------------------------------------------------

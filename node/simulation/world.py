@@ -26,7 +26,7 @@ from node.simulation.memory import Memory
 from node.simulation.oracles import ORACLES
 from node.simulation.oracles import records as seen
 from node.simulation.oracles.base import Failure, Oracle
-from node.simulation.plan import Plan
+from node.simulation.schedule import Plan
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.hashing import block_digest
 from protocol.crypto.signing import verify
@@ -192,7 +192,9 @@ class World:
         for host in honest:
             if host.institution not in accredited:
                 continue
-            if not host.up or host.halted is not None or len(host.holding.pool) or not host.finality.idle:
+            if not host.up or host.halted is not None or not host.finality.idle:
+                return False
+            if host.machine.me is not None and host.holding.pool.has_work:  # who follows only may keep what is refused
                 return False
             heads.add(len(host.disk.blocks))
         return len(heads) <= 1
@@ -283,12 +285,6 @@ class World:
         for other in self.hosts:
             if other is not host:
                 other.peer_down(host.number)
-
-    def strike(self, host: Host) -> None:
-        """A node goes down in the middle of a step."""
-        assert host.doomed is not None
-        _, down_ms, torn = host.doomed
-        self.actions.take_down(host, down_ms, torn)
 
     def submitted(self, host: Host, entry: Entry, owed: bool) -> None:
         """A client's transaction is in a node's outbox."""
