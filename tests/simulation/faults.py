@@ -25,6 +25,7 @@ class Faults:
     compaction: float
     transactions: int
     faulty_ms: int  # then everything heals
+    turns: float = 0.0  # that a transaction ends its epoch
 
     @staticmethod
     def draw(rng: Random, kinds: tuple[str, ...]) -> Faults:
@@ -44,4 +45,5 @@ class Faults:
             compaction=some((0.0, 0.3)),
             transactions=rng.randint(3, 12),
             faulty_ms=rng.choice((5_000, 15_000)),
+            turns=some((0.0, 0.2, 0.7)),
         )

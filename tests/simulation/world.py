@@ -17,6 +17,7 @@ from protocol.consensus.effects import (
     Behind,
     Build,
     Effect,
+    EpochEnded,
     Equivocation,
     Finalized,
     Halted,
@@ -47,11 +48,21 @@ from protocol.types.votes import Certificate, ConsensusMessage, Proposal, Vote, 
 from tests.simulation.faults import Faults
 from tests.simulation.oracle import Oracle, Violation
 from tests.simulation.traitors import KINDS
+from tests.simulation.watch import Watch
 
 CHAIN = b"\x01" * 32
 DELTA_MS = 500
 CAP_MS = 8_000
 LIVE_MS = 240_000  # of simulated time after everything healed
+
+
+TURN = b"turn: "
+"""A transaction that begins so ends its epoch."""
+
+
+def following(epoch: int, raws: Iterable[bytes]) -> bytes | None:
+    """What a header with these transactions says of the next set."""
+    return b"set %028d" % (epoch + 1) if any(raw.startswith(TURN) for raw in raws) else None
 
 
 def genesis() -> Header:
@@ -66,11 +77,11 @@ class Keys:
         self.real = [SigningKey(seed) for seed in self.seeds] if signatures == "ed25519" else None
         self.public = tuple(key.public for key in self.real) if self.real else tuple(self.seeds)
 
-    def sign(self, subject: VoteSubject, index: int) -> Vote:
+    def sign(self, subject: VoteSubject, node: int, index: int) -> Vote:
         message = vote_message(subject)
         if self.real:
-            return Vote(subject, index, self.real[index].sign(message))
-        return Vote(subject, index, blake2b(message, key=self.seeds[index]).digest())
+            return Vote(subject, index, self.real[node].sign(message))
+        return Vote(subject, index, blake2b(message, key=self.seeds[node]).digest())
 
     def verify(self, public: bytes, message: bytes, signature: bytes) -> bool:
         if self.real:
@@ -90,8 +101,11 @@ class Node:
         self.disk: list[Record] = []
         self.unsynced: list[Record] = []
         self.store: list[Block] = []
+        self.ends: dict[int, Certificate] = {}
         self.certificate: Certificate | None = None
         self.outbox: set[bytes] = set()
+        self.watch = Watch(world.keys.verify)
+        self.hopping = False
         self.up = False
         self.life = 0
         self.halted: str | None = None
@@ -107,26 +121,65 @@ class Node:
         final = frozenset(raw for block in self.store for raw in block.transactions)
         self.states = {block_digest(head): (head, final)}
         self.pool = set(self.outbox)
+        self.world.oracle.restarted(self.index, head.height)
+        self.enter(head)
+        for peer in self.world.nodes:
+            if peer.up and peer is not self and self.world.linked(self.index, peer.index):
+                self.meet(peer)
+                peer.meet(self)
+
+    def meet(self, peer: Node) -> None:
+        index = self.position(peer.index)
+        if index is not None:
+            self.step(PeerUp(index))
+
+    def enter(self, head: Header) -> None:
+        """A machine for the epoch of what follows this head."""
         self.told_work = False
+        self.hopping = False
+        self.epoch = head.child_epoch
+        self.members = self.world.members(self.epoch)
+        me = self.position(self.index)
+        former = self.certificate if head.ends_epoch else None
         config = Config(
-            CHAIN, 0, self.world.keys.public, tuple(range(self.world.n)), self.index, DELTA_MS, CAP_MS, 1 << 20, 8
+            CHAIN,
+            self.epoch,
+            tuple(self.world.keys.public[member] for member in self.members),
+            self.members,
+            me,
+            DELTA_MS,
+            CAP_MS,
+            1 << 20,
+            8,
         )
         self.machine = Machine(
             config,
-            list(self.disk),
-            FinalHead(head, self.certificate),
+            list(self.disk) if me is not None else [],
+            FinalHead(head, None if head.ends_epoch else self.certificate),
             self.world.keys.verify,
-            lambda subject: self.world.keys.sign(subject, self.index),
+            lambda subject: self.world.keys.sign(subject, self.index, me),
+            former,
         )
-        self.world.oracle.restarted(self.index, head.height)
+        self.watch.begin(self.machine)
+        self.life_of_machine = (self.life, self.epoch)
+        self.world.after(1_000, lambda at=self.life_of_machine: self.gossip(at))
         self.step(Started())
-        for peer in self.world.nodes:
-            if peer.up and peer is not self and self.world.linked(self.index, peer.index):
-                self.step(PeerUp(peer.index))
-                peer.step(PeerUp(self.index))
+        self.tell_work()
+
+    def gossip(self, at: tuple[int, int]) -> None:
+        """A follower proposes nothing itself, so it tells the others what it would have final."""
+        if self.up and at == self.life_of_machine and self.machine.me is None and not self.halted:
+            for raw in sorted(self.outbox):
+                for other in self.world.nodes:
+                    self.world.deliver(self.index, other.index, lambda other=other, raw=raw: other.gain(raw))
+            self.world.after(2_000, lambda: self.gossip(at) if self.outbox else None)
+
+    def position(self, node: int) -> int | None:
+        return self.members.index(node) if node in self.members else None
 
     def crash(self) -> None:
         self.up = False
+        self.watch.crashed()
         kept = self.rng.randint(0, len(self.unsynced))
         self.disk += self.unsynced[:kept]
         self.unsynced = []
@@ -146,6 +199,9 @@ class Node:
         if not self.up or self.halted:
             return
         self.steps += 1
+        if self.hopping and not isinstance(event, Received):
+            return
+        self.watch.before(event)
         effects = self.machine.step(event, self.clock_ms + int(self.world.now_ms))
         self.unsynced += [e.record for e in effects if isinstance(e, Persist)]
         if self.world.chance(self.rng, self.world.faults.crash):
@@ -163,6 +219,8 @@ class Node:
             return
         if self.world.chance(self.rng, self.world.faults.compaction):
             self.disk, self.unsynced = self.machine.journal_snapshot(), []
+        if self.hopping:
+            self.enter(self.store[-1].header)
         self.tell_work()
 
     def tell_work(self) -> None:
@@ -187,24 +245,32 @@ class Node:
                 delay = max(0, effect.at_ms - self.clock_ms - self.world.now_ms)
                 self.later(delay, TimerFired(effect.serial))
         elif isinstance(effect, Behind):
-            self.sync(effect.sender)
+            self.sync(None if effect.sender is None else self.members[effect.sender])
+        elif isinstance(effect, EpochEnded):
+            self.hopping = True
         elif isinstance(effect, Equivocation):
             self.found.append(effect)
+            self.watch.found(effect)
         elif isinstance(effect, Halted):
             self.halted = effect.reason
 
     def send(self, effect: Send) -> None:
         message = effect.message
         vote = message.vote if isinstance(message, Proposal) else message
-        if isinstance(vote, Vote) and vote.index == self.index:
+        me = self.position(self.index)
+        if isinstance(vote, Vote) and vote.index == me:
             head = self.store[-1].header if self.store else genesis()
-            self.world.oracle.vote_left(vote, self.disk, self.certificate, block_digest(head))
-        peers = [n.index for n in self.world.nodes if n is not self] if effect.to is None else [effect.to]
+            head_view = 0 if self.certificate is None or head.ends_epoch else self.certificate.subject.view
+            self.world.oracle.vote_left(self.index, vote, self.disk, head_view, block_digest(head))
+        peers = [n.index for n in self.world.nodes if n is not self]
+        if effect.to is not None:
+            peers = [self.members[effect.to]]
         out = [(peer, message) for peer in peers]
         if self.lie is not None and self.world.faulty:
             last = self.store[-1].header if self.store else genesis()
-            at = last, 0 if self.certificate is None else self.certificate.subject.view
-            out = KINDS[self.lie](message, peers, lambda s: self.world.keys.sign(s, self.index), self.rng, at)
+            at = last, 0 if self.certificate is None or last.ends_epoch else self.certificate.subject.view
+            if me is not None:
+                out = KINDS[self.lie](message, peers, lambda s: self.world.keys.sign(s, self.index, me), self.rng, at)
         for peer, told in out:
             self.world.transmit(self.index, peer, told)
 
@@ -219,14 +285,14 @@ class Node:
         header = Header(
             BLOCK_VERSION,
             CHAIN,
-            0,
+            self.epoch,
             parent.height + 1,
             effect.parent,
             self.index,
             parent.timestamp + 1,
             root,
             bytes(32),
-            None,
+            following(self.epoch, fresh),
         )
         self.states[block_digest(header)] = (header, contained | set(fresh))
         return Built(effect.view, effect.parent_view, Block(header, fresh))
@@ -238,6 +304,8 @@ class Node:
         if header.height != parent.height + 1:
             raise Violation("asked for a verdict on a block of another height than its parent's plus one")
         valid = len(set(raws)) == len(raws) and not contained & set(raws)
+        valid = valid and header.epoch == parent.child_epoch
+        valid = valid and header.next_authorities == following(header.epoch, raws)
         digest = block_digest(header)
         if valid:
             self.states[digest] = (header, contained | set(raws))
@@ -258,6 +326,8 @@ class Node:
             self.pool -= set(block.transactions)
             self.outbox -= set(block.transactions)
         self.certificate = certificate
+        if self.store[-1].header.ends_epoch:
+            self.ends[len(self.store)] = certificate
 
     # --- sync ----------------------------------------------------------------------------------------------------
 
@@ -271,12 +341,19 @@ class Node:
             other = self.world.nodes[peer]
             if other.up and len(other.store) >= first and other.certificate is not None:
                 blocks, certificate = list(other.store[first - 1 :]), other.certificate
+                end = next((height for height in sorted(other.ends) if height >= first), None)
+                if end is not None:
+                    blocks, certificate = blocks[: end - first + 1], other.ends[end]
                 self.world.deliver(peer, self.index, lambda: arrive(blocks, certificate))
 
         def arrive(blocks: list[Block], certificate: Certificate) -> None:
             if self.up and self.life == life and blocks[-1].header.height > len(self.store):
                 self.apply(blocks, certificate)
-                self.step(CaughtUp(blocks[-1], certificate))
+                if blocks[-1].header.ends_epoch:
+                    self.enter(blocks[-1].header)
+                    self.sync(peer)
+                else:
+                    self.step(CaughtUp(blocks[-1], certificate))
 
         self.world.deliver(self.index, peer, answer)
 
@@ -305,7 +382,8 @@ class World:
         traitors = dict(
             zip(self.rng.sample(range(self.n), len(self.faults.traitors)), self.faults.traitors, strict=True)
         )
-        self.oracle = Oracle(self.keys.public, set(range(self.n)) - set(traitors), self.keys.verify)
+        self.traitors = len(traitors)
+        self.oracle = Oracle(self.keys.public, set(range(self.n)) - set(traitors), self.keys.verify, self.members)
         self.nodes = [Node(self, index, traitors.get(index)) for index in range(self.n)]
         self.honest = [node for node in self.nodes if node.lie is None]
         self.submitted: list[bytes] = []
@@ -313,6 +391,13 @@ class World:
         self.final_log: list[tuple[float, int, int]] = []
         self.sent_log: list[float] = []
         self.asleep: set[int] = set()
+
+    def members(self, epoch: int) -> tuple[int, ...]:
+        """The set of an epoch: everyone takes another place in each, and in every other one stays out where no more
+        traitors are left than may be."""
+        turned = [(place + epoch) % self.n for place in range(self.n)]
+        spare = self.n > 4 and self.traitors <= (self.n - 2) // 3
+        return tuple(turned[1:] if epoch % 2 and spare else turned)
 
     # --- clock and links -----------------------------------------------------------------------------------------
 
@@ -333,8 +418,8 @@ class World:
         receiver = self.nodes[to]
 
         def arrive() -> None:
-            if receiver.life == life:
-                receiver.step(Received(sender, message))
+            if receiver.up and receiver.life == life:
+                receiver.step(Received(receiver.position(sender), message))
 
         self.deliver(sender, to, arrive)
 
@@ -354,6 +439,7 @@ class World:
             self.after(500, lambda: self.submit(node, raw))
             return
         node.outbox.add(raw)
+        node.gossip(node.life_of_machine)
         self.submitted.append(raw)
         self.submit_log.append(self.now_ms)
         node.gain(raw)
@@ -382,7 +468,9 @@ class World:
         for a in self.nodes:
             for b in self.nodes:
                 if a is not b and a.up and b.up and not b.halted:
-                    a.step(PeerUp(b.index))
+                    a.meet(b)
+                    if a.machine.me is None:  # nobody sends a follower what it missed: its sync asks for heights
+                        a.sync(b.index)
 
     def run(self) -> None:
         """Faults, then healing, then until nothing is left to do: raises `Violation` if a promise breaks."""
@@ -391,6 +479,8 @@ class World:
             node.start()
         for number in range(self.faults.transactions):
             node, raw = self.rng.choice([node for node in awake if node.lie is None]), b"transaction %d" % number
+            if self.rng.random() < self.faults.turns:
+                raw = TURN + raw
             self.after(self.rng.uniform(0, self.faults.faulty_ms), lambda node=node, raw=raw: self.submit(node, raw))
         if self.faults.partitions:
             self.after(self.rng.randint(0, 3_000), self.move_partition)
@@ -414,10 +504,11 @@ class World:
             lost = set(self.submitted) - set(contained)
             if lost or len(self.submitted) != self.faults.transactions:
                 raise Violation(f"node {node.index} lacks {sorted(lost)}: {self.describe()}")
-        for node in self.honest:
             for found in node.found:
-                if found.index in self.oracle.honest:
+                if self.members(found.first.subject.epoch)[found.index] in self.oracle.honest:
                     raise Violation(f"honest {found.index} was accused: {found}")
+            if node.watch.missed():
+                raise Violation(f"node {node.index} saw and did not report {node.watch.missed()}")
 
     def describe(self) -> str:
         states = [

@@ -145,8 +145,8 @@ A = block(GENESIS, 1, b"a")
 OTHER = block(GENESIS, 1, b"b")
 
 
-def fire(bench: Bench, after_ms: int) -> list[object]:
-    return list(bench.do(TimerFired(bench.machine._serial), after_ms))
+def fire(bench: Bench, after_ms: int) -> list[Effect]:
+    return bench.do(TimerFired(bench.machine._serial), after_ms)
 
 
 def final_a(bench: Bench) -> Bench:

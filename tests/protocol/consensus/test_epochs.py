@@ -133,7 +133,7 @@ def test_11_the_gap_must_be_nullified_here_too() -> None:
     bench = lost(notarized(Bench(index=0)), 3, 4)
     bench.get(proposal(E, 5, 1), 1)
     assert kinds(bench, 5) == []
-    asked = only(Fetch, sent(fire(bench, DELTA_MS // 4)))  # type: ignore[arg-type]
+    asked = only(Fetch, sent(fire(bench, DELTA_MS)))  # type: ignore[arg-type]
     assert (asked[-1].first, asked[-1].last) == (2, 2)
     lost(bench, 2)
     assert kinds(bench, 5) == [NOTARIZE]
