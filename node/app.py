@@ -26,11 +26,10 @@ from node.genesis_file import read_genesis
 from node.housekeeping import Housekeeping
 from node.keystore import KeystoreFile
 from node.logs import get_logger
+from node.membership import Membership, identity, members
 from node.metrics import metrics_text
 from node.network.asyncio_network import AsyncioNetwork, NetworkConfig
-from node.network.interface import Member
-from node.network.tls import Identity
-from node.own_keys import check_keys, network_key, operation_keys
+from node.own_keys import check_keys, encryption_key, operation_keys
 from node.records.seal import RecordKeys
 from node.records.service import Records
 from node.scrub import Scrub
@@ -45,7 +44,7 @@ from protocol.codec.canonical import encode
 from protocol.crypto.hashing import chain_id
 from protocol.errors import GenesisMismatch
 from protocol.ledger.genesis import genesis_block
-from protocol.types.institutions import STATUS_ACCREDITED, Genesis
+from protocol.types.institutions import Genesis
 from protocol.types.votes import Certificate
 
 log = get_logger("node")
@@ -106,7 +105,7 @@ class Node:
         assert head is not None
         standing = Standing(await standing_leaves(store))
         check_keys(keystore, standing.institution(config.institution), config.institution)
-        vote_keys = VoteKeys(config.data, chain_id(genesis), keystore.votes, await store.journal_mark())
+        vote_keys = VoteKeys(config.data, chain_id(genesis), self._keys, await store.journal_mark())
         self._open.callback(vote_keys.close)
         network = self._network(standing, chain_id(genesis))
         core = self._core = Core(
@@ -142,13 +141,15 @@ class Node:
         self, core: Core, store: LedgerStore, blobs: BlobStore, scrub: Scrub, threads: ThreadPoolExecutor
     ) -> None:
         config, keystore = self.config, self._keys.keystore
-        newest = keystore.encryption[-1]
-        keys = RecordKeys(keystore.kek, newest.suite, newest.seed)
+        sealed_to = encryption_key(keystore, core.standing.institution(config.institution))
+        assert sealed_to is not None, "the keys were checked"
+        keys = RecordKeys(keystore.kek, sealed_to.suite, sealed_to.seed)
         records = Records(
             core, store=store.records, blobs=blobs, keys=keys, folder=config.data / "incoming", threads=threads
         )
         await records.start()
         core.router.serve("records", records.answer)
+        self._follow_members(core, records)
         keeping = Housekeeping(core, store.idempotency, store.outbox, records.submitter)
         self._open.callback(keeping.start(core.fail))
         self._open.callback(scrub.start(core.fail))
@@ -162,28 +163,35 @@ class Node:
         await self._api.start()
         self._open.push_async_callback(self._api.stop)
 
+    def _follow_members(self, core: Core, records: Records) -> None:
+        """From here on."""
+        config, network = self.config, core.ground.network
+        membership = Membership(
+            institution=config.institution,
+            addresses=config.peers,
+            keys=self._keys,
+            standing=core.standing,
+            set_members=network.set_members,
+            set_identity=network.set_identity,
+            set_operation_keys=core.submission.set_keys,
+            set_encryption_key=lambda key: records.reader.set_key(key.suite, key.seed),
+        )
+        core.finality.listeners.append(membership.on_final)
+        membership.refresh()  # for blocks that were stored since the network began
+
     def _network(self, standing: Standing, chain: bytes) -> AsyncioNetwork:
         config = self.config
-        own = network_key(self._keys.keystore, standing.institution(config.institution))
+        own = identity(self._keys.keystore, standing.institution(config.institution), config.institution)
         assert own is not None, "the keys were checked"
         return AsyncioNetwork(
             NetworkConfig(listen=config.listen, queue_bytes=config.peer_queue_bytes),
-            Identity(config.institution, own.certificate, own.seed),
+            own,
             chain,
-            members(standing, config),
+            members(standing, config.institution, config.peers),
             height=lambda: self.services.head().height,
             clock_ms=self._clock.wall_ms,
             rng=random.Random(secrets.randbits(64)),  # noqa: S311 - spreads redials, guards nothing
         )
-
-
-def members(standing: Standing, config: Config) -> dict[int, Member]:
-    """Who may connect: every accredited institution but this one, as it stands at the head."""
-    return {
-        number: Member(one.network_certificates, config.peers.get(number))
-        for number, one in standing.institutions.items()
-        if number != config.institution and one.status == STATUS_ACCREDITED
-    }
 
 
 async def former_certificate(store: LedgerStore, head: Head) -> Certificate | None:

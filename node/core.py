@@ -29,6 +29,7 @@ from node.mempool import Entry, Mempool
 from node.network.interface import Channel, Network
 from node.proposals import Proposals
 from node.queries import Queries
+from node.reports import Reports
 from node.router import Router
 from node.services import FinalBlock, Outcome, Prepared
 from node.standing import Standing
@@ -122,6 +123,7 @@ class Core(Queries):
             standing=self.standing,
             clock=clock,
         )
+        self.reports = Reports(ground.store, self.submission)
         self.driver = self._driver()
         self.sync = self._sync()
         self.router = Router(self.driver, self.gossip, self.sync, clock)
@@ -148,7 +150,7 @@ class Core(Queries):
             fail=self.fail,
             behind=lambda _: self.sync.behind(),
             may_compact=lambda: self.finality.idle,
-            convict=lambda _: None,
+            convict=self.reports.add,
         )
 
     def _sync(self) -> Sync:
@@ -167,6 +169,11 @@ class Core(Queries):
         return None if ballots is None else ballots.mark()
 
     @property
+    def refused_of(self) -> Mapping[int, int]:
+        """Transactions found invalid since the start, by the institution that signed them."""
+        return self.finality.refused_of
+
+    @property
     def why_silent(self) -> str | None:
         """Why this node does not vote although its institution is an authority; None if it does, or is none."""
         return self.driver.term.why_silent
@@ -178,6 +185,7 @@ class Core(Queries):
         self._spawn(self.finality.run(), "finality")
         self._spawn(self.gossip.run(self._new_work), "gossip")
         self._spawn(self.sync.run(), "sync")
+        self._spawn(self.reports.run(), "reports")
         # Before consensus, which may have blocks of the journal to make final: what they hold of this node's own must
         # be known as such, or it would be taken for a replay of itself.
         await self.submission.load()

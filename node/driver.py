@@ -122,6 +122,8 @@ class Driver:
         self.halted: str | None = None
         self.evidence: dict[int, Evidence] = {}
         """The newest against each institution, by number."""
+        self.rejected_of: dict[int, int] = {}
+        """Proposals that were invalid for good, by the institution that led."""
         self._next_term = next_term
         self._network = network
         self._ledger = ledger
@@ -300,7 +302,9 @@ class Driver:
             case Equivocation(index, first, second):
                 self._on_equivocation(index, first, second)
             case Rejected(proposal, reason):
-                log.error("rejected proposal", height=proposal.block.header.height, reason=reason)
+                number = self._institutions[proposal.vote.index]
+                self.rejected_of[number] = self.rejected_of.get(number, 0) + 1
+                log.error("rejected proposal", by=number, height=proposal.block.header.height, reason=reason)
             case Behind():
                 self._behind(effect)
             case Halted(reason):

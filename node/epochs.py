@@ -15,11 +15,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
+import msgspec
 from msgspec import Struct
 
+from node.keystore import Keystore, KeystoreFile
 from node.logs import get_logger
 from node.standing import Standing
-from node.storage.journal import Journal, Owner
+from node.storage.journal import Journal, Owner, journals
 from protocol import limits
 from protocol.codec.canonical import decode, encode
 from protocol.consensus.chain import FinalHead
@@ -27,7 +29,7 @@ from protocol.consensus.core import Config as MachineConfig
 from protocol.consensus.effects import Record
 from protocol.consensus.machine import Machine
 from protocol.crypto.signing import SigningKey, Verifier, sign_vote, verify
-from protocol.errors import DecodeError, JournalBroken
+from protocol.errors import ChartledgerError, DecodeError, JournalBroken
 from protocol.params import Params
 from protocol.types.block import Header
 from protocol.types.institutions import AuthoritySet
@@ -112,48 +114,83 @@ class Ballots:
 
 
 class VoteKeys:
-    """The vote keys that this node holds, each with its journal, opened when the ledger first asks for it.
+    """The vote keys in the keystore, each with its journal, opened when the ledger first asks for it.
 
-    `mark`: how far the journal of the key that signed last must reach, as the ledger database says.
+    `mark`: how far the journal of the key that signed last must reach, as the ledger database says. All of it blocks.
     """
 
-    def __init__(self, folder: Path, chain: bytes, seeds: Sequence[bytes], mark: bytes | None) -> None:
+    def __init__(self, folder: Path, chain: bytes, keys: KeystoreFile, mark: bytes | None) -> None:
         self._folder = folder
         self._chain = chain
+        self._keys = keys
         self._mark = mark
-        self._keys: dict[bytes, SigningKey] = {}
         self._open: dict[bytes, Ballots] = {}
-        self.set_seeds(seeds)
-
-    def set_seeds(self, seeds: Sequence[bytes]) -> None:
-        """What the keystore holds now."""
-        keys = [SigningKey(seed) for seed in seeds]
-        self._keys = {key.public: key for key in keys}
-        for public in [public for public in self._open if public not in self._keys]:
-            self._open.pop(public).close()
-
-    def holds(self, public: bytes) -> bool:
-        """Whether the seed of this key is here."""
-        return public in self._keys
 
     def take(self, public: bytes) -> Ballots:
-        """A key that is held, with its journal. Blocks. Raises `JournalBroken` when it must not sign."""
+        """This key with its journal. Raises `JournalBroken` when it must not sign, or is not here."""
         found = self._open.get(public)
         if found is None:
+            key = self._find(public)
             journal, raws = Journal.open(self._folder, Owner(self._chain, public), self._mark)
             try:
                 records = [decode(_RECORD, raw) for raw in raws]
             except DecodeError as error:
                 journal.close()
                 raise JournalBroken(f"the journal holds what is no record: {error}") from None
-            found = self._open[public] = Ballots(self._keys[public], journal, records)
+            found = self._open[public] = Ballots(key, journal, records)
         return found
+
+    def _find(self, public: bytes) -> SigningKey:
+        """Raises `JournalBroken` if the keystore does not hold it, on disk and now: a command may have added it."""
+        for seed in self._keys.keystore.votes:
+            if (key := SigningKey(seed)).public == public:
+                return key
+        try:
+            for seed in self._keys.read().votes:
+                if (key := SigningKey(seed)).public == public:
+                    return key
+        except ChartledgerError as error:
+            raise JournalBroken(f"the vote key on the ledger is not at hand: {error}", advice=error.advice) from None
+        raise JournalBroken(
+            "the keystore does not hold the vote key that stands on the ledger",
+            advice="Run `chartledger keys rotate vote`: it makes another, with a journal of its own.",
+        )
+
+    def destroy_before(self, public: bytes) -> None:
+        """Destroy the vote keys older than this one, and their journals: they signed in epochs that are over, and can
+        never be asked for again.
+
+        The key goes first. After a crash in between, its journal alone is left, and goes the next time. What fails is
+        logged, and tried again at the next start or epoch: the node votes on, with the new key.
+        """
+        try:
+            self._keys.change(lambda keystore: _without_votes_before(keystore, public), self._sweep)
+        except (OSError, ChartledgerError) as error:
+            log.warning("an old vote key could not be destroyed", reason=str(error))
+
+    def _sweep(self, keystore: Keystore) -> None:
+        """Remove the journals of keys that the keystore does not hold; under its lock, under which they are made."""
+        held = {SigningKey(seed).public for seed in keystore.votes}
+        for path, owner in journals(self._folder).items():
+            if owner.chain == self._chain and owner.vote_key not in held:
+                ballots = self._open.pop(owner.vote_key, None)
+                if ballots is not None:
+                    ballots.close()
+                path.unlink()
+                log.info("old vote key destroyed", vote_key=owner.vote_key.hex())
 
     def close(self) -> None:
         """Close every journal."""
         for ballots in self._open.values():
             ballots.close()
         self._open.clear()
+
+
+def _without_votes_before(keystore: Keystore, public: bytes) -> Keystore:
+    publics = [SigningKey(seed).public for seed in keystore.votes]
+    if public not in publics:
+        return keystore
+    return msgspec.structs.replace(keystore, votes=keystore.votes[publics.index(public) :])
 
 
 class Term(Struct, frozen=True):
@@ -221,8 +258,6 @@ class Epochs:
         for index, member in enumerate(authorities.members):
             if member.institution != self._institution:
                 continue
-            if not self._keys.holds(member.vote_key):
-                return Seat(None, None, "the keystore does not hold the vote key that stands on the ledger")
             try:
                 ballots = self._keys.take(member.vote_key)
             except JournalBroken as error:
@@ -232,6 +267,7 @@ class Epochs:
                 why = f"it has voted in epoch {ballots.first_epoch} already, and only catches up until then"
                 return Seat(None, None, why)
             ballots.begin(epoch)
+            self._keys.destroy_before(member.vote_key)
             return Seat(index, ballots, None)
         return Seat(None, None, None)
 

@@ -92,6 +92,8 @@ class Finality:
         self._former = former
         self.listeners: list[Callable[[Executed], None]] = []
         self.after_commit: list[Callable[[], None]] = []
+        self.refused_of: dict[int, int] = {}
+        """Transactions found invalid since the start, by the institution that signed them, whoever passed them on."""
         self._executor = executor
         self._store = store
         self._pool = pool
@@ -235,12 +237,18 @@ class Finality:
         stale = self._pool.stale(everything=empty)
         if stale:
             results = await self._executor.try_all(stale)
-            refused += [e for e, result in zip(stale, results, strict=True) if isinstance(result, InvalidTransaction)]
-        self.refuse(refused)
+            self.refuse([e for e, result in zip(stale, results, strict=True) if isinstance(result, InvalidTransaction)])
+        self._let_go(refused)
         await self._outcomes.review()
 
     def refuse(self, entries: Sequence[Entry]) -> None:
-        """Let go of pooled transactions that were found invalid."""
+        """Let go of pooled transactions that were found invalid: whoever signed them answers for that."""
+        for entry in entries:
+            number = entry.body.institution
+            self.refused_of[number] = self.refused_of.get(number, 0) + 1
+        self._let_go(entries)
+
+    def _let_go(self, entries: Sequence[Entry]) -> None:
         if entries:
             ids = [entry.id for entry in entries]
             self._pool.remove(ids)

@@ -65,7 +65,8 @@ class Gossip:
         self._wanted: dict[bytes, int] = {}
         self._final: dict[bytes, None] = {}  # recently final or refused ids, oldest first
         self.received = 0
-        self.refused = 0
+        self.refused_from: dict[int, int] = {}
+        """What did not decode or was not signed with its institution's key, by the peer that passed it on."""
         self.dropped = 0
 
     # --- out -----------------------------------------------------------------------------------------------------
@@ -191,6 +192,11 @@ class Gossip:
         for id_ in list(islice(self._final, max(0, len(self._final) - RECENT_IDS))):
             del self._final[id_]
 
+    @property
+    def refused(self) -> int:
+        """How many were refused since the start, from whomever."""
+        return sum(self.refused_from.values())
+
     async def run(self, on_new: Callable[[], None]) -> None:
         """Check what came in and admit it, in batches, until cancelled; `on_new` is called after each that brought
         anything."""
@@ -208,7 +214,7 @@ class Gossip:
                 entries: list[Entry] = []
                 for peer, result in zip(peers, await self._intake.check(raws), strict=True):
                     if isinstance(result, ChartledgerError):
-                        self.refused += 1
+                        self.refused_from[peer] = self.refused_from.get(peer, 0) + 1
                     elif result.id not in self._final:
                         result.holders = 1 << peer
                         entries.append(result)

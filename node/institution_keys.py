@@ -18,8 +18,9 @@ from node.network.certificates import make_certificate
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.envelopes import MLKEM768_X25519, keypair_from_seed
 from protocol.crypto.hashing import encryption_key_digest
-from protocol.crypto.signing import SigningKey
+from protocol.crypto.signing import SigningKey, application_message
 from protocol.errors import ChartledgerError
+from protocol.types.governance import Application
 from protocol.types.institutions import STATUS_ACCREDITED, Institution
 
 CARD_BYTES = 64 * 1024
@@ -52,6 +53,13 @@ def new_institution(
         encryption_key=encryption_digest(encryption),
     )
     return NewInstitution(public, keystore, outside)
+
+
+def application(made: NewInstitution, chain: bytes) -> Application:
+    """What the institution asks to be accredited as on this chain, with proof that it holds its signing keys."""
+    message = application_message(chain, made.public)
+    seeds = (*made.keystore.operations, *made.outside, made.keystore.votes[0])
+    return Application(made.public, tuple(SigningKey(seed).sign(message) for seed in seeds))
 
 
 def new_network_key(name: str, draw: Callable[[int], bytes] = secrets.token_bytes) -> NetworkKey:

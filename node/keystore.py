@@ -127,9 +127,10 @@ class KeystoreFile:
             raise KeyfileRefused(f"{self.path} is a key file, but not a node's keystore") from None
         return self.keystore
 
-    def change(self, edit: Callable[[Keystore], Keystore]) -> Keystore:
-        """Replace what it holds by what `edit` makes of it, whole or not at all, synced to disk. Blocks while another
-        process does the same. Raises `KeyfileRefused`."""
+    def change(self, edit: Callable[[Keystore], Keystore], then: Callable[[Keystore], None] | None = None) -> Keystore:
+        """Replace what it holds by what `edit` makes of it, whole or not at all, synced to disk; `then` comes after
+        that. Nobody else changes the file, or what belongs to it, meanwhile: blocks while another process does.
+        Raises `KeyfileRefused`."""
         lock = os.open(self.path.with_name(f".{self.path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -139,6 +140,8 @@ class KeystoreFile:
                 nonce = secrets.token_bytes(NONCE_BYTES)
                 write_private(self.path, seal_with_key(encode(after), self._header, self._key, nonce))
                 self.keystore = after
+            if then is not None:
+                then(after)
         finally:
             os.close(lock)
         return self.keystore

@@ -27,15 +27,19 @@ from protocol import limits
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.signing import SigningKey, sign_transaction
 from protocol.errors import (
+    AlreadyReported,
     Busy,
     ChartExists,
     ChartledgerError,
     CosignatureExpired,
     Expired,
     InvalidTransaction,
+    NotAccredited,
     Oversize,
     Replayed,
     Unauthorised,
+    UnknownKey,
+    WrongKey,
 )
 from protocol.ledger.transition import Receipt
 from protocol.types.operations import SignedOperation
@@ -50,8 +54,9 @@ VALID_MS = 60 * 60 * 1_000
 REMEMBERED = 16_384
 LOOK_MS, LOOK_CAP_MS = 1_000, 8_000
 """How long after a block what was refused is looked at again, if no other block came; then twice as long, and so on."""
-FOR_GOOD = (Replayed, Expired, ChartExists, CosignatureExpired)
-"""What no later block can mend. Other causes may pass, so the transaction stays pending until it expires."""
+FOR_GOOD = (Replayed, Expired, ChartExists, CosignatureExpired, WrongKey, UnknownKey, AlreadyReported)
+"""What no later block can mend: no key comes back that was replaced or retired. Other causes may pass, so the
+transaction stays pending until it expires."""
 
 
 class _Waiter:
@@ -84,7 +89,6 @@ class Submission:
         self.latencies = Latencies()
         self.expired: list[bytes] = []  # ids of own transactions that ran out since the start, newest last
         self._institution = institution
-        self._keys = dict(keys)
         self._executor = executor
         self._intake = intake
         self._standing = standing
@@ -93,8 +97,6 @@ class Submission:
         self._outbox = outbox
         self._clock = clock
         self._work = work
-        self._key = min(keys)
-        self._numbers = Numbers(outbox, standing, institution, self._key)
         self._pending: dict[bytes, Entry] = {}  # what the outbox holds, in order
         self._numbers_pending: dict[int, None] = {}  # of the signing key, in order of their adding
         self._unpooled: dict[bytes, Entry] = {}  # pending, but not offered to the pool, or it had no room
@@ -104,6 +106,20 @@ class Submission:
         self._outcomes: Lru[bytes, Final | Dead] = Lru(REMEMBERED)
         self._waiters: dict[bytes, list[_Waiter]] = {}
         self._room = asyncio.Event()
+        self._key = -1
+        self._numbers: Numbers | None = None
+        self.set_keys(keys)
+
+    def set_keys(self, keys: Mapping[int, SigningKey]) -> None:
+        """This node's operations keys by index, as the ledger has them now. The newest signs; none: nothing can be
+        prepared, as at an institution that is not accredited yet."""
+        self._keys = dict(keys)
+        key = max(keys, default=-1)
+        if key != self._key:
+            self._key = key
+            self._numbers = Numbers(self._outbox, self._standing, self._institution, key) if keys else None
+            self._numbers_pending = {e.body.number: None for e in self._pending.values() if e.body.key == key}
+            self._room.set()
 
     @property
     def pending(self) -> int:
@@ -131,20 +147,25 @@ class Submission:
     async def prepare(self, batches: Sequence[Sequence[SignedOperation]]) -> list[Prepared]:
         """See `node.services.Submission.prepare`."""
         await self._await_room()
-        numbers = await self._numbers.take(len(batches))
+        key, source = self._key, self._numbers
+        if source is None:
+            raise NotAccredited("this node holds no operations key that stands on the ledger")
+        numbers = await source.take(len(batches))
         try:
-            entries = await self._prepare(numbers, batches)
+            entries = await self._prepare(key, numbers, batches)
         except BaseException:
-            self._numbers.give_back(numbers)
+            source.give_back(numbers)
             raise
         self._checked.update({entry.id: entry for entry in entries})
         return [_prepared(entry) for entry in entries]
 
-    async def _prepare(self, numbers: Sequence[int], batches: Sequence[Sequence[SignedOperation]]) -> list[Entry]:
+    async def _prepare(
+        self, key: int, numbers: Sequence[int], batches: Sequence[Sequence[SignedOperation]]
+    ) -> list[Entry]:
         """Signed, and valid at the head one after the other. Raises what refuses the first that is not."""
         chain, valid_until = self._executor.head.chain, self._valid_until()
         entries = [
-            self._sign(TransactionBody(chain, self._institution, self._key, number, valid_until, tuple(batch)))
+            self._sign(TransactionBody(chain, self._institution, key, number, valid_until, tuple(batch)))
             for number, batch in zip(numbers, batches, strict=True)
         ]
         for result in await self._executor.try_all(entries):
@@ -382,10 +403,13 @@ class Submission:
         return now + min(VALID_MS, self._standing.params.valid_until_max_ms // 2)
 
     def _sign(self, body: TransactionBody) -> Entry:
-        transaction = sign_transaction(self._keys[body.key], body)
+        key = self._keys.get(body.key)
+        if key is None:
+            raise UnknownKey(f"operations key {body.key} was retired meanwhile")
+        transaction = sign_transaction(key, body)
         raw = encode(transaction)
         self._standing.check_fits(raw)
-        return make_entry(transaction, raw, self._keys[body.key].public)
+        return make_entry(transaction, raw, key.public)
 
     async def _check(self, raws: Sequence[bytes]) -> list[Entry | ChartledgerError]:
         """As `Intake.check`, and what no block has room for is refused too."""

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from node.network.tls import Identity
 from protocol.errors import ChartledgerError
 
 
@@ -129,6 +130,9 @@ class Network(Protocol):
 
     def set_members(self, members: Mapping[int, Member]) -> None:
         """Who may connect from now on; a connection of who is not among them, or whose key changed, ends at once."""
+
+    def set_identity(self, identity: Identity) -> None:
+        """Another key and certificate of this institution, for every connection from now on."""
 
     def broadcast(self, channel: Channel, payload: bytes, exclude: frozenset[int] = frozenset()) -> None:
         """Send to every connected peer but `exclude`. Never blocks: a full queue drops its oldest messages, counted.

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, NamedTuple, TypeVar
 
 from msgspec import Struct
 
@@ -36,7 +36,7 @@ from node.records.seal import RecordKeys
 from node.services import NodeServices
 from node.storage import errors as storage_errors
 from protocol.codec.canonical import decode, encode
-from protocol.crypto.envelopes import envelope_info, keypair_from_seed, open_envelope
+from protocol.crypto.envelopes import PrivateKey, envelope_info, keypair_from_seed, open_envelope
 from protocol.crypto.hashing import encryption_key_digest
 from protocol.errors import ChartledgerError, DecodeError, NotAccredited, SealBroken, UnknownChart
 from protocol.ledger.events import decode_event
@@ -74,6 +74,15 @@ class Opened(Struct, frozen=True):
     data: bytes
 
 
+class _Recipient(NamedTuple):
+    """A key that what is released is sealed to; `digest` is what the ledger has of it."""
+
+    suite: int
+    private: PrivateKey
+    public: bytes
+    digest: bytes
+
+
 class Reader:
     """Reads records of other institutions' charts (and of this one's, the same way)."""
 
@@ -83,11 +92,15 @@ class Reader:
         """`folder` takes sealed bytes in passing."""
         self._node = node
         self._releaser = releaser
-        self._suite = keys.encryption_suite
-        self._private, self._public = keypair_from_seed(self._suite, keys.encryption_seed)
-        self._recipient = encryption_key_digest(self._suite, self._public)
         self._folder = folder
         self._threads = threads
+        self.set_key(keys.encryption_suite, keys.encryption_seed)
+
+    def set_key(self, suite: int, seed: bytes) -> None:
+        """The key that stands on the ledger for this institution from now on: what is released is sealed to it. What
+        was asked for before is opened with the key that it was asked for with."""
+        private, public = keypair_from_seed(suite, seed)
+        self._key = _Recipient(suite, private, public, encryption_key_digest(suite, public))
 
     async def named_by(self, chart: int, disclosure: int) -> tuple[int, ...]:
         """The records that this institution's final disclosure names. Raises `NotDisclosed` or `ReleaseDenied`."""
@@ -100,8 +113,9 @@ class Reader:
         `CustodianUnreachable`, `SealBroken` or `CommitmentMismatch`."""
         custodian, entries = await self._entries(chart, disclosure, [record])
         entry = entries[record]
-        released = (await self._ask(custodian, chart, disclosure, [record]))[0]
-        secret, key = self._open_key(chart, entry, released)
+        mine = self._key
+        released = (await self._ask(custodian, chart, disclosure, [record], mine))[0]
+        secret, key = self._open_key(chart, entry, released, mine)
         if released.blob_bytes > sealed_bytes_most(key.length):
             raise errors.CustodianRefused("the custodian states a blob larger than its record can be")
         if released.blob is not None:
@@ -121,14 +135,15 @@ class Reader:
         empty list means that the first must be read by itself."""
         records = records[:RECORDS_PER_RELEASE]
         custodian, entries = await self._entries(chart, disclosure, records)
-        released = await self._ask(custodian, chart, disclosure, records)
+        mine = self._key
+        released = await self._ask(custodian, chart, disclosure, records, mine)
 
         def open_all() -> list[Opened]:
             opened = []
             for one in released:
                 if one.blob is None:
                     break
-                secret, key = self._open_key(chart, entries[one.record], one)
+                secret, key = self._open_key(chart, entries[one.record], one, mine)
                 opened.append(Opened(one.record, secret.media_type, open_whole(key, one.blob)))
             return opened
 
@@ -144,8 +159,10 @@ class Reader:
         consent.check_disclosure(events.get(disclosure), self._node.institution, records)
         return leaf.custodian, {number: consent.entry_of(events.get(number), number) for number in records}
 
-    async def _ask(self, custodian: int, chart: int, disclosure: int, records: Sequence[int]) -> Sequence[Released]:
-        request = ReleaseRequest(chart, disclosure, tuple(records), self._public)
+    async def _ask(
+        self, custodian: int, chart: int, disclosure: int, records: Sequence[int], mine: _Recipient
+    ) -> Sequence[Released]:
+        request = ReleaseRequest(chart, disclosure, tuple(records), mine.public)
         if custodian == self._node.institution:
             released = (await self._releaser.release(custodian, request)).released
         else:
@@ -167,9 +184,11 @@ class Reader:
         except RequestFailed as failed:
             raise errors.CustodianUnreachable(f"institution {custodian} did not answer: {failed}") from None
 
-    def _open_key(self, chart: int, entry: RecordEntry, released: Released) -> tuple[ReleasedKey, Key]:
-        info = envelope_info(self._node.chain, chart, entry.commitment, self._recipient)
-        opened = open_envelope(self._suite, self._private, info, released.envelope)
+    def _open_key(
+        self, chart: int, entry: RecordEntry, released: Released, mine: _Recipient
+    ) -> tuple[ReleasedKey, Key]:
+        info = envelope_info(self._node.chain, chart, entry.commitment, mine.digest)
+        opened = open_envelope(mine.suite, mine.private, info, released.envelope)
         try:
             secret = decode(ReleasedKey, opened)
         except DecodeError:

@@ -9,8 +9,8 @@ from node import keystore as module
 from node.config import Config
 from node.keystore import (
     CREDENTIAL,
-    KeyfileRefused,
     EncryptionKey,
+    KeyfileRefused,
     Keystore,
     NetworkKey,
     NoPassphrase,

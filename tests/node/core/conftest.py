@@ -16,7 +16,7 @@ from node.app import Node
 from node.config import Config
 from node.core import Core
 from node.genesis_file import write_genesis
-from node.institution_keys import new_institution
+from node.institution_keys import application, new_institution
 from node.keystore import KeystoreFile, open_keystore, write_keystore
 from node.mempool import Entry
 from node.mempool import make_entry as make_pool_entry
@@ -27,6 +27,7 @@ from protocol.crypto.hashing import chain_id
 from protocol.crypto.keyfiles import Cost
 from protocol.crypto.signing import SigningKey, cosign, sign_transaction
 from protocol.params import Params
+from protocol.types.governance import Accredit, Ballot, Motion
 from protocol.types.institutions import Genesis
 from protocol.types.operations import (
     ROLE_OWNER,
@@ -88,6 +89,7 @@ class Devnet:
     def __init__(self, folder: Path, params: Params, count: int = 4) -> None:
         self.folder = folder
         made = [new_institution(f"Hospital {number}", outside_keys=1) for number in range(count)]
+        self.first_vote_keys = [one.public.vote_key for one in made]
         self.outside = [SigningKey(one.outside[0]) for one in made]
         self.genesis = Genesis(
             "test", 1_700_000_000_000, params, tuple(one.public for one in made), tuple(range(count))
@@ -97,7 +99,7 @@ class Devnet:
         self.ports = _free_ports(count)
         self.nodes: list[Node | None] = [None] * count
         for number in range(count):
-            vote_key = self.genesis.institutions[number].vote_key
+            vote_key = self.first_vote_keys[number]
             Journal.create(self.config(number).data, Owner(self.chain, vote_key))
             write_keystore(self.config(number).keystore, made[number].keystore, PASSPHRASE, QUICK)
 
@@ -120,7 +122,7 @@ class Devnet:
 
     def journal(self, number: int) -> Path:
         """Where the node keeps the journal of the vote key that it began with."""
-        return journal_path(self.config(number).data, self.genesis.institutions[number].vote_key)
+        return journal_path(self.config(number).data, self.first_vote_keys[number])
 
     async def start(self, *numbers: int) -> None:
         for number in numbers:
@@ -139,6 +141,25 @@ class Devnet:
         node = self.nodes[number]
         assert node is not None
         return node.services
+
+    async def accredit(self, name: str) -> int:
+        """One more institution, whose node was never started yet, by a motion of 0 that 1 and 2 vote for."""
+        made = new_institution(name)
+        number = len(self.nodes)
+        self.ports += _free_ports(1)
+        self.nodes.append(None)
+        Journal.create(self.config(number).data, Owner(self.chain, made.public.vote_key))
+        write_keystore(self.config(number).keystore, made.keystore, PASSPHRASE, QUICK)
+        self.first_vote_keys.append(made.public.vote_key)
+        change = Accredit(application(made, self.chain))
+        until = self.services(0).now_ms() + 3_600_000
+        (moved,) = await self.submit(0, [[SignedOperation(Motion(change, until))]])
+        motion, height = moved.receipt.operations[0].motion, moved.height
+        for voter in (1, 2):
+            await self.height(voter, height)
+            (final,) = await self.submit(voter, [[SignedOperation(Ballot(motion, change, True))]])
+            height = final.height
+        return number
 
     async def height(self, number: int, height: int) -> None:
         """Wait until the node's final head is at least that high."""

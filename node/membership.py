@@ -1,0 +1,109 @@
+"""What follows when institutions change on the ledger: who may connect, and which of this node's own keys it uses.
+
+Told of every final block once it is on disk. A key that a command put into the keystore is taken up when the ledger
+says that it counts, without a restart; vote keys alone change at an epoch's end and are `node.epochs`' concern.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from node.execution import Executed
+from node.keystore import EncryptionKey, Keystore, KeystoreFile
+from node.logs import get_logger
+from node.network.certificates import BadNetworkCertificate, read_certificate
+from node.network.interface import Member
+from node.network.tls import Identity
+from node.own_keys import encryption_key, network_key, operation_keys
+from node.standing import Standing
+from protocol.crypto.signing import SigningKey
+from protocol.errors import ChartledgerError
+from protocol.ledger import keys
+from protocol.types.institutions import STATUS_ACCREDITED, Institution
+
+log = get_logger("membership")
+
+
+def members(standing: Standing, own: int, addresses: Mapping[int, str]) -> dict[int, Member]:
+    """Who may connect to institution `own`: every other accredited one, as it stands at the head.
+
+    A certificate that cannot be read is skipped, or one institution could keep all others from connecting.
+    """
+    found = {}
+    for number, one in standing.institutions.items():
+        if number == own or one.status != STATUS_ACCREDITED:
+            continue
+        certificates = []
+        for der in one.network_certificates:
+            try:
+                read_certificate(der)
+                certificates.append(der)
+            except BadNetworkCertificate as error:
+                log.warning("unreadable network certificate", institution=number, reason=str(error))
+        if certificates:
+            found[number] = Member(tuple(certificates), addresses.get(number))
+    return found
+
+
+def identity(keystore: Keystore, leaf: Institution | None, number: int) -> Identity | None:
+    """Who this node is on the network; None if the keystore holds no network key that counts."""
+    key = network_key(keystore, leaf)
+    return None if key is None else Identity(number, key.certificate, key.seed)
+
+
+class Membership:
+    """Carries changes of institutions into the parts of a running node that they concern."""
+
+    def __init__(
+        self,
+        *,
+        institution: int,
+        addresses: Mapping[int, str],
+        keys: KeystoreFile,
+        standing: Standing,
+        set_members: Callable[[Mapping[int, Member]], None],
+        set_identity: Callable[[Identity], None],
+        set_operation_keys: Callable[[Mapping[int, SigningKey]], None],
+        set_encryption_key: Callable[[EncryptionKey], None],
+    ) -> None:
+        self._institution = institution
+        self._addresses = addresses
+        self._keys = keys
+        self._standing = standing
+        self._set_members = set_members
+        self._set_identity = set_identity
+        self._set_operation_keys = set_operation_keys
+        self._set_encryption_key = set_encryption_key
+
+    def refresh(self) -> None:
+        """Take everything over as it stands at the head."""
+        self._take_own()
+        self._set_members(members(self._standing, self._institution, self._addresses))
+
+    def on_final(self, executed: Executed) -> None:
+        """A block is final and on disk."""
+        changed = [key for key in executed.overlay.changes.leaves if key[0] == keys.KIND_INSTITUTION]
+        if not changed:
+            return
+        if keys.institution(self._institution) in changed:
+            self._take_own()
+        self._set_members(members(self._standing, self._institution, self._addresses))
+
+    def _take_own(self) -> None:
+        """Raises nothing for a keystore that cannot be read: the node goes on with the keys that it has."""
+        try:
+            keystore = self._keys.read()
+        except ChartledgerError as error:
+            log.warning("the keystore could not be read again", reason=str(error), advice=error.advice)
+            keystore = self._keys.keystore
+        leaf = self._standing.institution(self._institution)
+        self._set_operation_keys(operation_keys(keystore, leaf))
+        mine, sealed_to = identity(keystore, leaf, self._institution), encryption_key(keystore, leaf)
+        if mine is None:
+            log.warning("the keystore holds no network key that stands on the ledger: peers will not connect")
+        else:
+            self._set_identity(mine)
+        if sealed_to is None:
+            log.warning("the keystore holds no encryption key that stands on the ledger: nothing released can be read")
+        else:
+            self._set_encryption_key(sealed_to)
