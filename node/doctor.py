@@ -23,14 +23,19 @@ from node.config import Config
 from node.genesis_file import read_genesis
 from node.keystore import Keystore, NoPassphrase, find_passphrase, open_keystore, write_private
 from node.own_keys import strangers
+from node.standing import Standing, standing_leaves
 from node.storage.blobs import BlobStore
 from node.storage.integrity import Problem, check_ledger
+from node.storage.ledger_store import LedgerStore
 from protocol.errors import ChartledgerError, WrongPassphrase
-from protocol.types.institutions import Genesis
+from protocol.types.institutions import Genesis, Institution
 
 FILE = "doctor.json"
 LISTED = 20
 """How many problems of one kind are named; beyond, they are counted."""
+
+ROTATE_VOTE = "`chartledger keys rotate vote --config FILE`."
+"""What cures a vote key or a journal that is lost; a quorum of the other authorities must be up."""
 
 Progress = Callable[[str, int], None]
 """Told what is being examined and how much of it is done."""
@@ -48,6 +53,14 @@ class Finding(Struct, frozen=True):
     def wrong(self) -> bool:
         """Whether something must be done."""
         return self.state == "wrong"
+
+
+class _Members(Struct, frozen=True):
+    """Who belongs to the consortium, by number, and who votes; `source` says where that stands."""
+
+    source: Literal["genesis", "ledger"]
+    institutions: dict[int, Institution]
+    authorities: frozenset[int]
 
 
 class Examination(Struct, frozen=True):
@@ -83,13 +96,14 @@ def last_examination(data: Path) -> Examination | None:
 
 def _examine(config: Config, progress: Progress, passphrase: bytes | None) -> Iterator[Finding]:
     yield Finding("settings", "ok", f"institution {config.institution}, listening on {config.listen}")
-    genesis = None
+    members = None
     try:
         genesis = read_genesis(config.genesis)
-        yield _own_entry(config, genesis)
+        members = _members(config, genesis)
+        yield _own_entry(config, genesis, members)
     except ChartledgerError as error:
         yield Finding("genesis", "wrong", str(error), error.advice)
-    yield _keys(config, genesis, passphrase)
+    yield _keys(config, members, passphrase)
     yield from _folder(config)
     if not (config.data / "ledger.db").exists():
         yield Finding("ledger", "skipped", "there is no ledger yet: the node has never run here")
@@ -98,22 +112,52 @@ def _examine(config: Config, progress: Progress, passphrase: bytes | None) -> It
     yield from _blobs(config, progress)
 
 
-def _own_entry(config: Config, genesis: Genesis) -> Finding:
-    if config.institution >= len(genesis.institutions):
+def _members(config: Config, genesis: Genesis) -> _Members:
+    """As this node's copy of the ledger has them at its head; from the genesis while there is no copy to read."""
+    beginning = _Members("genesis", dict(enumerate(genesis.institutions)), frozenset(genesis.authorities))
+    file = config.data / "ledger.db"
+    if not file.exists():
+        return beginning
+    try:
+        return asyncio.run(_members_on_disk(file)) or beginning
+    except (ChartledgerError, msgspec.DecodeError):
+        return beginning  # what is wrong with the copy is told by the check of the whole ledger
+
+
+async def _members_on_disk(file: Path) -> _Members | None:
+    store = await LedgerStore.open(file, read_only=True)
+    try:
+        head = await store.head()
+        if head is None:
+            return None
+        leaves = await standing_leaves(store)
+    finally:
+        await store.close()
+    standing = Standing(leaves)
+    authorities = frozenset(one.institution for one in standing.authorities.members)
+    return _Members("ledger", dict(standing.institutions), authorities)
+
+
+def _own_entry(config: Config, genesis: Genesis, members: _Members) -> Finding:
+    if config.institution not in members.institutions:
         return Finding(
-            "genesis", "wrong", f"the genesis has no institution {config.institution}", "Correct `institution`."
+            "genesis",
+            "warning",
+            f"the {members.source} has no institution {config.institution}",
+            "If it was accredited later, start the node: it fetches the chain. If not, correct `institution`.",
         )
-    unknown = sorted(set(config.peers) - set(range(len(genesis.institutions))))
+    unknown = sorted(set(config.peers) - set(members.institutions))
     if unknown:
-        return Finding("genesis", "wrong", f"peers names institution {unknown[0]}, which the genesis does not know")
-    missing = set(genesis.authorities) - set(config.peers) - {config.institution}
+        advice = "If it was accredited later, all is well once this node has caught up; else correct [peers]."
+        return Finding("genesis", "warning", f"the {members.source} has no institution {unknown[0]}, a peer", advice)
+    missing = members.authorities - set(config.peers) - {config.institution}
     if missing:
         names = ", ".join(str(number) for number in sorted(missing))
         return Finding("genesis", "warning", f"peers has no address of authority {names}", "Add it under [peers].")
-    return Finding("genesis", "ok", f"network {genesis.name!r}, {len(genesis.authorities)} authorities")
+    return Finding("genesis", "ok", f"network {genesis.name!r}, {len(members.authorities)} authorities")
 
 
-def _keys(config: Config, genesis: Genesis | None, passphrase: bytes | None) -> Finding:
+def _keys(config: Config, members: _Members | None, passphrase: bytes | None) -> Finding:
     """The keystore opens, and holds the keys that the ledger has of this institution."""
     try:
         keystore = open_keystore(config.keystore, passphrase or find_passphrase(config))
@@ -123,19 +167,23 @@ def _keys(config: Config, genesis: Genesis | None, passphrase: bytes | None) -> 
         # A passphrase that was given for this run may be a slip, and must not stand in `status` as damage.
         slip = isinstance(error, WrongPassphrase) and passphrase is not None
         return Finding("keystore", "warning" if slip else "wrong", str(error), error.advice)
-    return _own_keys(config, genesis, keystore.keystore)
+    return _own_keys(config, members, keystore.keystore)
 
 
-def _own_keys(config: Config, genesis: Genesis | None, keystore: Keystore) -> Finding:
-    if genesis is None or config.institution >= len(genesis.institutions):
+def _own_keys(config: Config, members: _Members | None, keystore: Keystore) -> Finding:
+    mine = None if members is None else members.institutions.get(config.institution)
+    if members is None or mine is None:
         return Finding("keystore", "ok", "it opens")
-    mine = genesis.institutions[config.institution]
-    strange = strangers(keystore, mine, votes=config.institution in genesis.authorities)
+    strange = strangers(keystore, mine, votes=config.institution in members.authorities)
     if strange:
         sentence = (
-            f"the {', '.join(strange)} key is not the one that the ledger has of institution {config.institution}"
+            f"the {', '.join(strange)} key is not the one that the {members.source} has of institution "
+            f"{config.institution}"
         )
-        return Finding("keystore", "wrong", sentence, "Restore the keystore of this institution from its backup.")
+        advice = "Restore the keystore of this institution from its backup."
+        if strange == ["vote"]:
+            advice += f" If the vote key is lost, make another: {ROTATE_VOTE}"
+        return Finding("keystore", "wrong", sentence, advice)
     return Finding("keystore", "ok", "it opens, and its keys are those on the ledger")
 
 

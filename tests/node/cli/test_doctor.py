@@ -40,9 +40,17 @@ def test_a_wrong_passphrase_is_named(devnet):
     assert findings(devnet, secret=('"passphrase"', '"../1/passphrase"'))["keystore"].wrong
 
 
-def test_a_number_that_the_genesis_does_not_know(devnet):
+def test_a_number_that_the_genesis_does_not_know_may_have_been_accredited_later(devnet):
     found = findings(devnet, number=("institution = 0", "institution = 7"))
-    assert found["genesis"].wrong
+    assert found["genesis"].state == "warning"
+    assert "no institution 7" in found["genesis"].sentence
+    assert found["keystore"].state == "ok"
+
+
+def test_a_peer_that_the_genesis_does_not_know_may_have_been_accredited_later(devnet):
+    found = findings(devnet, peer=("[peers]", '[peers]\n9 = "127.0.0.1:9"'))
+    assert found["genesis"].state == "warning"
+    assert "no institution 9" in found["genesis"].sentence
 
 
 def test_an_authority_without_address_is_a_warning(devnet):
