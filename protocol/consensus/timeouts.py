@@ -24,8 +24,9 @@ class Timeouts:
         """What is lacking may be on its way: so long until it is asked for."""
         self.resend = self.delta
         """Until own votes are sent again; doubles up to the cap."""
-        self.lazy = self.delta + self.delta // 2
-        """A leader that has nothing of its own proposes an empty block only if finality takes so long."""
+        self.lazy = delta_ms + delta_ms // 2
+        """A leader that has nothing of its own proposes an empty block, or its epoch's last block again, only if finality
+        takes so long. Does not grow: of a view that is long because messages are, most must be left for them."""
         self.leader = 2 * self.delta
         """Until a view without a proposal is nullified."""
         self.certificate = 3 * self.delta
