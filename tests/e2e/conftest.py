@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +54,18 @@ class Network:
         goal = max(s.status()["height"] for s in sessions)
         self.eventually(f"all at block {goal}", lambda: all(s.status()["height"] >= goal for s in sessions))
         return goal
+
+    def pass_change(self, change: dict[str, Any], voters: tuple[int, ...] = (0, 1, 2)) -> None:
+        """Move a change at the first of these and vote for it at the others, who are a quorum together."""
+        first, *others = voters
+        motion = self.session(first).propose(change)["motion"]
+        for voter in others:
+            session = self.session(voter)
+            self.eventually(
+                f"motion {motion} at {voter}", lambda s=session: motion in [m["motion"] for m in s.motions(every=True)]
+            )
+            state = session.vote(motion, favour=True)["state"]
+        assert state == "passed"
 
     def close(self) -> None:
         self._stack.close()

@@ -1,4 +1,4 @@
-"""A damaged copy of the chain is fetched again, and nothing that only this node has is lost."""
+"""A damaged copy of the chain is fetched again, epoch by epoch, and nothing that only this node has is lost."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ def test_a_damaged_ledger_is_rebuilt_and_keeps_its_records(network) -> None:
     chart = network.open_chart(0)
     session = network.session(0)
     record = session.submit_record(chart, b"only its custodian has the key", "text/plain")["records"][0]
+    network.pass_change({"kind": "take-authority", "institution": 3})
+    network.pass_change({"kind": "give-authority", "institution": 3})
+    session.submit_record(chart, b"in the third epoch", "text/plain")
     network.same_height()
     config = network.devnet.config(0)
     refused = rebuild(config)
@@ -39,6 +42,7 @@ def test_a_damaged_ledger_is_rebuilt_and_keeps_its_records(network) -> None:
     network.same_height()
     session = network.session(0)
     assert session.read_own(chart, record) == b"only its custodian has the key"
+    assert session.status()["epoch"] == 2, "it followed the authorities from the genesis on"
     network.devnet.kill(1)
     later = session.submit_record(chart, b"it votes again: without it three are not enough", "text/plain")
     assert later["height"] > 2

@@ -1,7 +1,8 @@
-"""Replaying a real node's blocks from the genesis file alone gives the roots that its headers say."""
+"""Replaying a real node's blocks from the genesis file alone gives the roots that its headers say, epoch by epoch."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,19 +13,25 @@ from protocol.codec.canonical import decode
 from protocol.consensus.quorum import check_certificate
 from protocol.crypto.hashing import block_digest, chain_id
 from protocol.crypto.signing import transaction_message, verify
-from protocol.ledger import blocks, tree
+from protocol.ledger import blocks, keys, tree
 from protocol.ledger.genesis import genesis_block
 from protocol.ledger.overlay import LayeredView
 from protocol.ledger.state import read_set
+from protocol.types.block import Header
+from protocol.types.institutions import AuthoritySet
 from protocol.types.transaction import Transaction
 
 pytestmark = pytest.mark.processes
 
 
-async def replay(data: Path, genesis_file: Path) -> tuple[int, int, bytes]:
-    """(height, transactions, state root) after applying every stored block to the genesis state, checking all."""
+def signs(transaction: Transaction, key: bytes) -> bool:
+    """Whether the transaction is signed with this key, which the state names."""
+    return verify(key, transaction_message(transaction.body), transaction.signature)
+
+
+async def replay(data: Path, genesis_file: Path) -> tuple[Header, int]:
+    """(last header, transactions) after applying every stored block to the genesis state, checking all."""
     genesis = read_genesis(genesis_file)
-    keys = [genesis.institutions[n].vote_key for n in genesis.authorities]
     start = genesis_block(genesis)
     head, leaves, nodes = start.header, dict(start.changes.leaves), dict(start.tree.nodes)
     events: dict[tuple[int, int], bytes] = {}
@@ -36,41 +43,45 @@ async def replay(data: Path, genesis_file: Path) -> tuple[int, int, bytes]:
             for one in stored:
                 block = one.block
                 transactions = [decode(Transaction, raw) for raw in block.transactions]
-                for transaction in transactions:
-                    body = transaction.body
-                    key = genesis.institutions[body.institution].operation_keys[body.key]
-                    assert verify(key, transaction_message(body), transaction.signature)
-                bodies = [transaction.body for transaction in transactions]
-                read = read_set(bodies)
-                done = blocks.apply_block(LayeredView(None, read, leaves, events), head, block, bodies, verify)
+                signed = [(each.body, partial(signs, each)) for each in transactions]
+                read = read_set([each.body for each in transactions], head.child_epoch)
+                view = LayeredView(None, read, leaves, events)
+                done = blocks.apply_block(view, head, block, signed, verify)
                 changed = tree.update(nodes, done.changes.leaves)
                 blocks.check_state_root(block.header, changed.root)
                 leaves.update(done.changes.leaves)
                 nodes.update(changed.nodes)
                 events.update({(chart, number): raw for chart, number, raw in done.changes.events})
                 head = block.header
-                count += len(bodies)
+                count += len(transactions)
                 if one.certificate is not None:
                     assert one.certificate.subject.block == block_digest(head)
-                    check_certificate(one.certificate, chain_id(genesis), 0, keys, verify)
+                    members = decode(AuthoritySet, leaves[keys.authorities(head.epoch)]).members
+                    vote_keys = [member.vote_key for member in members]
+                    check_certificate(one.certificate, chain_id(genesis), head.epoch, vote_keys, verify)
+                else:
+                    assert not head.ends_epoch
             if not stored:
-                return head.height, count, head.state_root
+                return head, count
     finally:
         await store.close()
 
 
 async def test_replay_from_genesis_gives_every_nodes_root(network) -> None:
+    """Nine transactions about charts, then two epochs' ends: a parameter is set, and institution 3 loses authority."""
     charts = [network.open_chart(custodian) for custodian in (0, 1)]
     for round_ in range(3):
         for custodian, chart in enumerate(charts):
             network.session(custodian).submit_record(chart, f"note {round_}".encode(), "text/plain")
     network.session(2).disclose(charts[0], None, "TREAT", [1])  # denied, and on the ledger
+    network.pass_change({"kind": "set", "parameters": {"heartbeat_ms": 600_000}})
+    network.pass_change({"kind": "take-authority", "institution": 3})
+    network.session(1).submit_record(charts[1], b"finalized by three of three", "text/plain")
     height = network.same_height()
     roots = {network.session(n).client.get(f"/v1/blocks/{height}")["state_root"] for n in network.devnet.numbers}
     network.devnet.stop()
     assert len(roots) == 1
     for number in network.devnet.numbers:
-        replayed = await replay(network.devnet.data(number), network.devnet.genesis)
-        assert replayed[0] == height
-        assert replayed[1] == 9
-        assert replayed[2].hex() == roots.copy().pop()
+        head, transactions = await replay(network.devnet.data(number), network.devnet.genesis)
+        assert (head.height, head.child_epoch, transactions) == (height, 2, 16)
+        assert head.state_root.hex() == roots.copy().pop()
