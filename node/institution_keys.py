@@ -18,7 +18,7 @@ from node.network.certificates import make_certificate
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.envelopes import MLKEM768_X25519, keypair_from_seed
 from protocol.crypto.hashing import encryption_key_digest
-from protocol.crypto.signing import SigningKey, application_message
+from protocol.crypto.signing import SigningKey, apply_as
 from protocol.errors import ChartledgerError
 from protocol.types.governance import Application
 from protocol.types.institutions import STATUS_ACCREDITED, Institution
@@ -57,9 +57,8 @@ def new_institution(
 
 def application(made: NewInstitution, chain: bytes) -> Application:
     """What the institution asks to be accredited as on this chain, with proof that it holds its signing keys."""
-    message = application_message(chain, made.public)
-    seeds = (*made.keystore.operations, *made.outside, made.keystore.votes[0])
-    return Application(made.public, tuple(SigningKey(seed).sign(message) for seed in seeds))
+    operations = [SigningKey(seed) for seed in (*made.keystore.operations, *made.outside)]
+    return apply_as(chain, made.public, operations, SigningKey(made.keystore.votes[0]))
 
 
 def new_network_key(name: str, draw: Callable[[int], bytes] = secrets.token_bytes) -> NetworkKey:

@@ -64,9 +64,18 @@ async def institutions(context: Context, call: Call) -> Response:
     found: list[InstitutionOut] = []
     while (one := await node.institution_leaf(len(found))) is not None:
         number = len(found)
-        operation_keys = [key.hex() for key in one.operation_keys]
-        status = _STANDING[one.status]
-        found.append(InstitutionOut(number, one.name, status, number in members, operation_keys, one.vote_key.hex()))
+        found.append(
+            InstitutionOut(
+                number=number,
+                name=one.name,
+                status=_STANDING[one.status],
+                authority=number in members,
+                operation_keys=[key.hex() for key in one.operation_keys],
+                vote_key=one.vote_key.hex(),
+                network_certificates=[der.hex() for der in one.network_certificates],
+                encryption_key=one.encryption_key.hex(),
+            )
+        )
     return json_response(found)
 
 

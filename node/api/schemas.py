@@ -188,6 +188,8 @@ class InstitutionOut(Struct, frozen=True):
     authority: bool
     operation_keys: list[str]
     vote_key: str
+    network_certificates: list[str]
+    encryption_key: str
 
 
 class ChartOut(Struct, frozen=True):

@@ -40,6 +40,8 @@ COMMANDS: Final[dict[str, Entry]] = {
     "record": Entry("record", "app", RECORDS, "Submit, list, read and amend records."),
     "node": Entry("node", "app", OPERATOR, "Make a node's keys and settings, and run it."),
     "genesis": Entry("genesis", "app", OPERATOR, "Make and show the file that a chain starts from."),
+    "institution": Entry("institution", "app", OPERATOR, "Ask a running consortium to be accredited."),
+    "keys": Entry("keys", "app", OPERATOR, "Change this institution's keys without stopping the node."),
     "motion": Entry("motion", "app", OPERATOR, "Move changes of the consortium, vote on them, see them."),
     "status": Entry("status", "status", OPERATOR, "How this node and the chain are doing."),
     "peers": Entry("status", "peers", OPERATOR, "The connections to the other institutions."),

@@ -38,6 +38,9 @@ def init(
     socket: Annotated[
         Path | None, typer.Option("--socket", help="Where the local socket will be. Default: in the node's folder.")
     ] = None,
+    number: Annotated[
+        int | None, typer.Option("--number", help="The institution's number, if it was accredited later.", min=0)
+    ] = None,
     peer: Annotated[
         list[str] | None, typer.Option("--peer", help="NUMBER=host:port of another institution's node; repeatable.")
     ] = None,
@@ -47,7 +50,8 @@ def init(
     """Make a node, in two steps.
 
     First, with --name: draws the keys and writes institution.json, the public card. Whoever makes the genesis
-    collects the cards. Then, with --genesis: writes node.toml and the empty journal of votes, ready to run.
+    collects the cards. Then, with --genesis: writes node.toml and the empty journal of votes, ready to run. An
+    institution that was accredited later is not in the genesis: it gives --number.
     """
     keystore, card = folder / "keystore", folder / "institution.json"
     if genesis is None:
@@ -57,19 +61,21 @@ def init(
         _make_keys(folder, keystore, card, name, passphrase_file)
         _tell({"keystore": str(keystore), "card": str(card)}, as_json)
         return
-    number = _own_number(keystore, card, genesis)
+    from node.institution_keys import read_card  # noqa: PLC0415 - `node run` needs none of it
+
+    own = _own_number(keystore, card, genesis, number)
     config = folder / "node.toml"
     if config.exists():
         raise KeyfileRefused(f"{config} exists already", advice="Edit it, or move it away first.")
     origin = read_genesis(genesis)
-    peers = _peers(peer or [], set(range(len(origin.institutions))) - {number})
-    _write_config(config, number, genesis, listen, peers, socket)
+    peers = _peers(peer or [], own)
+    _write_config(config, own, genesis, listen, peers, socket)
     try:
-        Journal.create(load_config(config).data, Owner(chain_id(origin), origin.institutions[number].vote_key))
+        Journal.create(load_config(config).data, Owner(chain_id(origin), read_card(card).vote_key))
     except ChartledgerError:
         config.unlink()  # so that the command can be given again, mended
         raise
-    _tell({"institution": number, "config": str(config)}, as_json)
+    _tell({"institution": own, "config": str(config)}, as_json)
 
 
 @app.command()
@@ -142,7 +148,7 @@ def _make_keys(folder: Path, keystore: Path, card: Path, name: str, passphrase_f
     write_card(card, made.public)
 
 
-def _own_number(keystore: Path, card: Path, genesis: Path) -> int:
+def _own_number(keystore: Path, card: Path, genesis: Path, given: int | None) -> int:
     from node.institution_keys import read_card  # noqa: PLC0415 - `node run` needs none of it
 
     if not keystore.exists():
@@ -152,19 +158,25 @@ def _own_number(keystore: Path, card: Path, genesis: Path) -> int:
     mine = read_card(card)
     for number, one in enumerate(read_genesis(genesis).institutions):
         if one == mine:
+            if given not in (None, number):
+                raise BadArgument(f"{genesis} has this institution as number {number}", advice="Leave --number away.")
             return number
-    raise BadArgument(f"{genesis} does not hold this institution", advice=f"Send {card} to whoever makes the genesis.")
+    if given is not None:
+        return given
+    raise BadArgument(
+        f"{genesis} does not hold this institution",
+        advice=f"Send {card} to whoever makes the genesis, or, if it was accredited later, give its --number.",
+    )
 
 
-def _peers(given: list[str], others: set[int]) -> dict[int, str]:
+def _peers(given: list[str], own: int) -> dict[int, str]:
     found = {}
     for text in given:
         number, _, address = text.partition("=")
         if not number.isdecimal():
             raise BadArgument(f"{text!r} is not NUMBER=host:port")
-        if int(number) not in others:
-            advice = "`chartledger genesis show` lists the numbers; a node is no peer of its own."
-            raise BadArgument(f"the genesis has no other institution {number}", advice=advice)
+        if int(number) == own:
+            raise BadArgument(f"institution {number} is this one", advice="A node is no peer of its own.")
         parse_address(address)
         found[int(number)] = address
     return found

@@ -5,7 +5,21 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from protocol.types.governance import Ballot, Change, GiveAuthority, Motion, Parameter, SetParameters, Suspend
+from node.rotations import new_certificate, new_encryption_key, new_operations_key, new_vote_key
+from node.storage.journal import journals
+from protocol.types.governance import (
+    Ballot,
+    Change,
+    GiveAuthority,
+    Motion,
+    Parameter,
+    RetireNetworkCertificate,
+    RetireOperationsKey,
+    RotateInstitutionKey,
+    SetParameters,
+    Suspend,
+)
+from protocol.types.institutions import RETIRED_KEY
 from protocol.types.operations import SignedOperation
 
 Devnet = Any  # the fixture's type stands in conftest.py, which tests do not import
@@ -73,3 +87,78 @@ async def suspend_the_fifth(devnet: Devnet) -> None:
     assert [member.institution for member in devnet.services(0).standing.authorities.members] == [0, 1, 2, 3]
     async with asyncio.timeout(30):
         await devnet.open_charts(2, 10, 2)
+
+
+async def rotate_vote(devnet: Devnet, number: int) -> bytes:
+    """As `chartledger keys rotate vote` at that node: its new public vote key."""
+    services = devnet.services(number)
+    own = services.standing.institution(number)
+    change = new_vote_key(devnet.keys(number), devnet.config(number).data, devnet.chain, own.name, own.vote_key)
+    (final,) = await devnet.submit(number, [[SignedOperation(RotateInstitutionKey(change))]])
+    for one in range(4):
+        await devnet.height(one, final.height)
+    return change.key
+
+
+async def test_a_node_that_lost_its_journal_votes_again_with_a_new_key(devnet: Devnet) -> None:
+    await devnet.open_charts(0, 0, 1)
+    await devnet.height(3, devnet.services(0).head().height)
+    await devnet.stop(3)
+    devnet.journal(3).unlink()
+    await devnet.start(3)
+    await devnet.met(3)
+    assert devnet.services(3).driver.machine.me is None
+    before = devnet.keys(3).keystore.votes
+    key = await rotate_vote(devnet, 3)
+    await devnet.stop(2)  # three of four are a quorum only with the one whose key was rotated
+    async with asyncio.timeout(60):
+        await devnet.open_charts(0, 1, 2)
+    services = devnet.services(3)
+    assert services.driver.machine.me == 3
+    assert services.why_silent is None
+    after = devnet.keys(3).keystore.votes
+    assert not set(before) & set(after)
+    assert [owner.vote_key for owner in journals(devnet.config(3).data).values()] == [key]
+
+
+async def test_old_vote_keys_go_for_good_and_the_journal_of_the_new_one_is_not_made_again(devnet: Devnet) -> None:
+    await devnet.met(0)
+    old = devnet.journal(0)
+    key = await rotate_vote(devnet, 0)
+    async with asyncio.timeout(30):
+        await devnet.open_charts(1, 0, 1)
+        while devnet.services(0).driver.term.epoch == 0:
+            await asyncio.sleep(0.01)  # the term changes right after the block is stored
+    assert not old.exists()
+    await devnet.stop(0)
+    await devnet.start(0)
+    assert devnet.services(0).driver.term.ballots.key.public == key
+    await devnet.stop(0)
+    next(iter(journals(devnet.config(0).data))).unlink()
+    await devnet.start(0)
+    assert devnet.services(0).driver.machine.me is None
+    assert "is missing" in devnet.services(0).why_silent
+
+
+async def test_operations_and_encryption_and_network_keys_rotate_while_the_node_runs(devnet: Devnet) -> None:
+    await devnet.met(0)
+    services = devnet.services(0)
+    own = services.standing.institution(0)
+    keys = devnet.keys(0)
+    changes = [
+        new_operations_key(keys, devnet.chain, own.name, own.operation_keys),
+        new_certificate(keys, own.name, own.network_certificates),
+        new_encryption_key(keys, own.encryption_key),
+    ]
+    await devnet.submit(0, [[SignedOperation(RotateInstitutionKey(change))] for change in changes])
+    (final,) = await devnet.submit(0, [[SignedOperation(RotateInstitutionKey(RetireOperationsKey(0)))]])
+    assert services.standing.institution(0).operation_keys[0] == RETIRED_KEY
+    (final,) = await devnet.submit(0, [[SignedOperation(RotateInstitutionKey(RetireNetworkCertificate(0)))]])
+    for one in range(4):
+        await devnet.height(one, final.height)
+    await devnet.met(0)  # reconnected under the new certificate
+    await devnet.stop(0)
+    await devnet.start(0)
+    await devnet.met(0)
+    async with asyncio.timeout(30):
+        await devnet.open_charts(0, 0, 1)

@@ -1,0 +1,218 @@
+"""`chartledger keys`: change the keys of the institution whose node runs here, without stopping it.
+
+Each new key goes into the node's keystore first, then onto the ledger; the node takes it up when that is final.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from msgspec import Struct
+
+from node import rotations
+from node.cli.client import Session, connect
+from node.cli.exits import BadArgument
+from node.cli.options import ConfigOption, JsonOption, NodePassphraseOption
+from node.cli.output import emit, prose, say, table
+from node.config import load_config
+from node.institution_keys import encryption_digest
+from node.keystore import KeystoreFile, find_passphrase, open_keystore
+from protocol.codec.canonical import encode
+from protocol.crypto.signing import SigningKey
+from protocol.errors import Claimed
+from protocol.types.governance import KeyChange, RetireNetworkCertificate, RetireOperationsKey
+from protocol.types.institutions import RETIRED_KEY
+
+app = typer.Typer(no_args_is_help=True)
+rotate = typer.Typer(no_args_is_help=True, help="Make a new key and put it in force.")
+retire = typer.Typer(no_args_is_help=True, help="Take an old key out of force.")
+app.add_typer(rotate, name="rotate")
+app.add_typer(retire, name="retire")
+
+IndexArgument = Annotated[int, typer.Argument(metavar="INDEX", help="As `chartledger keys show` lists it.", min=0)]
+
+
+class Own(Struct, frozen=True):
+    """This institution's name and keys on the ledger."""
+
+    name: str
+    operations: list[bytes]
+    vote: bytes
+    certificates: list[bytes]
+    encryption: bytes
+
+
+class Here(Struct, frozen=True):
+    """The node, its keystore and its data folder."""
+
+    session: Session
+    keys: KeystoreFile
+    data: Path
+
+    def own(self) -> Own:
+        """What the ledger has now. Raises `BadArgument`."""
+        number = self.session.institution()
+        for one in self.session.client.get("/v1/institutions"):
+            if one["number"] == number:
+                return Own(
+                    name=one["name"],
+                    operations=[bytes.fromhex(key) for key in one["operation_keys"]],
+                    vote=bytes.fromhex(one["vote_key"]),
+                    certificates=[bytes.fromhex(der) for der in one["network_certificates"]],
+                    encryption=bytes.fromhex(one["encryption_key"]),
+                )
+        raise BadArgument(
+            f"institution {number} is not on the ledger at this node's height",
+            advice="Wait until it has caught up; `chartledger institution apply` is how to be accredited.",
+        )
+
+
+@rotate.command("vote")
+def rotate_vote(
+    config: ConfigOption, passphrase_file: NodePassphraseOption = None, as_json: JsonOption = False
+) -> None:
+    """A new vote key, with a new journal. An authority's ends the epoch for all, and counts from the next one on.
+
+    Also the cure for a node that lost its journal: it votes again with the new key.
+    """
+    settings, here = _open(config, passphrase_file)
+    with connect(settings.socket) as session:
+        at = here(session)
+        change = _in_force(
+            at, lambda own, fresh: rotations.new_vote_key(
+                at.keys, at.data, session.chain(), own.name, own.vote, fresh=fresh
+            ),
+        )  # fmt: skip
+    said = "The node votes with it from the next epoch on, and then destroys the old one and its journal."
+    _tell(change, "vote key", said, as_json)
+
+
+@rotate.command("operations")
+def rotate_operations(
+    config: ConfigOption, passphrase_file: NodePassphraseOption = None, as_json: JsonOption = False
+) -> None:
+    """A new operations key, which the node signs with from now on. The old one counts until it is retired."""
+    settings, here = _open(config, passphrase_file)
+    with connect(settings.socket) as session:
+        at = here(session)
+        change = _in_force(
+            at, lambda own, fresh: rotations.new_operations_key(
+                at.keys, session.chain(), own.name, own.operations, fresh=fresh
+            ),
+        )  # fmt: skip
+    said = (
+        "Once `chartledger status` shows an empty outbox: `chartledger keys retire operations INDEX` with the old one."
+    )
+    _tell(change, "operations key", said, as_json)
+
+
+@rotate.command("network")
+def rotate_network(
+    config: ConfigOption, passphrase_file: NodePassphraseOption = None, as_json: JsonOption = False
+) -> None:
+    """A new network key and certificate. Peers accept both until the old one is retired."""
+    settings, here = _open(config, passphrase_file)
+    with connect(settings.socket) as session:
+        at = here(session)
+        change = _in_force(
+            at, lambda own, fresh: rotations.new_certificate(at.keys, own.name, own.certificates, fresh=fresh)
+        )  # fmt: skip
+    said = "Once `chartledger peers` shows that all peers have this height: `chartledger keys retire network INDEX`."
+    _tell(change, "network certificate", said, as_json)
+
+
+@rotate.command("encryption")
+def rotate_encryption(
+    config: ConfigOption, passphrase_file: NodePassphraseOption = None, as_json: JsonOption = False
+) -> None:
+    """A new encryption key. The old one stays in the keystore, to open what was sealed to it."""
+    settings, here = _open(config, passphrase_file)
+    with connect(settings.socket) as session:
+        at = here(session)
+        change = _in_force(
+            at, lambda own, fresh: rotations.new_encryption_key(at.keys, own.encryption, fresh=fresh)
+        )  # fmt: skip
+    _tell(change, "encryption key", "What others seal to this institution is sealed to it from now on.", as_json)
+
+
+@retire.command("operations")
+def retire_operations(
+    index: IndexArgument,
+    config: ConfigOption,
+    passphrase_file: NodePassphraseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Nothing signed with this operations key counts any more."""
+    _retire(RetireOperationsKey(index), "operations key", config, passphrase_file, as_json)
+
+
+@retire.command("network")
+def retire_network(
+    index: IndexArgument,
+    config: ConfigOption,
+    passphrase_file: NodePassphraseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Peers accept this network certificate no more."""
+    _retire(RetireNetworkCertificate(index), "network certificate", config, passphrase_file, as_json)
+
+
+@app.command()
+def show(config: ConfigOption, passphrase_file: NodePassphraseOption = None, as_json: JsonOption = False) -> None:
+    """This institution's keys on the ledger, and which of them this node's keystore holds."""
+    settings, here = _open(config, passphrase_file)
+    with connect(settings.socket) as session:
+        at = here(session)
+        own, keystore = at.own(), at.keys.keystore
+    held = {SigningKey(seed).public for seed in (*keystore.operations, *keystore.votes)}
+    rows: list[tuple[str, int | None, str, bool]] = [
+        ("operations", index, key.hex(), key in held) for index, key in enumerate(own.operations) if key != RETIRED_KEY
+    ]
+    rows.append(("vote", None, own.vote.hex(), own.vote in held))
+    certificates = {key.certificate for key in keystore.network}
+    rows += [("network", n, der.hex()[-32:], der in certificates) for n, der in enumerate(own.certificates)]
+    digests = {encryption_digest(key) for key in keystore.encryption}
+    rows.append(("encryption", None, own.encryption.hex(), own.encryption in digests))
+    document = [{"kind": kind, "index": index, "key": key, "here": there} for kind, index, key, there in rows]
+    cells = [[kind, "" if n is None else n, key, "yes" if there else "no"] for kind, n, key, there in rows]
+    emit(document, as_json, lambda: table(["key", "index", "public", "in the keystore"], cells))
+
+
+def _open(config: Path, passphrase_file: Path | None) -> tuple[Any, Callable[[Session], Here]]:
+    settings = load_config(config)
+    keys = open_keystore(settings.keystore, find_passphrase(settings, passphrase_file))
+    return settings, lambda session: Here(session, keys, settings.data)
+
+
+def _in_force(here: Here, make: Callable[[Own, bool], KeyChange]) -> dict[str, Any]:
+    """Make the key and wait until it is final. One that the ledger once had, left in the keystore, is passed over."""
+    change = make(here.own(), False)
+    try:
+        done = here.session.change_key(encode(change))
+    except Claimed:
+        change = make(here.own(), True)
+        done = here.session.change_key(encode(change))
+    return {"height": done["height"], "time_ms": done["time_ms"], "transaction": done["transaction"]}
+
+
+def _retire(
+    change: RetireOperationsKey | RetireNetworkCertificate, what: str, config: Path, passphrase: Path | None, js: bool
+) -> None:
+    settings, here = _open(config, passphrase)
+    with connect(settings.socket) as session:
+        at = here(session)
+        done = session.change_key(encode(change))
+        own = at.own()
+        rotations.forget(at.keys, own.operations, own.certificates)
+    _tell(done, what, "It is retired, and out of the keystore.", js)
+
+
+def _tell(done: dict[str, Any], what: str, then: str, as_json: bool) -> None:
+    def render() -> None:
+        say(f"{what} changed in block {done['height']}")
+        prose(then)
+
+    emit(done, as_json, render)
