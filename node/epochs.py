@@ -194,7 +194,7 @@ def _without_votes_before(keystore: Keystore, public: bytes) -> Keystore:
 
 
 class Term(Struct, frozen=True):
-    """One epoch's machine. `ballots` None: it follows, and `why_silent` says why if it could vote otherwise."""
+    """One epoch's machine. `ballots` None: it follows, and `why_silent` says why, and what to do, if it has a seat."""
 
     machine: Machine
     authorities: AuthoritySet
@@ -262,9 +262,9 @@ class Epochs:
                 ballots = self._keys.take(member.vote_key)
             except JournalBroken as error:
                 log.warning("this node does not vote", reason=str(error), advice=error.advice)
-                return Seat(None, None, str(error))
+                return Seat(None, None, f"{error}. {error.advice}")
             if ballots.first_epoch > epoch:
-                why = f"it has voted in epoch {ballots.first_epoch} already, and only catches up until then"
+                why = f"it has voted in epoch {ballots.first_epoch} already, and catches up until then by itself."
                 return Seat(None, None, why)
             ballots.begin(epoch)
             self._keys.destroy_before(member.vote_key)

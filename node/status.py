@@ -18,7 +18,7 @@ from node import __version__, motions
 from node.config import Config
 from node.core import Core
 from node.diagnosis import AuthorityStatus, Clocks, all_well, clocks, slow, stalled
-from node.doctor import ROTATE_VOTE, Examination, last_examination
+from node.doctor import Examination, last_examination
 from node.motions import Conviction, Seen
 from node.network.interface import PeerState, PeerStatus
 from node.scrub import Scrub
@@ -32,7 +32,6 @@ MUTE_VIEWS = 2
 """Who can be reached and gave no vote for the longest a view may last, this many times over, while transactions waited
 and nothing became final, does not vote."""
 CONVICTIONS = 100
-ROTATE = f"Rotate its vote key: {ROTATE_VOTE}"
 
 
 class StatusReporter:
@@ -221,7 +220,7 @@ class StatusReporter:
         if core.driver.halted is not None:
             worries.append(f"halted: {core.driver.halted}. Keep the data folder and call the other institutions.")
         if core.why_silent is not None:
-            worries.append(f"not voting: {core.why_silent}. {ROTATE}")
+            worries.append(f"not voting: {core.why_silent}")
         worries += self._consensus_worries(authorities)
         if times.worry is not None:
             worries.append(times.worry)
