@@ -26,7 +26,7 @@ from node.simulation.oracles.records import (
 )
 from protocol.crypto.signing import vote_message
 from protocol.types.base import ZERO_DIGEST
-from protocol.types.votes import FINALIZE, NOTARIZE, NULLIFY, Certificate, Proposal, Vote, VoteSubject
+from protocol.types.votes import FINALIZE, NOTARIZE, NULLIFY, Body, Certificate, Fetch, Proposal, Vote, VoteSubject
 
 Slot = tuple[int, int, int]  # epoch, index, view
 KEPT = 6  # different votes of one authority in one view
@@ -53,6 +53,7 @@ class Evidence(Oracle):
         self._owed: dict[Slot, dict[int, tuple[int, str]]] = {}
         self._found: set[Slot] = set()
         self._gone: set[int] = set()
+        self._liars: dict[int, dict[int, bytes]] = {}
 
     @property
     def owed(self) -> int:
@@ -83,22 +84,44 @@ class Evidence(Oracle):
 
     def _arrived(self, record: MessageArrived) -> None:
         message = record.message
-        if not record.voting:
+        liars = self._liars_of(record.epoch)
+        if not liars or not record.voting or isinstance(message, Body | Fetch):
             return
         if isinstance(message, Certificate):
-            if self._admitted(record, message.subject) and self._sound(message):
-                for index, signature in message.signatures:
-                    self._vote(record, Vote(message.subject, index, signature))
-        elif isinstance(message, Vote | Proposal):
+            signatures = [(index, signature) for index, signature in message.signatures if index in liars]
+            votes = [Vote(message.subject, index, signature) for index, signature in signatures]
+        else:
             vote = message.vote if isinstance(message, Proposal) else message
-            if self._admitted(record, vote.subject):
-                self._vote(record, vote)
+            votes = [vote] if vote.index in liars else []
+        fresh = [vote for vote in votes if self._is_fresh(record, vote)]
+        if fresh and (not isinstance(message, Certificate) or self._sound(message)):
+            for vote in fresh:
+                self._vote(record, vote, liars[vote.index])
 
-    def _admitted(self, record: MessageArrived, subject: VoteSubject) -> bool:
+    def _liars_of(self, epoch: int) -> dict[int, bytes]:
+        """Vote keys of the traitors in an epoch's set, by index: nobody else equivocates."""
+        known = self._liars.get(epoch)
+        if known is None:
+            authorities = self.chronicle.sets.get(epoch)
+            if authorities is None:
+                return {}
+            seats = enumerate(authorities.members)
+            known = {index: seat.vote_key for index, seat in seats if self.scene.lies(seat.institution)}
+            self._liars[epoch] = known
+        return known
+
+    def _is_fresh(self, record: MessageArrived, vote: Vote) -> bool:
+        """Whether the vote is admitted, and says what this host has not heard of this authority."""
+        subject = vote.subject
+        slot = (subject.epoch, vote.index, subject.view)
+        seen = self._seen.get(record.host, {}).get(slot, {})
         return (
-            subject.chain == self.scene.chain
+            subject not in seen
+            and len(seen) < KEPT
+            and slot not in self._found
             and subject.epoch == record.epoch
             and max(1, record.view - ADMITTED) <= subject.view <= record.view + 1
+            and subject.chain == self.scene.chain
             and _formed(subject)
         )
 
@@ -114,20 +137,16 @@ class Evidence(Oracle):
         votes = (Vote(subject, index, signature) for index, signature in certificate.signatures)
         return all(self._signed(vote, authorities.members[vote.index].vote_key) for vote in votes)
 
-    def _vote(self, record: MessageArrived, vote: Vote) -> None:
+    def _vote(self, record: MessageArrived, vote: Vote, key: bytes) -> None:
         subject = vote.subject
+        if not self._signed(vote, key):
+            return
         slot = (subject.epoch, vote.index, subject.view)
-        seat = self.chronicle.member(subject.epoch, vote.index)
-        if seat is None or slot in self._found or not self.scene.lies(seat[0]):
-            return
         seen = self._seen.setdefault(record.host, {}).setdefault(slot, {})
-        if subject in seen or len(seen) >= KEPT or not self._signed(vote, seat[1]):
-            return
         seen[subject] = vote
         if any(contradict(vote, other) for other in seen.values()):
-            sentence = (
-                f"host {record.host} saw authority {vote.index} equivocate in view {subject.epoch}/{subject.view}"
-            )
+            where = f"view {subject.epoch}/{subject.view}"
+            sentence = f"host {record.host} saw authority {vote.index} equivocate in {where}"
             self._owed.setdefault(slot, {}).setdefault(record.host, (record.at_ms, sentence))
 
     def _signed(self, vote: Vote, key: bytes) -> bool:
