@@ -1,0 +1,101 @@
+"""Broken ledgers, pools and syncs: governance, evidence, headers, replay, and what a node does around its machine."""
+
+from __future__ import annotations
+
+from node.simulation import chainstate
+from node.simulation.disk import Disk, Journal
+from node.simulation.holding import Holding
+from node.simulation.syncing import Syncing
+from protocol.ledger import blocks, evidence, governance, seats, windows
+from protocol.ledger.transition import Execution
+from protocol.ledger.working import Working
+from protocol.types.institutions import Authority
+from tests.simulation.mutant import Patch, mutant
+
+# --- governance --------------------------------------------------------------------------------------------------
+
+
+@mutant("a ballot counts once")
+def counts_ballots_twice(patch: Patch) -> None:
+    patch.setattr(
+        governance,
+        "_with",
+        lambda casts, cast: tuple(sorted((*casts, cast, cast), key=lambda one: one.institution)),
+    )
+
+
+@mutant("a motion passes with a quorum")
+def passes_motions_with_one_too_few(patch: Patch) -> None:
+    right = governance.quorum_of
+    patch.setattr(governance, "quorum_of", lambda n: max(1, right(n) - 1))
+
+
+@mutant("who lost its seat has no ballot")
+def counts_ballots_of_the_suspended(patch: Patch) -> None:
+    def everybody(working: Working) -> dict[int, Authority]:
+        return {number: Authority(number, bytes(32), 0) for number in range(1_000)}
+
+    patch.setattr(seats, "voters", everybody)
+
+
+@mutant("evidence costs the seat")
+def convicts_nobody(patch: Patch) -> None:
+    patch.setattr(evidence.seats, "take", lambda working, institution: None)
+
+
+@mutant("signatures inside operations verify")
+def believes_what_operations_carry(patch: Patch) -> None:
+    begin = Execution.__init__
+
+    def credulous(self, view, parent, timestamp, check):  # type: ignore[no-untyped-def]
+        begin(self, view, parent, timestamp, lambda public, message, signature: True)
+
+    patch.setattr(Execution, "__init__", credulous)
+
+
+# --- blocks ------------------------------------------------------------------------------------------------------
+
+
+@mutant("the header says the next set")
+def checks_no_next_authorities(patch: Patch) -> None:
+    apply_block = blocks.apply_block
+
+    def credulous(view, parent, block, transactions, check):  # type: ignore[no-untyped-def]
+        patch.setattr(blocks, "next_authorities_digest", lambda execution: block.header.next_authorities)
+        return apply_block(view, parent, block, transactions, check)
+
+    patch.setattr(chainstate, "apply_block", credulous)
+
+
+@mutant("the header says the state")
+def checks_no_state_root(patch: Patch) -> None:
+    patch.setattr(chainstate, "check_state_root", lambda header, root: None)
+
+
+@mutant("a number is used once")
+def forgets_used_numbers(patch: Patch) -> None:
+    patch.setattr(windows, "use", lambda window, number, bits: window)
+
+
+# --- around the machine ------------------------------------------------------------------------------------------
+
+
+@mutant("rule 7: a journal older than its mark makes a follower")
+def votes_from_an_old_journal(patch: Patch) -> None:
+    def careless(self: Disk, public: bytes) -> Journal:
+        return self.journals.setdefault(public, Journal())
+
+    patch.setattr(Disk, "open_journal", careless)
+
+
+@mutant("the pool outlives a connection")
+def forgets_its_pool_on_reconnect(patch: Patch) -> None:
+    def forgetful(self: Holding, peer: int) -> None:
+        self.pool.remove([entry.id for entry in self.pool])
+
+    patch.setattr(Holding, "peer_up", forgetful)
+
+
+@mutant("sync checks certificates")
+def syncs_without_certificates(patch: Patch) -> None:
+    patch.setattr(Syncing, "_check", lambda self, certificate: None)
