@@ -119,7 +119,8 @@ def _possible(state: State, change: Change) -> None:
         _unclaimed(state, _claims(applicant) | {("name", applicant.name.encode())})
         return
     if isinstance(change, SetParameters):
-        require(_parameters(state, change) != state.params, "a motion sets parameters to what they are")
+        before = state.params_next or state.params
+        require(_parameters(state, change) != before, "a motion sets parameters to what they are")
         return
     found = state.institution(change.institution)
     seated = any(member.institution == change.institution for member in state.members())
