@@ -63,6 +63,8 @@ def _lines(core: Core) -> Iterator[str]:
     ):
         rows = [(f'{{institution="{peer.institution}"}}', float(getattr(peer, attribute))) for peer in peers]
         yield from _metric(name, help_, "counter", rows)
+    refused = [(f'{{institution="{number}"}}', float(count)) for number, count in sorted(core.refused_of.items())]
+    yield from _metric("refused_total", "Invalid transactions by the institution that signed them.", "counter", refused)
     offsets = [(peer.institution, peer.clock_offset_ms) for peer in peers if peer.clock_offset_ms is not None]
     rows = [(f'{{institution="{number}"}}', offset / 1_000) for number, offset in offsets]
     yield from _metric("peer_clock_offset_seconds", "How far a peer's clock is ahead of this one.", "gauge", rows)

@@ -93,6 +93,7 @@ class StatusReporter:
             "behind_blocks": core.sync.blocks_behind,
             "pending": len(core.pool),
             "pending_by_institution": core.pool.counts(),
+            "refused_by_institution": dict(core.refused_of),
             "outbox": core.submission.pending,
             "expired": [id_.hex() for id_ in core.submission.expired],
             "blobs": {

@@ -96,6 +96,7 @@ def _facts(document: dict[str, Any]) -> Iterable[tuple[str, object]]:
         *_motions(document["motions"]),
         *(("convicted", _convicted(one)) for one in document["convicted"]),
         ("pending", f"{counted(document['pending'], 'transaction')} here, {document['outbox']} of our own not final"),
+        *_refused(document["refused_by_institution"]),
         ("blobs", f"{blobs['count']}, {size(blobs['size_bytes'])}; {bad}"),
         ("disk", f"{size(disk['data_bytes'])} used, {size(disk['free_bytes'])} free"),
         ("version", f"{document['version']}, up since {when(document['up_since_ms'])}"),
@@ -113,6 +114,13 @@ def _motions(motions: dict[str, Any]) -> Iterable[tuple[str, object]]:
     if motions["open"]:
         awaiting = ", ".join(str(number) for number in motions["awaiting"]) or "none"
         yield "motions", f"{len(motions['open'])} open; awaiting this institution's vote: {awaiting}"
+
+
+def _refused(counts: dict[str, int]) -> Iterable[tuple[str, object]]:
+    """Who signed what the ledger refused; who merely passed it on is not counted."""
+    if counts:
+        listed = ", ".join(f"{count} of institution {number}" for number, count in counts.items())
+        yield "refused", f"invalid transactions since the start: {listed}"
 
 
 def _convicted(one: dict[str, Any]) -> str:

@@ -17,7 +17,8 @@ from node.api.peercred import Peer, RoleMap
 from node.api.server import ApiSettings
 from node.api.writes import Writes
 from protocol.crypto.tags import GrantLabels
-from tests.node.records.fake_core import SUITE, Chain, Hospital, Network, Patient
+from tests.node.records.fake_core import SUITE, Chain, Hospital, Network
+from tests.node.records.patient import Patient
 
 UID = 1000
 OTHER = 1001

@@ -18,7 +18,8 @@ from protocol.crypto.tags import GrantLabels
 from protocol.types.operations import AppendRecords, RecordEntry, SignedOperation
 from protocol.types.transaction import TransactionBody
 from tests.node.api.conftest import LOOKER, OTHER, Desk, Town
-from tests.node.records.fake_core import HOUR_MS, Patient
+from tests.node.records.fake_core import HOUR_MS
+from tests.node.records.patient import Patient
 
 OBSERVATION = b'{ "resourceType":"Observation", "effectiveDateTime":"2020-01-02", "note":"Zo\xc3\xab" }'
 FHIR = {"content-type": "application/fhir+json"}

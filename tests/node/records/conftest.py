@@ -10,7 +10,8 @@ import pytest
 
 from node.records.submit import ChartOpening
 from node.services import Final, Prepared
-from tests.node.records.fake_core import SUITE, Chain, FakeCore, Hospital, Network, Patient
+from tests.node.records.fake_core import SUITE, Chain, FakeCore, Hospital, Network
+from tests.node.records.patient import Patient
 
 
 async def settle(core: FakeCore, prepared: list[Prepared]) -> list[Final]:

@@ -22,9 +22,7 @@ from node.storage.types import CommittedBlock, Place, Settled
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.envelopes import keypair_from_seed
 from protocol.crypto.hashing import block_digest, chain_id, encryption_key_digest, transaction_id
-from protocol.crypto.signing import SigningKey, cosign, sign_transaction, transaction_message, verify
-from protocol.crypto.tags import GrantLabels, grant_tags
-from protocol.crypto.wallet import ChartKeys, chart_keys
+from protocol.crypto.signing import SigningKey, sign_transaction, transaction_message, verify
 from protocol.errors import BadSignature, ChartledgerError, Expired, InvalidTransaction, UnknownChart, UnknownRecord
 from protocol.ledger import keys
 from protocol.ledger.blocks import next_authorities_digest
@@ -34,7 +32,7 @@ from protocol.ledger.transition import Execution, Receipt, SignedBy
 from protocol.params import Params
 from protocol.types.block import BLOCK_VERSION, Header
 from protocol.types.institutions import STATUS_ACCREDITED, Genesis, Institution
-from protocol.types.operations import ROLE_OWNER, Grant, GrantTerms, OpenChart, Operation, Revoke, SignedOperation
+from protocol.types.operations import SignedOperation
 from protocol.types.transaction import Transaction, TransactionBody
 from protocol.types.votes import FINALIZE, Certificate, VoteSubject
 
@@ -424,37 +422,3 @@ class Network:
         for number in list(self.hospitals):
             await self.stop(number)
         self.threads.shutdown()
-
-
-class Patient:
-    """An owner's keys for one chart, and what it signs."""
-
-    def __init__(self, chain: Chain, custodian: int, name: str = "patient") -> None:
-        self.chain = chain
-        self.custodian = custodian
-        self.keys: ChartKeys = chart_keys(seed(name), chain.id, custodian, 0)
-        self.key = self.keys.signing_key()
-        self.private, self.public = keypair_from_seed(SUITE, self.keys.encryption_seed)
-        self.number = 0
-
-    def sign(self, operation: Operation) -> SignedOperation:
-        self.number += 1
-        expires_at = self.chain.clock.ms + HOUR_MS
-        return SignedOperation(
-            operation, (cosign(self.key, self.chain.id, operation, ROLE_OWNER, self.number, expires_at),)
-        )
-
-    def open_chart(self) -> SignedOperation:
-        digest = encryption_key_digest(SUITE, self.public)
-        return self.sign(OpenChart(self.custodian, self.key.public, SUITE, digest))
-
-    def grant(
-        self, chart: int, grantee: int, labels: GrantLabels, generation: int = 0, **terms: Any
-    ) -> SignedOperation:
-        tags = grant_tags(self.keys.chart_secret, 0, labels)
-        now = self.chain.clock.ms
-        values = {"purposes": ("TREAT",), "not_before": now - HOUR_MS, "not_after": now + 240 * HOUR_MS} | terms
-        return self.sign(Grant(chart, GrantTerms(grantee, tags, **values)))
-
-    def revoke(self, chart: int, grant: int) -> SignedOperation:
-        return self.sign(Revoke(chart, grant))

@@ -18,7 +18,8 @@ from protocol.crypto.tags import GrantLabels, Labels, tags_of
 from protocol.errors import ChartExists, UnknownChart, UnknownGrant, UnknownRecord
 from protocol.ledger.events import RecordAppended, decode_event
 from tests.node.records.conftest import World, opening, settle
-from tests.node.records.fake_core import SUITE, Patient
+from tests.node.records.fake_core import SUITE
+from tests.node.records.patient import Patient
 
 
 def plain(text: str, category: str = "Observation", year: str = "2020", supersedes: int | None = None) -> Plain:
