@@ -26,7 +26,7 @@ from node.genesis_file import read_genesis
 from node.housekeeping import Housekeeping
 from node.keystore import KeystoreFile
 from node.logs import get_logger
-from node.membership import Membership, identity, members
+from node.membership import Membership, identity, members, remembered
 from node.metrics import metrics_text
 from node.network.asyncio_network import AsyncioNetwork, NetworkConfig
 from node.own_keys import check_keys, encryption_key, operation_keys
@@ -44,6 +44,7 @@ from protocol.codec.canonical import encode
 from protocol.crypto.hashing import chain_id
 from protocol.errors import GenesisMismatch
 from protocol.ledger.genesis import genesis_block
+from protocol.types.block import Header
 from protocol.types.institutions import Genesis
 from protocol.types.votes import Certificate
 
@@ -107,7 +108,7 @@ class Node:
         check_keys(keystore, standing.institution(config.institution), config.institution)
         vote_keys = VoteKeys(config.data, chain_id(genesis), self._keys, await store.journal_mark())
         self._open.callback(vote_keys.close)
-        network = self._network(standing, chain_id(genesis))
+        network = self._network(standing, head.header)
         core = self._core = Core(
             Ground(
                 genesis=genesis,
@@ -169,6 +170,8 @@ class Node:
         membership = Membership(
             institution=config.institution,
             addresses=config.peers,
+            data=config.data,
+            head=core.head,
             keys=self._keys,
             standing=core.standing,
             set_members=network.set_members,
@@ -179,15 +182,18 @@ class Node:
         core.finality.listeners.append(membership.on_final)
         membership.refresh()  # for blocks that were stored since the network began
 
-    def _network(self, standing: Standing, chain: bytes) -> AsyncioNetwork:
+    def _network(self, standing: Standing, head: Header) -> AsyncioNetwork:
         config = self.config
+        further = remembered(config.data, head)
         own = identity(self._keys.keystore, standing.institution(config.institution), config.institution)
         assert own is not None, "the keys were checked"
         return AsyncioNetwork(
             NetworkConfig(listen=config.listen, queue_bytes=config.peer_queue_bytes),
             own,
-            chain,
-            members(standing, config.institution, config.peers),
+            head.chain,
+            members(standing, config.institution, config.peers)
+            if further is None
+            else further.members(config.institution, config.peers),
             height=lambda: self.services.head().height,
             clock_ms=self._clock.wall_ms,
             rng=random.Random(secrets.randbits(64)),  # noqa: S311 - spreads redials, guards nothing

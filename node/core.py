@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from node.clock import Clock
 from node.driver import Driver
-from node.epochs import Epochs, VoteKeys
+from node.epochs import Epochs, Term, VoteKeys
 from node.execution import Executed, Executor
 from node.feed import Feed
 from node.finality import Finality
@@ -144,6 +144,7 @@ class Core(Queries):
         return Driver(
             term=epochs.first(),
             next_term=epochs.next,
+            on_term=self._on_term,
             network=ground.network,
             ledger=Proposals(self.executor, self.finality),
             clock=ground.clock,
@@ -163,6 +164,11 @@ class Core(Queries):
             clock=ground.clock,
             caught_up=self.driver.post,
         )
+
+    async def _on_term(self, term: Term) -> None:
+        """How far the journal must reach is known before its key signs anything, as it would be with each commit."""
+        if term.ballots is not None:
+            await self.ground.store.set_journal_mark(term.ballots.mark())
 
     def _journal_mark(self) -> bytes | None:
         ballots = self.driver.term.ballots
@@ -189,6 +195,7 @@ class Core(Queries):
         # Before consensus, which may have blocks of the journal to make final: what they hold of this node's own must
         # be known as such, or it would be taken for a replay of itself.
         await self.submission.load()
+        await self._on_term(self.driver.term)
         self.driver.start()
         await self.ground.network.start()
         self._spawn(self._tick(), "tick")

@@ -103,14 +103,16 @@ class _Up(Struct, frozen=True):
 
 
 class Driver:
-    """Runs the machine of one term after the other. `next_term` gives the term after this epoch's once there is one;
-    `fail` stops the node; `convict` is told of each authority that contradicted itself, once an epoch."""
+    """Runs the machine of one term after the other. `next_term` gives the term after this epoch's once there is one,
+    and `on_term` is awaited before a new one signs; `fail` stops the node; `convict` is told of each authority that
+    contradicted itself, once an epoch."""
 
     def __init__(
         self,
         *,
         term: Term,
         next_term: Callable[[int], Awaitable[Term | None]],
+        on_term: Callable[[Term], Awaitable[None]],
         network: Network,
         ledger: Ledger,
         clock: Clock,
@@ -125,6 +127,7 @@ class Driver:
         self.rejected_of: dict[int, int] = {}
         """Proposals that were invalid for good, by the institution that led."""
         self._next_term = next_term
+        self._on_term = on_term
         self._network = network
         self._ledger = ledger
         self._clock = clock
@@ -248,13 +251,14 @@ class Driver:
         if term is None:
             return
         self._arm(None, 0)
+        self._take(term)
+        await self._on_term(term)
         waiting = [one for one in self._events if not isinstance(one, Started | TimerFired | Built | Validated)]
         early = [one for one in self._early if epoch_of(one.message) == term.epoch]
         self._early.clear()
         self._early_bytes = 0
-        self._take(term)
         self._events = deque([Started(), WorkChanged(self._has_work), *early, *waiting])
-        log.info("epoch", epoch=term.epoch, authorities=self._institutions, voting=self.machine.me is not None)
+        log.info("epoch", epoch=term.epoch, authorities=self._institutions, voting=term.ballots is not None)
 
     async def _compact(self) -> None:
         journal = self.term.ballots

@@ -2,14 +2,23 @@
 
 Told of every final block once it is on disk. A key that a command put into the keystore is taken up when the ledger
 says that it counts, without a restart; vote keys alone change at an epoch's end and are `node.epochs`' concern.
+
+The newest members are also kept in a file of their own. A node whose copy of the chain was dropped, or that is new,
+starts from a state in which its peers may have had other certificates, and could not connect to fetch what says so:
+until its head is as high as the file's, that file says who may connect. It decides about connections and nothing else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
 
 from node.execution import Executed
-from node.keystore import EncryptionKey, Keystore, KeystoreFile
+from node.keystore import EncryptionKey, Keystore, KeystoreFile, write_private
 from node.logs import get_logger
 from node.network.certificates import BadNetworkCertificate, read_certificate
 from node.network.interface import Member
@@ -19,9 +28,12 @@ from node.standing import Standing
 from protocol.crypto.signing import SigningKey
 from protocol.errors import ChartledgerError
 from protocol.ledger import keys
+from protocol.types.block import Header
 from protocol.types.institutions import STATUS_ACCREDITED, Institution
 
 log = get_logger("membership")
+
+FILE: Final = "members.json"
 
 
 def members(standing: Standing, own: int, addresses: Mapping[int, str]) -> dict[int, Member]:
@@ -51,6 +63,36 @@ def identity(keystore: Keystore, leaf: Institution | None, number: int) -> Ident
     return None if key is None else Identity(number, key.certificate, key.seed)
 
 
+class Remembered(Struct, frozen=True, forbid_unknown_fields=True):
+    """The file: certificates (DER, hex) of the institutions that were accredited at a height, by number."""
+
+    height: int
+    certificates: dict[int, list[str]]
+
+    def members(self, own: int, addresses: Mapping[int, str]) -> dict[int, Member]:
+        """As `members`, of this file."""
+        return {
+            number: Member(tuple(map(bytes.fromhex, listed)), addresses.get(number))
+            for number, listed in self.certificates.items()
+            if number != own
+        }
+
+
+def remembered(data: Path, head: Header) -> Remembered | None:
+    """The file in the data folder if it knows more than this head. What cannot be read is passed over, and said."""
+    try:
+        found = msgspec.json.decode((data / FILE).read_bytes(), type=Remembered)
+        for listed in found.certificates.values():
+            for der in listed:
+                read_certificate(bytes.fromhex(der))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, BadNetworkCertificate) as error:
+        log.warning("the file of members cannot be read", file=FILE, reason=str(error))
+        return None
+    return found if found.height > head.height else None
+
+
 class Membership:
     """Carries changes of institutions into the parts of a running node that they concern."""
 
@@ -59,6 +101,8 @@ class Membership:
         *,
         institution: int,
         addresses: Mapping[int, str],
+        data: Path,
+        head: Callable[[], Header],
         keys: KeystoreFile,
         standing: Standing,
         set_members: Callable[[Mapping[int, Member]], None],
@@ -68,6 +112,8 @@ class Membership:
     ) -> None:
         self._institution = institution
         self._addresses = addresses
+        self._data = data
+        self._head = head
         self._keys = keys
         self._standing = standing
         self._set_members = set_members
@@ -78,7 +124,7 @@ class Membership:
     def refresh(self) -> None:
         """Take everything over as it stands at the head."""
         self._take_own()
-        self._set_members(members(self._standing, self._institution, self._addresses))
+        self._take_members()
 
     def on_final(self, executed: Executed) -> None:
         """A block is final and on disk."""
@@ -87,7 +133,19 @@ class Membership:
             return
         if keys.institution(self._institution) in changed:
             self._take_own()
-        self._set_members(members(self._standing, self._institution, self._addresses))
+        self._take_members()
+
+    def _take_members(self) -> None:
+        head = self._head()
+        further = remembered(self._data, head)
+        if further is not None:
+            self._set_members(further.members(self._institution, self._addresses))
+            return
+        found = members(self._standing, -1, self._addresses)
+        certificates = {number: [der.hex() for der in one.certificates] for number, one in found.items()}
+        write_private(self._data / FILE, msgspec.json.encode(Remembered(head.height, certificates)))
+        found.pop(self._institution, None)
+        self._set_members(found)
 
     def _take_own(self) -> None:
         """Raises nothing for a keystore that cannot be read: the node goes on with the keys that it has."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+import msgspec
 import pytest
 
-from node.driver import COMPACT_BYTES, Driver
+from node.driver import COMPACT_BYTES, EARLY_BYTES, EARLY_MESSAGES, Driver
 from node.epochs import Ballots, Term
 from node.execution import Obsolete, Refused
 from node.network.interface import Channel, Network
@@ -61,9 +62,13 @@ class World:
         self.failures: list[BaseException] = []
         self.machine = Script(answers)
         self.next: Term | None = None
+        self.on_term_does: Callable[[], None] = lambda: None
+        self.held = asyncio.Event()
+        self.held.set()
         self.driver = Driver(
             term=self.term(0, self.machine, (10, 11), journal),
             next_term=self.next_term,
+            on_term=self.on_term,
             network=cast(Network, self),
             ledger=cast(Any, self),
             clock=cast(Any, self),
@@ -77,6 +82,11 @@ class World:
         members = tuple(Authority(number, bytes(32), 0) for number in institutions)
         ballots = cast(Ballots, self) if journal else None
         return Term(cast(Machine, machine), AuthoritySet(epoch, members), ballots, None)
+
+    async def on_term(self, term: Term) -> None:
+        self.done.append(("term", term.epoch))
+        self.on_term_does()
+        await asyncio.sleep(0)
 
     async def next_term(self, epoch: int) -> Term | None:
         return self.next if self.next is not None and self.next.epoch > epoch else None
@@ -111,6 +121,7 @@ class World:
 
     # the ledger
     async def build(self, wanted: fx.Build) -> Block | None:
+        await self.held.wait()
         if self.verdict is not None:
             raise self.verdict
         return BLOCK
@@ -132,10 +143,14 @@ class World:
         self.driver.start()
         for event in events:
             self.driver.post(event)
-        for _ in range(20):
-            await asyncio.sleep(0)
+        await turns()
         await self.driver.stop()
         return self.done
+
+
+async def turns() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 FINAL = fx.Finalized((BLOCK,), certificate(FINALIZE), ())
@@ -249,3 +264,72 @@ async def test_trouble_is_kept_for_status() -> None:
     assert await world.run(TIMER) == [("convicted", 11, 5), ("behind", 7)]
     assert world.driver.halted == "broken"
     assert world.driver.evidence[11].view == 5
+
+
+async def test_the_next_machine_takes_over_when_the_last_block_is_on_disk() -> None:
+    """Answers and timers of the old machine are dropped, what the next epoch said early is said again, and messages
+    come with the index that their sender has now."""
+    world = World({ev.TimerFired: [fx.Build(4, 3, DIGEST, 1_000, True), fx.SetTimer(7, 3_600_000)]})
+    world.driver.start()
+    early, late = Fetch(1, 1, 2), Fetch(1, 3, 4)
+    world.driver.set_work(True)
+    world.driver.on_payload(77, encode(early))
+    world.held.clear()
+    world.driver.post(TIMER)
+    await turns()
+    following = Script({})
+    world.next = world.term(1, following, (77, 10))
+    world.driver.post(ev.TimerFired(5))
+    world.driver.post(ev.CaughtUp(BLOCK, certificate(FINALIZE)))  # of the epoch that is over
+    world.driver.on_payload(10, encode(late))
+    world.driver.on_peer_up(77)
+    world.driver.look()
+    await turns()
+    assert world.driver._timer is None
+    world.held.set()  # what the old machine asked for comes too late
+    await turns()
+    await world.driver.stop()
+    assert ev.Received(None, early) in world.machine.seen
+    assert following.seen == [
+        ev.Started(),
+        ev.WorkChanged(True),
+        ev.Received(0, early),
+        ev.Received(1, late),
+        ev.PeerUp(0),
+    ]
+    assert world.done[-1] == ("term", 1)
+
+
+async def test_what_comes_while_the_next_machine_is_made_ready_is_not_lost() -> None:
+    world = World({})
+    following = Script({})
+    message = Fetch(1, 3, 4)
+    world.next = world.term(1, following, (10, 11))
+    world.on_term_does = lambda: world.driver.on_payload(11, encode(message))
+    await world.run()
+    assert following.seen == [ev.Started(), ev.WorkChanged(False), ev.Received(1, message)]
+
+
+async def test_messages_of_the_next_epoch_are_kept_in_bounds() -> None:
+    world = World({})
+    for number in range(EARLY_MESSAGES + 10):
+        world.driver.on_payload(10, encode(Fetch(1, number, number)))
+    world.driver.start()
+    await turns()
+    assert len(world.driver._early) == EARLY_MESSAGES
+    assert world.driver._early[0].message == Fetch(1, 10, 10)
+    world.driver._keep(large := msgspec.structs.replace(world.driver._early[0], size_bytes=EARLY_BYTES))
+    assert list(world.driver._early) == [large]
+    await world.driver.stop()
+
+
+async def test_a_halted_machine_is_followed_by_none() -> None:
+    world = World({ev.TimerFired: [fx.Halted("a quorum voted for what is invalid here")]})
+    world.driver.start()
+    world.driver.post(TIMER)
+    await turns()
+    world.next = world.term(1, Script({}), (10, 11))
+    world.driver.look()
+    await turns()
+    await world.driver.stop()
+    assert world.driver.term.epoch == 0
