@@ -11,24 +11,38 @@ certificates share an honest signer. Every honest one keeps, across restarts:
 - S1: it signs at most one notarize a view, and none after nullify.
 - S2: it never signs both nullify and finalize of one view.
 - S3: it signs finalize(v, B) only while holding notarization(v, B).
-- S4: it signs notarize(v, p, B) only on a parent that is notarized in p or final, holding nullification(u) for
-  every u in p < u < v.
+- S4: it signs notarize(v, p, B) only if what it holds to be notarized or final in p is B's parent, which does not end
+  the epoch, or is B itself, which does; and it holds nullification(u) for every u in p < u < v.
 - S5: it signs nothing whose record is not durable before it leaves, so a restart forgets no vote and S1 to S4 hold for
   the authority's whole life.
 
 (a) At most one block is notarized in a view: two notarizations share an honest signer, who by S1 signed one of them.
 (b) If finalization(v) exists, nullification(v) does not: they would share an honest signer, against S2.
-(c) If B is finalized in v, each block notarized in a view w > v descends from B. By induction on w: some honest
-authority signed notarize(w, p, C). Were p < v, it would by S4 have held nullification(v), against (b). So p >= v. If
-p = v, then C's parent is the block notarized in v, which by (a) and S3 is B. If p > v, C's parent was notarized in p
-(or is final, thus by S3 notarized, in p) and descends from B by induction.
-(d) Let B be final in v and B' in w >= v. By S3 B' is notarized in w, so B' is B (a) or descends from B (c): there is
-one final chain. Nothing here rests on clocks, timers or who leads.
+(c) If B is finalized in v, each block notarized in a view w > v descends from B or is B. By induction on w: some
+honest authority signed notarize(w, p, C), and p >= v, since for p < v it would by S4 have held nullification(v),
+against (b). Let P be the block notarized in p (if it held P as final in p, then by S3 P is notarized there). For p =
+v, P is B by (a) and S3; for p > v, P descends from B or is B by induction. By S4, C is a child of P or P itself.
+(d) Let B be final in v and B' in w >= v. By S3 B' is notarized in w, so B' is B (a), or descends from B or is B (c):
+there is one final chain. Nothing here rests on clocks, timers or who leads.
+
+**Why an epoch has one end.** Let E be a block that ends its epoch. By S4 nobody honest votes for a child of E, so E
+has no notarized descendant in this epoch. If E is final in v, then by (c) whatever is notarized later in this epoch
+is E: a finalization of a later view is of E too, and one of an earlier view is of E or of an ancestor. So whoever
+sees E final, in whichever view, sees the same block end the epoch, and the next epoch starts from it as its view 0;
+votes name their epoch, so none counts in two.
+E notarized and not final binds nobody: where its view is nullified, a leader who does not know E may let the chain go
+on beside it, to another end or to none. A second proposal of E names as its parent view the newest in which E itself
+was notarized, not that of E's parent: no honest authority has nullifications for the views that E may have become
+final in, which is what (c) rests on. To propose E again takes the notarization of that very block (`Chain.footing`),
+so no leader brings in a block that is another's: below stands an honest voter who took E's first proposal for good,
+its proposer included, since each of these proposals has an earlier parent view. The parent view is part of what is
+signed, so two of them for one block in one view are two proposals, against S1.
 
 **Why it is live.** In each view an honest authority that has work either sees a certificate or nullifies when its timer
 ends, and whoever sees one passes it on, so views pass as long as a quorum is up. Waits grow until they exceed the
 real delay (`timeouts`); then the first honest leader's block is notarized, everybody's finalize follows before
-any honest timer ends, and the block and all below it are final.
+any honest timer ends, and the block and all below it are final. That block may be the epoch's last one again, so an
+epoch ends as soon as any block would become final. Who has left the epoch answers who has not with the finalization.
 """
 
 from __future__ import annotations

@@ -25,8 +25,9 @@ class Timeouts:
         self.resend = self.delta
         """Until own votes are sent again; doubles up to the cap."""
         self.lazy = delta_ms + delta_ms // 2
-        """A leader that has nothing of its own proposes an empty block, or its epoch's last block again, only if finality
-        takes so long. Does not grow: of a view that is long because messages are, most must be left for them."""
+        """A leader that has nothing of its own proposes an empty block, or its epoch's last block again, only if
+        finality takes so long. Does not grow: of a view that is long because messages are, most must be left for
+        them."""
         self.leader = 2 * self.delta
         """Until a view without a proposal is nullified."""
         self.certificate = 3 * self.delta

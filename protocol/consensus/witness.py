@@ -46,12 +46,10 @@ class Witness(Core):
         return True
 
     def _needless(self, vote: Vote, tally: Tally) -> bool:
-        """Whether the vote is known, or nothing could come of it: an accused authority's further contradictions, whose
-        verification would be its to make us do, and own votes of final views, which are not kept across restarts."""
+        """Whether the vote is known, or nothing could come of it: an accused authority could otherwise make this node
+        verify its further contradictions without end."""
         if tally.counts(vote) or tally.noted(vote) == vote:
             return True
-        if vote.index == self.me:
-            return vote.subject.view <= self.chain.final_view
         return vote.index in tally.accused and tally.get(vote.subject.kind, vote.index) is not None
 
     def _settled(self, subject: VoteSubject) -> bool:
@@ -96,5 +94,5 @@ class Witness(Core):
         if indexes[-1] >= self.n or any(a >= b for a, b in pairwise(indexes)):
             return
         for vote in tally.unseen(certificate):
-            if vote.index != self.me and not self._see(vote):
+            if not self._see(vote):
                 return

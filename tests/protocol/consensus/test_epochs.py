@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
+from protocol.consensus.chain import Chain, Footing
 from protocol.consensus.effects import Behind, Build, EpochEnded, Finalized, Halted, Rejected, Send, SetTimer, Validate
 from protocol.consensus.events import Built, CaughtUp, PeerUp, Verdict
 from protocol.consensus.machine import FinalHead, Machine
@@ -227,6 +228,30 @@ def test_11_it_is_finalized_in_each_view_that_notarizes_it() -> None:
     assert [s for s in bench.signed if s.kind == FINALIZE] == [finalize_of(E, 1), finalize_of(E, 2)]
 
 
+def test_11_it_is_voted_for_again_however_deep_it_lies() -> None:
+    bench = Bench(index=3)
+    parent, parent_view = GENESIS, 0
+    for view in range(1, 2 * bench.machine.config.depth + 1):
+        child = block(parent, view % 4)
+        bench.get(vote(notarize_of(child, view, parent_view), 2), 2)  # a sign of life
+        bench.get(certificate(notarize_of(child, view, parent_view)))
+        bench.get(Body(child))
+        bench.answer(child, view)
+        parent, parent_view = child.header, view
+    deep = last(parent, 1, b"e")
+    bench.get(certificate(notarize_of(deep, 9, parent_view)))
+    bench.get(Body(deep))
+    bench.answer(deep, 9)
+    bench.get(proposal(deep, 10, 9), 2)
+    assert kinds(bench, 10) == [NOTARIZE]
+
+
+def test_11_the_final_head_is_nothing_to_propose_again() -> None:
+    chain = Chain(FinalHead(E.header, certificate(finalize_of(E, 4))), 16)
+    assert chain.footing(E.header, notarize_of(E, 5, 4)) is Footing.NONE
+    assert chain.footing(block(E.header, 1).header, notarize_of(block(E.header, 1), 5, 4)) is Footing.EXTENDS
+
+
 # --- the end ----------------------------------------------------------------------------------------------------
 
 
@@ -269,6 +294,8 @@ def test_11_after_the_end_who_is_still_there_is_told() -> None:
     assert not sent(bench.get(vote(nullify_of(2), 0), 0)), "once in a while"
     assert sent(bench.get(Fetch(0, 1, 2), 1)) == [end]
     assert sent(bench.do(PeerUp(2))) == [end]
+    bench.now_ms += DELTA_MS
+    assert sent(bench.get(certificate(notarize_of(E, 1, 0)), 0)) == [end]
     assert not sent(bench.get(certificate(finalize_of(E, 2)), 2)), "who finalized it knows"
 
 
@@ -325,6 +352,8 @@ def test_11_who_speaks_of_the_epoch_before_is_told_what_ended_it() -> None:
     assert sent(bench.get(vote(nullify_of(2), 0), 0)) == [end]
     assert not sent(bench.get(vote(nullify_of(2), 0), 0))
     assert sent(bench.get(Fetch(0, 1, 1), 1)) == [end]
+    bench.now_ms += DELTA_MS
+    assert sent(bench.get(certificate(notarize_of(E, 1, 0)), 0)) == [end]
     assert not sent(bench.get(certificate(finalize_of(E, 4)), 2)), "ended by another view's finalization: it knows"
     assert sent(bench.do(PeerUp(2))) == [end]
     assert not bench.signed

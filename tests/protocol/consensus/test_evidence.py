@@ -8,11 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.consensus.effects import Effect, Equivocation, Halted
+from protocol.consensus.effects import Effect, Equivocation, Halted, Validate
 from protocol.consensus.votes import EVIDENCE_VIEWS
 from protocol.crypto.signing import verify, vote_message
 from protocol.types.block import Block
-from protocol.types.votes import FINALIZE, NOTARIZE, NULLIFY, Certificate, ConsensusMessage, Proposal, Vote, VoteSubject
+from protocol.types.votes import (
+    FINALIZE,
+    NOTARIZE,
+    NULLIFY,
+    Body,
+    Certificate,
+    ConsensusMessage,
+    Proposal,
+    Vote,
+    VoteSubject,
+)
 from tests.protocol.consensus.bench import (
     GENESIS,
     OTHER,
@@ -254,23 +264,24 @@ def test_what_is_too_old_is_not_looked_at_but_still_binds() -> None:
         bench.get(certificate(nullify_of(view)))
     assert told(bench, vote(notarize_of(A, 1, 0), 0), vote(notarize_of(OTHER, 1, 0), 0)) == []
     bench.get(certificate(notarize_of(A, 1, 0)))
+    assert only(Validate, bench.get(Body(A)))
     bench.answer(A, 1)
     assert finalize_of(A, 1) not in bench.signed
 
 
 def test_while_the_head_lags_little_is_kept() -> None:
     bench = Bench(index=3)
-    parent, lag = block(GENESIS, 1, b"never seen"), 300
+    parent, lag = block(GENESIS, 1, b"never seen"), 150
     bench.get(certificate(finalize_of(parent, 1)))
     for view in range(2, lag):
         child = block(parent.header, view % 4, b"%d" % view)
-        if view % 4 != 3:
-            bench.get(proposal(child, view, view - 1), view % 4)
         bench.get(certificate(notarize_of(child, view, view - 1)))
+        bench.get(Body(child))
         bench.get(certificate(finalize_of(child, view)))
         parent = child
         assert within_bounds(bench)
     assert bench.machine.load()["unsettled"] == lag
+    assert bench.machine.load()["blocks"] >= 4 * bench.machine.config.depth, "the newest are kept"
     assert isinstance(bench.machine.chain.finalization, Certificate)
 
 

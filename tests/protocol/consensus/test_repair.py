@@ -43,7 +43,7 @@ def test_8_own_votes_are_sent_again_ever_less_often_up_to_the_cap() -> None:
     fire(bench, 2 * DELTA_MS)
     times = []
     for _ in range(400):
-        if vote(nullify_of(1), 3) in sent(fire(bench, 50)):  # type: ignore[arg-type]
+        if vote(nullify_of(1), 3) in sent(fire(bench, 50)):
             times.append(bench.now_ms)
     gaps = [b - a for a, b in pairwise(times)]
     assert gaps == sorted(gaps)

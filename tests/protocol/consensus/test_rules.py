@@ -22,6 +22,7 @@ from protocol.types.votes import NOTARIZE, Certificate, Fetch, Proposal, Vote
 from tests.protocol.consensus.bench import (
     CAP_MS,
     DELTA_MS,
+    GENESIS,
     OTHER,
     A,
     Bench,
@@ -185,6 +186,18 @@ def test_4_a_quorum_for_what_is_invalid_here_halts_for_good() -> None:
     before = list(bench.signed)
     assert bench.work() == []
     assert bench.signed == before
+
+
+def test_4_one_invalid_block_does_not_hide_another() -> None:
+    bench = Bench(index=0)
+    bench.get(proposal(OTHER, 1, 0), 1)
+    bench.answer(OTHER, 1, Verdict.INVALID)
+    bench.get(certificate(nullify_of(1), 1, 2, 3))
+    second = block(GENESIS, 2, b"second")
+    bench.get(proposal(second, 2, 0), 2)
+    bench.answer(second, 2, Verdict.INVALID)
+    assert not bench.machine.halted
+    assert only(Halted, bench.get(certificate(notarize_of(second, 2, 0), 1, 2, 3)))
 
 
 def test_4_certificates_that_contradict_each_other_halt() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.consensus.effects import Persist, Rejected, Send, Validate
+from protocol.consensus.effects import Persist, Record, Rejected, Send, Validate
 from protocol.consensus.events import TimerFired, Verdict
 from protocol.consensus.machine import FinalHead
 from protocol.errors import JournalBroken
@@ -201,12 +201,13 @@ def test_a_snapshot_restores_what_the_journal_would() -> None:
 
 
 def test_a_journal_that_contradicts_itself_is_refused() -> None:
-    for records in (
+    journals: tuple[list[Record], ...] = (
         [vote(nullify_of(1), 3), vote(finalize_of(A, 1), 3)],
         [vote(notarize_of(A, 1, 0), 3), vote(notarize_of(OTHER, 1, 0), 3)],
         [vote(nullify_of(1), 3), vote(notarize_of(A, 1, 0), 3)],
         [certificate(notarize_of(A, 1, 0)), certificate(notarize_of(OTHER, 1, 0))],
-    ):
+    )
+    for records in journals:
         with pytest.raises(JournalBroken):
             Bench(3, FinalHead(GENESIS, None), records)
 
