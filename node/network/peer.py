@@ -102,7 +102,7 @@ class Peer:
                 async with asyncio.timeout(pause_s):
                     await self._present.wait()
             except TimeoutError:
-                return False
+                pass  # it may have connected in the same turn of the event loop
         return self._present.is_set()
 
     def _failed(self, error: Exception) -> None:

@@ -89,3 +89,22 @@ def test_counts_of_earlier_connections_are_kept() -> None:
     status = peer.status()
     assert (status.bytes_in, status.bytes_out, status.dropped) == (2, 4, 6)
     assert status.state is PeerState.UNDIALLED
+
+
+async def test_who_connects_at_the_very_end_of_the_pause_is_not_dialled_and_stays_connected() -> None:
+    peer, loop = Peer(1, Member((b"",), "there:1"), lambda: 5), asyncio.get_running_loop()
+
+    async def dial(target: Peer) -> None:
+        raise AssertionError("it is connected")
+
+    loop.call_later(0.01, peer.connected, connection())
+    dialling = asyncio.create_task(peer.keep_dialled(dial, Pauses(), 0.01))
+    await asyncio.sleep(0)  # it waits for the pause to end
+    until = loop.time() + 0.02
+    while loop.time() < until:
+        pass  # so that the event loop finds both due at once
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not dialling.done()
+    assert peer.state is PeerState.CONNECTED
+    dialling.cancel()
