@@ -37,13 +37,20 @@ class Clocks(Struct, frozen=True):
     notes: list[str]
 
 
-def stalled(authorities: Sequence[AuthorityStatus]) -> str | None:
-    """What to say if too few authorities vote to make anything final, or None."""
+def stalled(authorities: Sequence[AuthorityStatus], *, follows: bool = False) -> str | None:
+    """What to say if too few authorities vote to make anything final, or None. `follows`: this node is none of them, so
+    that it need not reach them all, and cannot tell whether they reach each other."""
     needed = quorum_of(len(authorities))
     silent = [one for one in authorities if one.state == "silent"]
     mute = [one for one in authorities if one.state == "not voting"]
     if len(authorities) - len(silent) - len(mute) >= needed:
         return None
+    if follows:
+        return (
+            f"out of reach: {len(silent)} of {len(authorities)} authorities cannot be reached from here "
+            f"({_since(silent)}), so this node cannot tell whether the chain goes on; look for their addresses under "
+            "[peers], and at the network."
+        )
     parts, advice = [], []
     if silent:
         parts.append(f"{len(silent)} of {len(authorities)} authorities are silent ({_since(silent)})")

@@ -222,7 +222,7 @@ class StatusReporter:
             worries.append(f"halted: {core.driver.halted}. Keep the data folder and call the other institutions.")
         if core.why_silent is not None:
             worries.append(f"not voting: {core.why_silent}")
-        worries += self._consensus_worries(authorities)
+        worries += self._consensus_worries(members, authorities)
         if times.worry is not None:
             worries.append(times.worry)
         for number, evidence in sorted(core.driver.evidence.items()):
@@ -240,9 +240,9 @@ class StatusReporter:
             worries += [f"damaged: {finding.sentence} {finding.advice}".rstrip() for finding in wrong[:3]]
         return worries
 
-    def _consensus_worries(self, authorities: Sequence[AuthorityStatus]) -> list[str]:
+    def _consensus_worries(self, members: AuthoritySet, authorities: Sequence[AuthorityStatus]) -> list[str]:
         core = self._core
-        stall = stalled(authorities)
+        stall = stalled(authorities, follows=members.seat(core.institution) is None)
         if stall is not None:
             return [stall]
         if core.sync.blocks_behind > LAGGING_BLOCKS:

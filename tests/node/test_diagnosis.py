@@ -44,6 +44,13 @@ def test_a_stall_tells_who_is_away_from_who_can_be_reached_and_does_not_vote() -
     assert said.startswith("stalled: 2 of 4 authorities do not vote although they can be reached (Hospital 0 since")
 
 
+def test_who_merely_follows_does_not_call_the_chain_stalled() -> None:
+    said = stalled(those("voting", "silent", "silent", "silent"), follows=True)
+    assert said is not None
+    assert said.startswith("out of reach: 3 of 4 authorities cannot be reached from here (Hospital 1 since 09:00:01")
+    assert stalled(those("voting", "voting", "voting", "silent"), follows=True) is None
+
+
 def test_slow_names_who_lags() -> None:
     assert "(lagging: Hospital 1)" in slow(those("voting", "lagging", "voting", "voting"), 42_500)
     assert "waited for 42 s" in slow(those("voting"), 42_500)
