@@ -141,8 +141,6 @@ class _BlockCheck:
         header, block = stored.header, stored.block
         if child is not None and child.parent != block_digest(header):
             raise Fault(f"its header is not the one that block {child.height} builds on")
-        if child is not None and child.epoch != header.child_epoch:
-            raise Fault(f"block {child.height} above it is of epoch {child.epoch}, and should be of another")
         if header.height != stored.height or header.chain != self.chain:
             raise Fault("its header is of another height or chain")
         certificate = stored.certificate

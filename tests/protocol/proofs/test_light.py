@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from protocol.codec.canonical import decode, encode
 from protocol.consensus.quorum import finalize, notarize
-from protocol.crypto.hashing import block_digest
+from protocol.crypto.hashing import authorities_digest, block_digest
 from protocol.crypto.signing import SigningKey, sign_vote, verify
 from protocol.errors import BadProof, ForkShown
 from protocol.proofs.light import Checkpoint, EpochHop, LightClient
@@ -83,6 +83,9 @@ def test_a_hop_is_believed_for_its_quorum_alone(epochs: Any) -> None:
         ),
         "authorities: they are not those": resigned(world, hop, next_authorities=bytes(32)),
     }
+    of_epoch_7 = replace(hop.authorities, epoch=7)
+    committed = resigned(world, hop, next_authorities=authorities_digest(of_epoch_7))
+    lies["authorities: they are not those that the end"] = replace(committed, authorities=of_epoch_7)
     for sentence, lie in lies.items():
         with pytest.raises(BadProof, match=sentence):
             client.hop(lie)
@@ -255,6 +258,28 @@ def test_nobody_is_accused_on_a_checkpoints_word_alone(epochs: Any) -> None:
     with pytest.raises(ForkShown, match="unless the checkpoint never was one of this chain") as shown:
         client.hop(hop)
     assert "institution" not in str(shown.value)
+    made_up = replace(made_up, epoch=0)
+    header = replace(header, epoch=0)
+    subject = finalize(header.chain, 0, 1, block_digest(header))
+    signatures = tuple((index, sign_vote(OTHER, subject, index).signature) for index in range(3))
+    with pytest.raises(ForkShown, match="has other authorities of epoch 0 than the chain leads to"):
+        LightClient.from_genesis(world.genesis).hold(Checkpoint(header, Certificate(subject, signatures), made_up))
+
+
+def test_what_vouches_for_a_block_is_held_against_the_rest_too(new_epochs: Callable[..., Any]) -> None:
+    """Two chains share a block and part above it: it is shown by the one that parts from what is known."""
+    one, other = (new_epochs().world for _ in range(2))
+    for world, times in ((one, 1), (other, 2)):
+        world.block()
+        world.shared = world.head
+        world.wait(1_000 * times)
+        world.block()
+    assert one.shared == other.shared
+    client = LightClient.from_genesis(one.genesis)
+    client.check(one.head, one.certificate())
+    client.check(one.shared, one.certificate(), [one.head])
+    with pytest.raises(ForkShown, match="final at height 2"):
+        client.check(other.shared, other.certificate(), [other.head])
 
 
 def test_a_parent_and_a_time_that_do_not_fit_are_seen(fork: tuple[Any, Any]) -> None:
