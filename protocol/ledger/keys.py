@@ -29,7 +29,6 @@ INSTITUTION_MAX: Final = (1 << 24) - 1
 CHART_MAX: Final = (1 << 40) - 1
 GRANT_MAX: Final = (1 << 16) - 1
 MOTION_MAX: Final = (1 << 32) - 1
-EPOCH_MAX: Final = (1 << 53) - 1
 
 PARAMS: Final = bytes([KIND_PARAMS])
 COUNTERS: Final = bytes([KIND_COUNTERS])

@@ -29,6 +29,7 @@ from protocol.types.governance import (
     USE_OPERATIONS,
     USE_VOTE,
     Accredit,
+    AddNetworkCertificate,
     Ballot,
     GiveAuthority,
     Motion,
@@ -36,6 +37,7 @@ from protocol.types.governance import (
     Remove,
     ReplaceKeys,
     RotateInstitutionKey,
+    SetEncryptionKey,
     SetOperationsKey,
     SetVoteKey,
     Suspend,
@@ -419,6 +421,23 @@ def test_a_key_that_was_replaced_never_comes_back(world: Any, new_keys: Any, cha
     world.refuses(Claimed, world.body(3, RotateInstitutionKey(SetVoteKey(old.vote.public, proof))))
     proof = prove_possession(old.operations[0], chain, old.name, USE_OPERATIONS)
     world.refuses(Claimed, world.body(3, RotateInstitutionKey(SetOperationsKey(1, old.operations[0].public, proof))))
+
+
+def test_replaced_by_what_is_the_institution_s_from_then_on(world: Any, new_keys: Any, chain: bytes) -> None:
+    fresh, later = new_keys(7, world.institution(3).name), new_keys(8, world.institution(3).name)
+    world.decide(ReplaceKeys(3, fresh.application(chain)), 0, 1, 2)
+    for change in (AddNetworkCertificate(fresh.certificate), SetEncryptionKey(1, fresh.encryption)):
+        world.refuses(Claimed, world.body(0, RotateInstitutionKey(change)))
+    world.decide(ReplaceKeys(3, later.application(chain)), 0, 1, 2)
+    world.refuses(Claimed, moving(world, ReplaceKeys(3, fresh.application(chain))))
+
+
+def test_what_stays_is_named_once(world: Any, new_keys: Any, chain: bytes) -> None:
+    same, held = new_keys(3, world.institution(3).name), world.institution(3)
+    same.operations = [same.operations[0]] * 2
+    world.refuses(Claimed, moving(world, ReplaceKeys(3, same.application(chain))))
+    twice = {"network_certificates": held.network_certificates * 2}
+    world.refuses(Claimed, moving(world, ReplaceKeys(3, new_keys(3, held.name).application(chain, **twice))))
 
 
 def test_fewer_keys_leave_no_old_one_behind(world: Any, new_keys: Any, chain: bytes, make_entry: Any) -> None:

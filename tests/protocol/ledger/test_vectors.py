@@ -165,7 +165,7 @@ def test_purposes() -> None:
 def test_the_proof_file_checks() -> None:
     vectors = load("proof")
     genesis = decode(Genesis, bytes.fromhex(vectors["genesis"]))
-    proof = bundle.read(bytes.fromhex(vectors["file"]))
+    proof = bundle.read_inclusion(bytes.fromhex(vectors["file"]))
     claim = inclusion.check(proof, genesis, record=bytes.fromhex(vectors["record"]))
     assert claim.record_shown
     assert list(claim.final.signers) == vectors["signers"]
