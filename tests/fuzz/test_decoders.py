@@ -17,15 +17,19 @@ from hypothesis import strategies as st
 from protocol.codec.canonical import decode, encode
 from protocol.errors import BadProof, ChartledgerError, DecodeError
 from protocol.proofs import bundle
+from protocol.proofs.final import FinalityProof
+from protocol.proofs.light import Checkpoint, EpochHop
 from protocol.types.block import Block
 from protocol.types.institutions import Genesis
 from protocol.types.operations import SignedOperation
 from protocol.types.transaction import Transaction
 from protocol.types.votes import Certificate, ConsensusMessage, Proposal, Vote
 
-VECTORS = Path(__file__).resolve().parents[1] / "vectors" / "wire"
+VECTORS = Path(__file__).resolve().parents[1] / "vectors"
+FOLDERS = ("wire", "proofs")
 EXAMPLES = int(os.environ.get("CHARTLEDGER_FUZZ", "150"))
 KINDS: list[Any] = [Transaction, SignedOperation, Block, Vote, Certificate, Proposal, Genesis, ConsensusMessage]
+KINDS += [EpochHop, Checkpoint, FinalityProof]
 
 
 def golden() -> list[bytes]:
@@ -42,8 +46,9 @@ def golden() -> list[bytes]:
             for inner in value:
                 collect(inner)
 
-    for path in VECTORS.glob("*.json"):
-        collect(json.loads(path.read_text()))
+    for folder in FOLDERS:
+        for path in (VECTORS / folder).glob("*.json"):
+            collect(json.loads(path.read_text()))
     return found
 
 
@@ -89,6 +94,7 @@ def test_a_decoder_takes_only_what_encode_writes(kind: Any, data: bytes) -> None
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.one_of(st.binary(max_size=300), st.text(max_size=300).map(str.encode), mutated()))
 def test_a_proof_file_is_read_or_refused_by_name(data: bytes) -> None:
-    with pytest.raises(ChartledgerError) as refused:
-        bundle.read(data)
-    assert isinstance(refused.value, BadProof | DecodeError)
+    for read in (bundle.read, bundle.read_checkpoint):
+        with pytest.raises(ChartledgerError) as refused:
+            read(data)
+        assert isinstance(refused.value, BadProof | DecodeError)

@@ -1,0 +1,107 @@
+"""Proofs as a node makes them from its disk: of any final block and event, from any epoch on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from node.queries import Queries
+from node.storage.ledger_store import LedgerStore
+from protocol import limits
+from protocol.errors import BadProof, TooManyEpochs, UnknownChart, UnknownRecord
+from protocol.proofs import bundle, final, inclusion
+from protocol.proofs.light import Checkpoint
+from protocol.types.governance import GiveAuthority, Parameter, SetParameters, TakeAuthority
+from tests.node.storage.conftest import Chain
+
+
+class Made:
+    """A chain of four epochs on disk; `queries` are those of a node whose head is its last block."""
+
+    def __init__(self, store: LedgerStore) -> None:
+        self.chain, self.store = Chain(), store
+        self.kept: dict[int, Checkpoint] = {}
+        self.queries = cast(Queries, None)
+
+    async def fill(self) -> None:
+        chain = self.chain
+        await self.store.init_genesis(chain.genesis_raw, chain.first)
+        blocks = [chain.block(chain.open_charts(0, 0))]
+        changes = [TakeAuthority(3), GiveAuthority(3), SetParameters((Parameter("heartbeat_ms", 60_000),))]
+        for change in changes:
+            blocks.append(chain.block(chain.append(0, 0), certified=False))
+            blocks.append(chain.block(*chain.pass_change(change)))
+        blocks.append(chain.block(chain.append(0, 0), certified=False))
+        blocks.append(chain.block(chain.append(0, 0)))
+        await self.store.commit(blocks)
+        self.blocks = [chain.first, *blocks]
+        for one in blocks:
+            if one.certificate is not None:
+                epoch = one.header.epoch
+                self.kept[epoch] = Checkpoint(one.header, one.certificate, chain.authorities(epoch))
+        self.queries = Queries(
+            institution=0,
+            genesis=chain.genesis,
+            chain=chain.id,
+            store=self.store,
+            finality=cast(Any, SimpleNamespace(head=blocks[-1].header, certificate=blocks[-1].certificate)),
+            standing=cast(Any, None),
+            clock=cast(Any, None),
+        )
+
+
+@pytest.fixture
+async def made(tmp_path: Path) -> AsyncIterator[Made]:
+    store = await LedgerStore.open(tmp_path / "ledger.db")
+    made = Made(store)
+    await made.fill()
+    yield made
+    await store.close()
+
+
+async def test_every_block_is_shown_final_from_the_genesis(made: Made) -> None:
+    last = len(made.blocks) - 1
+    for height in range(1, last + 1):
+        shown = final.check(bundle.read_final(await made.queries.final_proof(0, height)), genesis=made.chain.genesis)
+        assert shown.header == made.blocks[height].header
+        assert [end.epoch for end in shown.ends] == list(range(shown.header.epoch))
+        assert shown.certified.height == next(h for h in range(height, last + 1) if made.blocks[h].certificate)
+    head = final.check(bundle.read_final(await made.queries.final_proof()), genesis=made.chain.genesis)
+    assert (head.header, head.header.epoch) == (made.blocks[-1].header, 3)
+
+
+async def test_from_any_epoch_on_for_whoever_has_a_checkpoint_of_it(made: Made) -> None:
+    for epoch, kept in made.kept.items():
+        shown = final.check(bundle.read_final(await made.queries.final_proof(epoch)), checkpoint=kept)
+        assert len(shown.ends) == 3 - epoch
+        for event in (0, 3):
+            proof = bundle.read_inclusion(await made.queries.proof(0, event, epoch))
+            assert inclusion.check(proof, None, checkpoint=kept).number == event
+    claim = inclusion.check(bundle.read_inclusion(await made.queries.proof(0, 1)), made.chain.genesis)
+    assert [end.height for end in claim.final.ends] == [3, 5, 7]
+
+
+async def test_what_there_is_no_proof_of(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    queries = made.queries
+    with pytest.raises(BadProof, match="no block of height 10 or above is final yet"):
+        await queries.final_proof(0, 10)
+    with pytest.raises(BadProof, match="block 9 is of epoch 3: no proof of it begins at epoch 4"):
+        await queries.final_proof(4)
+    with pytest.raises(BadProof, match="block 2 is of epoch 0: no proof of it begins at epoch 1"):
+        await queries.final_proof(1, 2)
+    with pytest.raises(BadProof, match="no proof of it begins at epoch"):
+        await queries.proof(0, 0, limits.U53)
+    with pytest.raises(UnknownChart):
+        await queries.proof(1, 0)
+    with pytest.raises(UnknownRecord):
+        await queries.proof(0, 99)
+    monkeypatch.setattr(limits, "HOPS_PER_PROOF", 2)
+    with pytest.raises(TooManyEpochs, match="3 epochs lie between, and a proof carries at most 2"):
+        await queries.final_proof()
+    with pytest.raises(TooManyEpochs):
+        await queries.proof(0, 0)
+    assert await queries.final_proof(1)
