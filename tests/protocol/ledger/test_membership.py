@@ -116,6 +116,15 @@ def test_an_application_is_signed_whole(world: Any, newcomer: Any, new_keys: Any
         world.refuses(BadPossession, moving(world, Accredit(replace(good, possessions=proofs))))
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_each_signing_key_proves_itself(world: Any, newcomer: Any, chain: bytes, place: int) -> None:
+    """Or somebody else's key, an authority's vote key of another chain say, could be listed among one's own."""
+    good = newcomer.application(chain)
+    proofs = list(good.possessions)
+    proofs[place] = good.possessions[place - 1]
+    world.refuses(BadPossession, moving(world, Accredit(replace(good, possessions=tuple(proofs)))))
+
+
 def test_a_proof_for_one_rotation_is_none_for_an_application(world: Any, newcomer: Any, chain: bytes) -> None:
     proofs = [prove_possession(key, chain, newcomer.name, USE_OPERATIONS) for key in newcomer.operations]
     proofs.append(prove_possession(newcomer.vote, chain, newcomer.name, USE_VOTE))

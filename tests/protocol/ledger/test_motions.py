@@ -27,6 +27,7 @@ from protocol.errors import (
 )
 from protocol.ledger import keys
 from protocol.ledger.leaves import Cast, MotionState, OpenMotions
+from protocol.ledger.state import read_set
 from protocol.params import BOUNDS, Params
 from protocol.types.block import Block
 from protocol.types.governance import (
@@ -36,12 +37,14 @@ from protocol.types.governance import (
     Parameter,
     Reinstate,
     Remove,
+    ReportEquivocation,
     SetParameters,
     Suspend,
     TakeAuthority,
 )
 from protocol.types.institutions import faults_of, quorum_of
 from protocol.types.operations import Disclose, Grant
+from protocol.types.votes import NULLIFY, Vote, VoteSubject
 
 HOUR_MS = 3_600_000
 UNKNOWN = 99
@@ -309,3 +312,16 @@ def test_a_failed_motion_at_the_end_of_a_block_ends_no_epoch(new_world: Any) -> 
     good, bad = Motion(GiveAuthority(1), world.now + HOUR_MS), Motion(Suspend(UNKNOWN), world.now + HOUR_MS)
     world.refuses(UnknownInstitution, world.body(0, good, bad))
     assert encode(world.authorities()) == encode(world.authorities(0))
+
+
+def test_the_read_set_names_keys_whatever_an_operation_says(world: Any) -> None:
+    """Numbers beyond what the ledger ever assigns have no key, and name none."""
+    extremes = (0, keys.INSTITUTION_MAX, keys.INSTITUTION_MAX + 1, keys.MOTION_MAX, keys.MOTION_MAX + 1, limits.U53)
+    for number in extremes:
+        changes = [kind(number) for kind in (Suspend, Reinstate, Remove, GiveAuthority, TakeAuthority)]
+        subject = VoteSubject(NULLIFY, bytes(32), number, 1, 0, bytes(32))
+        vote = Vote(subject, 65_535, bytes(64))
+        operations = [Motion(change, number) for change in changes] + [Ballot(number, one, True) for one in changes]
+        body = world.body(0, *operations, ReportEquivocation(vote, vote))
+        read = read_set([replace(body, institution=number)], limits.U53)
+        assert all(len(key) == keys.KEY_BYTES[key[0]] for key in read.keys)
