@@ -60,6 +60,8 @@ class Actions:
             if host.traitor is not None:
                 world.idly(TICK_US, self._tick, (host,))
         for action in world.plan.actions:
+            if isinstance(action, Crash) and action.journal == "old":
+                world.at(action.at_ms * 500, world.hosts[action.node].disk.copy_journals)
             if action.at_ms < world.plan.heal_ms:
                 world.at(action.at_ms * 1_000, self._do, (action,))
         world.at(world.plan.heal_ms * 1_000, self._heal)
@@ -125,16 +127,10 @@ class Actions:
         host = self._world.hosts[action.node]
         if not host.up:
             return
-        if action.journal == "old":
-            for journal in host.disk.journals.values():
-                journal.copy()
         if action.after is None or action.journal != "kept":
             self.take_down(host, action.down_ms, action.torn)
-            if action.journal == "lost":
-                host.disk.journals.clear()
-            elif action.journal == "old":
-                for journal in host.disk.journals.values():
-                    journal.put_back()
+            if action.journal != "kept":
+                host.disk.lose_journals(to_copy=action.journal == "old")
             return
         host.doomed = (action.after, action.down_ms, action.torn)
         self._world.at(DOOMED_US, self._strike, (host, host.life))
@@ -202,7 +198,7 @@ class Actions:
         """Everything works from now on; a traitor goes on, stops, or becomes honest."""
         world = self._world
         world.faulty = False
-        world.links.mend_all()
+        again = world.links.mend_all()
         world.tell(seen.Healed(world.now_us // 1_000))
         for host in world.hosts:
             host.disk.extra_us = 0
@@ -223,12 +219,10 @@ class Actions:
                 host.lying = False
         for host in world.hosts:
             if not host.up and not host.gone and host.institution is not None:
-                host.start()
-        for index, a in enumerate(world.hosts):
-            for b in world.hosts[index + 1 :]:
-                if a.up and b.up:
-                    a.peer_up(b.number)
-                    b.peer_up(a.number)
+                self.join(host)
+        for a, b in again:
+            if a < b or (b, a) not in again:
+                self.meet(world.hosts[a], world.hosts[b])
 
 
 def _across(groups: tuple[tuple[int, ...], ...], hosts: int) -> list[tuple[int, int]]:

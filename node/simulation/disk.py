@@ -55,9 +55,12 @@ class Journal:
         """Somebody makes a copy."""
         self._old = (list(self.durable), self.sequence)
 
-    def put_back(self) -> None:
-        """Somebody puts the copy in the journal's place."""
+    def put_back(self, mark: int) -> bool:
+        """Somebody puts the copy in the journal's place; False if it reaches the mark, so that nobody could tell."""
+        if self._old[1] >= mark:
+            return False
         self.durable, self.sequence = list(self._old[0]), self._old[1]
+        return True
 
 
 class StoredBlock(Struct, frozen=True, gc=False):
@@ -110,6 +113,17 @@ class Disk:
             if stored.block.header.ends_epoch and stored.certificate is not None:
                 self.epoch_ends[stored.block.header.epoch] = stored.certificate
         self.marks = {public: journal.sequence for public, journal in self.journals.items()}
+
+    def copy_journals(self) -> None:
+        """Somebody makes copies of the journals."""
+        for journal in self.journals.values():
+            journal.copy()
+
+    def lose_journals(self, to_copy: bool) -> None:
+        """The journals are gone, or copies are in their place, which are old enough for their marks to tell."""
+        for public, journal in list(self.journals.items()):
+            if not (to_copy and journal.put_back(self.marks.get(public, 0))):
+                del self.journals[public]
 
     def crash(self, torn: bool) -> None:
         """The node went down."""

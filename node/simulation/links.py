@@ -86,10 +86,14 @@ class Links:
                     again.append((sender, to))
         return again
 
-    def mend_all(self) -> None:
-        """Everybody reaches everybody, and nothing is lost any more."""
+    def mend_all(self) -> list[tuple[int, int]]:
+        """Everybody reaches everybody, and nothing is lost any more; who could not reach whom until now."""
         self.calm = True
         self.times = 1
-        for row in self._links:
-            for link in row:
-                link.cuts = 0
+        again = []
+        for sender, row in enumerate(self._links):
+            for to, link in enumerate(row):
+                if link.cuts:
+                    link.cuts = 0
+                    again.append((sender, to))
+        return again

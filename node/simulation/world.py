@@ -39,6 +39,10 @@ __all__ = ["BOUND_DELTAS", "Failure", "History", "Parcel", "World"]
 
 BOUND_DELTAS = 480
 """So long after everything works again, all that is owed must be final everywhere."""
+SILENT_DELTAS, SILENT_CAPS = 20, 5
+"""A little more than the oracle of silence allows."""
+PUNCTUAL = 0.75
+"""Of delta, which motions may shorten a little."""
 LOOK_US = 1_000_000
 CONNECT_US = 200_000
 
@@ -112,11 +116,10 @@ class World:
         self.scene = seen.Scene(plan.seed, genesis, chain, self.honest, self.numbers, verifier)
         self.oracles = [make(self.scene) for make in (ORACLES if observers is None else observers)]
         self._wanting: dict[type, list[Oracle]] = {}
+        self.wants_arrivals = self._wants_sends = False
         for oracle in self.oracles:
             for kind in oracle.wants:
-                self._wanting.setdefault(kind, []).append(oracle)
-        self.wants_arrivals = seen.MessageArrived in self._wanting
-        self._wants_sends = seen.Sent in self._wanting
+                self.shown_to(kind, oracle)
 
     # --- time ----------------------------------------------------------------------------------------------------
 
@@ -146,7 +149,7 @@ class World:
             self.plan.seed,
             self.plan,
             self.log.digest(),
-            self.now_us / 1_000,
+            self.now_us / 1_000 if self.stats.settled_ms is None else self.plan.heal_ms + self.stats.settled_ms,
             tuple(len(host.disk.blocks) for host in self.hosts if host.number in self.honest),
             self.stats,
             self.failure,
@@ -176,10 +179,19 @@ class World:
             self.stats.settled_ms = self.now_us / 1_000 - self.plan.heal_ms
 
     def _look(self) -> None:
-        if self.settled():
-            self.stats.settled_ms = self.now_us / 1_000 - self.plan.heal_ms
-            self._over = True
-        else:
+        """Once all is settled, go on for as long as it takes to see that the network falls silent. It never does where a
+        traitor goes on, nor where messages take longer than delta: then views pass before they can become final."""
+        stats, plan = self.stats, self.plan
+        passed_ms = self.now_us / 1_000 - plan.heal_ms
+        if not self.settled():
+            stats.settled_ms = None
+        elif stats.settled_ms is None:
+            stats.settled_ms = passed_ms
+        linger_ms = SILENT_DELTAS * plan.delta_ms + SILENT_CAPS * plan.timeout_cap_ms
+        if stats.settled_ms is not None:
+            restless = plan.delay_ms[1] > PUNCTUAL * plan.delta_ms or any(host.lying for host in self.hosts)
+            self._over |= restless or passed_ms - stats.settled_ms > linger_ms
+        if not self._over:
             self.idly(LOOK_US, self._look)
 
     def settled(self) -> bool:
@@ -200,6 +212,12 @@ class World:
         return len(heads) <= 1
 
     # --- what oracles are told -----------------------------------------------------------------------------------
+
+    def shown_to(self, kind: type[seen.Record], oracle: Oracle) -> None:
+        """Show records of this type to this oracle, too."""
+        self._wanting.setdefault(kind, []).append(oracle)
+        self.wants_arrivals |= kind is seen.MessageArrived
+        self._wants_sends |= kind is seen.Sent
 
     def tell(self, record: seen.Record) -> None:
         """Show a record to whoever wants such."""
