@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -207,9 +208,11 @@ def test_parameters_are_named_once_known_and_within_bounds(world: Any) -> None:
     refuses(BadTerms, ("timeout_cap_ms", Params().drift_ms + 1))
 
 
-def test_every_parameter_has_bounds() -> None:
+def test_every_parameter_has_bounds_and_is_documented() -> None:
     assert set(BOUNDS) == set(Params.__struct_fields__)
     Params().check()
+    text = (Path(__file__).resolve().parents[3] / "docs" / "spec" / "limits.md").read_text(encoding="utf-8")
+    assert all(f"| `{name}` |" in text for name in BOUNDS)
 
 
 # --- parameters and epochs -------------------------------------------------------------------------------------
