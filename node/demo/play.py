@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from node.cli.output import say, warn
+from node.demo.consortium import Consortium
 from node.demo.input import Patient, from_folder, made_up
 from node.demo.report import Report, StepFailed
 from node.demo.stage import set_stage
@@ -72,6 +73,8 @@ def _play(devnet: Devnet, patients: list[Patient], report: Report, quiet: bool) 
         ]
         for name, act in steps:
             report.play(name, act, quiet)
+        consortium = Consortium(stage, story.chart)
+        report.play("the institutions take in a fifth, by vote", consortium.change, quiet)
         trouble = Trouble(stage, story.chart)
         report.play("a node is killed under load and comes back", trouble.kill_under_load, quiet)
         report.play("a changed byte is found and named", trouble.change_a_byte, quiet)

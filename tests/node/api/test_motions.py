@@ -231,8 +231,13 @@ async def test_a_motion_of_a_proposer_without_authority_is_still_listed_while_it
     await four.pass_({"kind": "take-authority", "institution": 3})
     await four.move({"kind": "set", "parameters": {"delta_ms": 601}})  # the ledger forgets the former proposer's
     assert [one["motion"] for one in (await four.desks[0].get("/v1/motions")).json()] == [0, 2]
-    seen = await four.motion(0)
-    assert (seen["favour"], seen["counted"]) == ([3], 0)
+    seen = await four.motion(0, desk=3)
+    assert (seen["favour"], seen["counted"], seen["awaits"]) == ([3], 0, False)
+    await four.pass_({"kind": "give-authority", "institution": 3})
+    seen = await four.motion(0, desk=3)
+    assert (seen["counted"], seen["awaits"]) == (0, True), "what it said before its authority was taken is void"
+    assert (await four.vote(0, 3)).json()["state"] == "open"
+    assert (await four.motion(0, desk=3))["counted"] == 1
 
 
 async def test_an_institution_rotates_its_own_keys(four: Consortium) -> None:

@@ -14,9 +14,12 @@ import pytest
 
 from node.app import Node
 from node.clock import SystemClock
+from protocol.codec.canonical import encode
+from protocol.crypto.signing import SigningKey, sign_vote
 from protocol.params import Params
-from protocol.types.governance import Motion, Parameter, SetParameters
+from protocol.types.governance import Motion, Parameter, ReportEquivocation, SetParameters
 from protocol.types.operations import SignedOperation
+from protocol.types.votes import NOTARIZE, VoteSubject
 from tests.node.core.conftest import Devnet
 
 PATIENCE_S = 30
@@ -110,6 +113,22 @@ async def test_a_clock_that_is_off_is_named_by_all(quick: Devnet) -> None:
     other = await eventually(quick, 0, lambda status: "clock" in status["summary"])
     assert "the clock of Hospital 3 is 60 s ahead of most authorities' clocks" in other["summary"]
     assert abs(other["clock"]["ahead_ms"]) < 5_000
+
+
+async def test_a_convicted_authority_loses_its_vote_and_is_shown(quick: Devnet) -> None:
+    await quick.start(0, 1, 2, 3)
+    traitor = SigningKey(quick.keys(3).keystore.votes[0])
+    votes = [
+        sign_vote(traitor, VoteSubject(NOTARIZE, quick.chain, 0, 5, 4, bytes([block]) * 32), 3) for block in (1, 2)
+    ]
+    first, second = sorted(votes, key=encode)
+    services = quick.services(0)
+    await services.submit(await services.prepare([[SignedOperation(ReportEquivocation(first, second))]]))
+    status = await eventually(quick, 1, lambda status: status["epoch"] == 1)
+    assert [one["institution"] for one in status["authorities"]] == [0, 1, 2]
+    assert [(one["institution"], one["epoch"], one["view"]) for one in status["convicted"]] == [(3, 0, 5)]
+    own = await eventually(quick, 3, lambda status: status["epoch"] == 1)
+    assert own["role"] == "follower"
 
 
 async def test_a_motion_that_awaits_this_institutions_vote_is_spoken_of(quick: Devnet) -> None:
