@@ -285,6 +285,8 @@ class Host(Driver):
 
     def answer(self, to: int, serial: int, answer: FinalRange) -> None:
         """Send final blocks."""
+        if self.lying and self.traitor is not None:
+            answer = self.traitor.answering(answer)
         self.world.carry(self.number, to, Host.hear_answer, (serial, answer))
 
     def hear_answer(self, sender: int, answered: tuple[int, FinalRange]) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from node.simulation import chainstate
+from node.simulation import chainstate, memory
+from node.simulation.chainstate import Executed, Recall, State
 from node.simulation.disk import Disk, Journal
 from node.simulation.holding import Holding
 from node.simulation.syncing import Syncing
+from protocol.errors import InvalidBlock
 from protocol.ledger import blocks, evidence, governance, seats, windows
 from protocol.ledger.transition import Execution
+from protocol.ledger.view import Changes
 from protocol.ledger.working import Working
+from protocol.types.block import Block
 from protocol.types.institutions import Authority
 from tests.simulation.mutant import Patch, mutant
 
@@ -54,6 +58,20 @@ def believes_what_operations_carry(patch: Patch) -> None:
 
 
 # --- blocks ------------------------------------------------------------------------------------------------------
+
+
+@mutant("rule 3: the whole block is valid")
+def validates_nothing(patch: Patch) -> None:
+    run_block = memory.run_block
+
+    def credulous(recall: Recall, parent: State, block: Block, digest: bytes) -> Executed:
+        try:
+            return run_block(recall, parent, block, digest)
+        except InvalidBlock:  # voted for all the same, and without effect
+            state = parent.after(block.header, digest, Changes({}, ()), {})
+            return Executed(block, digest, state, (), (), {}, frozenset())
+
+    patch.setattr(memory, "run_block", credulous)
 
 
 @mutant("the header says the next set")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from protocol.consensus import intake, quorum
-from protocol.consensus.chain import Chain, Footing, Standing
+from protocol.consensus.chain import Chain, Footing
 from protocol.consensus.core import Core
 from protocol.consensus.effects import Equivocation, Persist, Record
 from protocol.consensus.journal import Restored
@@ -15,7 +15,7 @@ from protocol.consensus.round import _NEXT, Round, Status
 from protocol.consensus.timeouts import Timeouts
 from protocol.crypto.signing import vote_message
 from protocol.types.block import Header
-from protocol.types.votes import NOTARIZE, NULLIFY, Certificate, Proposal, Vote, VoteSubject
+from protocol.types.votes import NOTARIZE, NULLIFY, Certificate, ConsensusMessage, Proposal, Vote, VoteSubject
 from tests.simulation.mutant import Patch, mutant
 
 # --- S1 to S5 ----------------------------------------------------------------------------------------------------
@@ -88,17 +88,6 @@ def syncs_nothing(patch: Patch) -> None:
 
 
 # --- rules 1 to 11 -----------------------------------------------------------------------------------------------
-
-
-@mutant("rule 3: the whole block is valid")
-def validates_nothing(patch: Patch) -> None:
-    judge = Machine._judge
-
-    def credulous(self: Machine, candidate: object, verdict: object) -> None:
-        judge(self, candidate, verdict)  # type: ignore[arg-type]
-        candidate.standing = Standing.VALID  # type: ignore[attr-defined]
-
-    patch.setattr(Machine, "_judge", credulous)
 
 
 @mutant("rule 3: the body's transactions are the header's")
@@ -216,8 +205,18 @@ def believes_certificates(patch: Patch) -> None:
 
 @mutant("a message of another epoch does not count")
 def accepts_any_epoch(patch: Patch) -> None:
-    fault = quorum.subject_fault
+    fault, receive = quorum.subject_fault, Machine._receive
+
+    def credulous(self: Machine, sender: int | None, message: ConsensusMessage) -> None:
+        if isinstance(message, Certificate) and self.ended is None and self.me is not None:
+            self._on_certificate(message, sender)
+        elif isinstance(message, Vote) and self.ended is None and self.me is not None:
+            self._on_vote(message, sender)
+        else:
+            receive(self, sender, message)
+
     patch.setattr(quorum, "subject_fault", lambda subject, chain, epoch: fault(subject, chain, subject.epoch))
+    patch.setattr(Machine, "_receive", credulous)
 
 
 @mutant("rule 7: replay takes this epoch's records alone")

@@ -30,6 +30,9 @@ SHAPES: dict[str, Callable[[int], Plan]] = {
 """Kinds of histories. Only "drawn" says anything about what a user would have seen; the others are for speed."""
 
 
+SOUND = Mutant("sound", "nothing but what the machine asserts of itself", lambda patch: None, "drawn")
+
+
 @dataclass(frozen=True)
 class Catch:
     """The first history in which an oracle noticed."""
@@ -53,7 +56,7 @@ def hunt(mutant: Mutant, shape: str, seeds: int = SEEDS) -> Catch | None:
 
 
 def named(name: str) -> Mutant:
-    """The mutant of this name; "sound" breaks nothing but what the machine asserts, which nobody may notice."""
+    """The mutant of this name; nobody may notice the one that is sound."""
     return (
         Mutant("sound", "nothing", lambda patch: None, "drawn")
         if name == "sound"

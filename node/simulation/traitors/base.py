@@ -16,6 +16,7 @@ import msgspec
 
 from protocol.crypto.hashing import block_digest, transaction_digest
 from protocol.crypto.merkle import merkle_root
+from protocol.sync.messages import FinalRange
 from protocol.types.base import ZERO_DIGEST
 from protocol.types.block import Block, Header
 from protocol.types.institutions import AuthoritySet
@@ -161,6 +162,10 @@ class Traitor:
 
     def tick(self, now_ms: int) -> None:
         """Act without occasion: the host calls this a few times a second of virtual time."""
+
+    def answering(self, answer: FinalRange) -> FinalRange:
+        """What goes out instead of final blocks that somebody asked for."""
+        return answer
 
     def build(self, block: Block) -> Block:
         """Tamper with a block that the machine is about to propose and to hold valid."""

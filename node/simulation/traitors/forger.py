@@ -6,8 +6,21 @@ from collections.abc import Sequence
 
 import msgspec
 
-from node.simulation.traitors.base import Lies, Traitor, certificate_of, finalize, nullify, quorum_of, vote_of
+from node.simulation.traitors.base import (
+    Lies,
+    Traitor,
+    certificate_of,
+    finalize,
+    nullify,
+    quorum_of,
+    vote_of,
+    with_header,
+)
+from protocol.codec.canonical import decode, encode
+from protocol.crypto.hashing import block_digest
+from protocol.sync.messages import FinalRange, RangeBlock
 from protocol.types.base import ZERO_DIGEST
+from protocol.types.block import Block
 from protocol.types.votes import (
     FINALIZE,
     NULLIFY,
@@ -54,6 +67,21 @@ class Forger(Traitor):
             subject = VoteSubject(FINALIZE, host.chain, host.epoch, view, 0, self.rng.randbytes(32))
         self.lie()
         self.tell(host.peers(), self._certificate(subject))
+
+    def answering(self, answer: FinalRange) -> FinalRange:
+        """Its last block at another time, and a finalization of that by signatures that are none."""
+        if not answer.blocks or self.rng.random() < 0.5:
+            return answer
+        self.lie()
+        *parts, last = answer.blocks
+        true = decode(Block, last.block)
+        block = with_header(true, timestamp=true.header.timestamp + 1)
+        header = block.header
+        subject = VoteSubject(FINALIZE, header.chain, header.epoch, header.height, 0, block_digest(header))
+        members = len(self.host.authorities.members)
+        signatures = tuple((index, self.rng.randbytes(64)) for index in range(quorum_of(members)))
+        parts.append(RangeBlock(encode(block), encode(Certificate(subject, signatures))))
+        return FinalRange(answer.height, tuple(parts), None)
 
     def _forged(self, vote: Vote) -> ConsensusMessage:
         """Another authority's vote: with this one's signature, a random one, or as a whole certificate."""
