@@ -1,4 +1,5 @@
-"""The withholder: sends each thing to some only, or never: votes, blocks or certificates, as drawn."""
+"""The withholder: sends each thing to some only, or never: votes, blocks or certificates, as drawn. Who catches up gets
+no blocks of it either."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from collections.abc import Sequence
 from random import Random
 
 from node.simulation.traitors.base import Conspiracy, HostFacade, Lies, Traitor
+from protocol.sync.messages import FinalRange
 from protocol.types.votes import Body, Certificate, ConsensusMessage, Proposal, Vote
 
 WHAT = ("votes", "blocks", "certificates", "everything")
@@ -32,6 +34,13 @@ class Withholder(Traitor):
             if self.what == "blocks" and isinstance(message, Proposal):
                 lies.append((address, message.vote))
         return lies
+
+    def answering(self, answer: FinalRange) -> FinalRange:
+        """Who withholds blocks has none for whoever catches up, and says that it has more than anybody."""
+        if self.what not in ("blocks", "everything") or self.rng.random() >= self.share:
+            return answer
+        self.lie()
+        return FinalRange(answer.height + self.rng.randrange(1_000), (), None)
 
     def _withheld(self, message: ConsensusMessage) -> bool:
         kinds: dict[str, tuple[type, ...]] = {
