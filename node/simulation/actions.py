@@ -60,7 +60,7 @@ class Actions:
             if host.traitor is not None:
                 world.idly(TICK_US, self._tick, (host,))
         for action in world.plan.actions:
-            if isinstance(action, Crash) and action.journal == "old":
+            if isinstance(action, Crash) and action.journal == "old" and action.node < len(world.hosts):
                 world.at(action.at_ms * 500, world.hosts[action.node].disk.copy_journals)
             if action.at_ms < world.plan.heal_ms:
                 world.at(action.at_ms * 1_000, self._do, (action,))
@@ -74,6 +74,8 @@ class Actions:
 
     def _do(self, action: Action) -> None:
         world = self._world
+        if max(getattr(action, "node", 0), getattr(action, "target", 0)) >= len(world.hosts):
+            return  # of a plan that was made smaller
         world.log.note(world.now_us, 0xFFFF, 5, type(action).__name__.encode())
         world.log.show(world.now_us, 99, "!", action)
         if isinstance(action, Submit):
@@ -83,7 +85,7 @@ class Actions:
         elif isinstance(action, Partition):
             self._cut(_across(action.groups, len(world.hosts)), action.ms)
         elif isinstance(action, OneWay):
-            self._cut(list(action.pairs), action.ms)
+            self._cut([pair for pair in action.pairs if max(pair) < len(world.hosts)], action.ms)
         elif isinstance(action, SlowDisk):
             host = world.hosts[action.node]
             host.disk.extra_us += action.delay_ms * 1_000

@@ -179,8 +179,8 @@ class World:
             self.stats.settled_ms = self.now_us / 1_000 - self.plan.heal_ms
 
     def _look(self) -> None:
-        """Once all is settled, go on for as long as it takes to see that the network falls silent. It never does where a
-        traitor goes on, nor where messages take longer than delta: then views pass before they can become final."""
+        """Once all is settled, go on for as long as it takes to see that the network falls silent. It never does where
+        a traitor goes on, nor where messages take longer than delta: then views pass before they can become final."""
         stats, plan = self.stats, self.plan
         passed_ms = self.now_us / 1_000 - plan.heal_ms
         if not self.settled():

@@ -35,7 +35,7 @@ def all_down(nodes: int, at_ms: int, down_ms: int, **others: object) -> tuple[Cr
 
 
 class Lossy(World):
-    """`drop(sender, to, message)` says what never arrives; `after(sender, message)` is called when something was sent."""
+    """`drop(sender, to, message)` says what never arrives; `after(world, sender, message)` hears of what was sent."""
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from statistics import median
 
+import msgspec
 import pytest
 
 from node.simulation.oracles.records import BlockFinal, ClientTold, Restarted, Sent, VoteLeft
@@ -322,8 +323,6 @@ def test_an_equivocator_in_the_first_view_of_an_epoch_forks_nothing_and_loses_it
 
 
 def plan_with_traitor(plan, node: int, kind: str):  # type: ignore[no-untyped-def]  # msgspec's replace is untyped
-    import msgspec
-
     return msgspec.structs.replace(plan, traitors=((node, kind),))
 
 
