@@ -124,6 +124,13 @@ def test_one_form_only(world: Any) -> None:
     world.refuses(BadEvidence, world.body(0, ReportEquivocation(good.first, good.first)))
 
 
+def test_both_votes_name_the_index(world: Any) -> None:
+    """It is not among what a vote signs, so whoever reports could write down any."""
+    good = equivocation(world)
+    world.refuses(BadEvidence, world.body(0, ReportEquivocation(good.first, replace(good.second, index=2))))
+    world.refuses(BadEvidence, world.body(0, report(replace(good.first, index=2), good.second)))
+
+
 def test_of_an_authority_or_epoch_that_there_is_not(world: Any) -> None:
     chain = world.head.chain
     for epoch, index in ((0, 4), (0, 65_535), (1, 3), (7, 0), ((1 << 53) - 1, 0)):
