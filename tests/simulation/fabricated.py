@@ -9,10 +9,10 @@ from msgspec.structs import replace
 from node.simulation import keyring
 from node.simulation.oracles import Watch
 from node.simulation.oracles.base import Failure, Oracle
-from node.simulation.oracles.records import BlockFinal, Record, Scene
+from node.simulation.oracles.records import BlockFinal, BlockStored, Record, Scene
 from node.simulation.oracles.validity import Replay
-from protocol.codec.canonical import encode
-from protocol.crypto.hashing import block_digest
+from protocol.codec.canonical import decode, encode
+from protocol.crypto.hashing import block_digest, transaction_id
 from protocol.crypto.signing import cosign, sign_transaction, sign_vote, verify
 from protocol.ledger import tree
 from protocol.ledger.blocks import build_block, next_authorities_digest
@@ -20,8 +20,9 @@ from protocol.ledger.transition import Execution
 from protocol.params import Params
 from protocol.types.base import ZERO_DIGEST
 from protocol.types.block import Block
+from protocol.types.governance import Ballot, Motion, TakeAuthority
 from protocol.types.operations import ROLE_OWNER, OpenChart, Operation, SignedOperation
-from protocol.types.transaction import TransactionBody
+from protocol.types.transaction import Transaction, TransactionBody
 from protocol.types.votes import FINALIZE, NOTARIZE, NULLIFY, Certificate, Vote, VoteSubject
 
 GENESIS = keyring.genesis(4, 0, Params(motion_ms=3_600_000, rotation_rest_ms=1_000))
@@ -42,6 +43,7 @@ class Story:
         self.watch = Watch(self.scene, (self.kind,))
         self.replay = Replay(self.scene)
         self.number = 0
+        self.motions = 0
         self.at_ms = 0
 
     @property
@@ -82,9 +84,6 @@ class Story:
 
     def block(self, *raws: bytes, proposer: int = 0) -> Block:
         """The next block of these transactions, if they are valid; else with a state root that is anyone's guess."""
-        from protocol.codec.canonical import decode
-        from protocol.types.transaction import Transaction
-
         head = self.replay.head
         execution = Execution(self.replay, head, head.timestamp + 1, verify)
         for raw in raws:
@@ -128,3 +127,26 @@ class Story:
 
 def altered(block: Block, **fields: object) -> Block:
     return Block(replace(block.header, **fields), block.transactions)
+
+
+def noticed(failure: Failure | None, *words: str, kind: str = "safety") -> None:
+    assert failure is not None
+    assert failure.kind == kind
+    assert all(word in failure.sentence for word in words), failure.sentence
+
+
+def entry_id(raw: bytes) -> bytes:
+    return transaction_id(decode(Transaction, raw).body)
+
+
+def last_block(story: Story) -> Block:
+    """A block with which authority 2 loses its seat: moved by 0, then voted for by 1 and 3."""
+    change = TakeAuthority(2)
+    story.final(story.grow(story.transaction(Motion(change, keyring.EPOCH_MS + HOUR))))
+    ballot = Ballot(story.motions, change, True)
+    story.motions += 1
+    return story.grow(story.transaction(ballot, node=1), story.transaction(ballot, node=3))
+
+
+def stored(story: Story, host: int, block: Block) -> BlockStored:
+    return BlockStored(1, host, block.header.height, block_digest(block.header))

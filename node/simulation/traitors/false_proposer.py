@@ -6,6 +6,7 @@ as well; otherwise each such lie would at once be an equivocation, and only that
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from random import Random
 
@@ -16,7 +17,7 @@ from protocol.types.votes import NOTARIZE, Body, ConsensusMessage, Fetch, Propos
 KEPT = 16  # false proposals remembered
 
 
-class FalseProposer(Traitor):
+class FalseProposer(Traitor, ABC):
     """`falsify` says what is proposed instead of a block."""
 
     chance = 0.7
@@ -25,9 +26,9 @@ class FalseProposer(Traitor):
         super().__init__(host, rng, allies)
         self.told: dict[tuple[int, int], Proposal] = {}
 
-    def falsify(self, proposal: Proposal) -> Proposal | None:
+    @abstractmethod
+    def falsify(self, honest: Proposal) -> Proposal | None:
         """What to propose instead; None to tell the truth."""
-        raise NotImplementedError
 
     def outgoing(self, message: ConsensusMessage, to: Sequence[int]) -> Lies:
         """Replace an own proposal, and the vote for it wherever it is sent again."""
