@@ -26,9 +26,10 @@ from node.genesis_file import read_genesis
 from node.housekeeping import Housekeeping
 from node.keystore import KeystoreFile
 from node.logs import get_logger
-from node.membership import Membership, identity, members, remembered
+from node.membership import Membership, Remembered, identity, members, remembered
 from node.metrics import metrics_text
 from node.network.asyncio_network import AsyncioNetwork, NetworkConfig
+from node.network.tls import Identity
 from node.own_keys import check_keys, encryption_key, operation_keys
 from node.records.seal import RecordKeys
 from node.records.service import Records
@@ -44,7 +45,6 @@ from protocol.codec.canonical import encode
 from protocol.crypto.hashing import chain_id
 from protocol.errors import GenesisMismatch
 from protocol.ledger.genesis import genesis_block
-from protocol.types.block import Header
 from protocol.types.institutions import Genesis
 from protocol.types.votes import Certificate
 
@@ -105,10 +105,12 @@ class Node:
         head = await store.head()
         assert head is not None
         standing = Standing(await standing_leaves(store))
-        check_keys(keystore, standing.institution(config.institution), config.institution)
+        further = remembered(config.data, head.header)
+        if further is None:  # or else the ledger here knows older keys than the keystore
+            check_keys(keystore, standing.institution(config.institution), config.institution)
         vote_keys = VoteKeys(config.data, chain_id(genesis), self._keys, await store.journal_mark())
         self._open.callback(vote_keys.close)
-        network = self._network(standing, head.header)
+        network = self._network(standing, further, chain_id(genesis))
         core = self._core = Core(
             Ground(
                 genesis=genesis,
@@ -142,8 +144,8 @@ class Node:
         self, core: Core, store: LedgerStore, blobs: BlobStore, scrub: Scrub, threads: ThreadPoolExecutor
     ) -> None:
         config, keystore = self.config, self._keys.keystore
-        sealed_to = encryption_key(keystore, core.standing.institution(config.institution))
-        assert sealed_to is not None, "the keys were checked"
+        leaf = core.standing.institution(config.institution)
+        sealed_to = encryption_key(keystore, leaf) or keystore.encryption[-1]
         keys = RecordKeys(keystore.kek, sealed_to.suite, sealed_to.seed)
         records = Records(
             core, store=store.records, blobs=blobs, keys=keys, folder=config.data / "incoming", threads=threads
@@ -182,18 +184,20 @@ class Node:
         core.finality.listeners.append(membership.on_final)
         membership.refresh()  # for blocks that were stored since the network began
 
-    def _network(self, standing: Standing, head: Header) -> AsyncioNetwork:
-        config = self.config
-        further = remembered(config.data, head)
-        own = identity(self._keys.keystore, standing.institution(config.institution), config.institution)
+    def _network(self, standing: Standing, further: Remembered | None, chain: bytes) -> AsyncioNetwork:
+        config, keystore = self.config, self._keys.keystore
+        if further is not None:
+            own: Identity | None = further.identity(keystore, config.institution)
+            known = further.members(config.institution, config.peers)
+        else:
+            own = identity(keystore, standing.institution(config.institution), config.institution)
+            known = members(standing, config.institution, config.peers)
         assert own is not None, "the keys were checked"
         return AsyncioNetwork(
             NetworkConfig(listen=config.listen, queue_bytes=config.peer_queue_bytes),
             own,
-            head.chain,
-            members(standing, config.institution, config.peers)
-            if further is None
-            else further.members(config.institution, config.peers),
+            chain,
+            known,
             height=lambda: self.services.head().height,
             clock_ms=self._clock.wall_ms,
             rng=random.Random(secrets.randbits(64)),  # noqa: S311 - spreads redials, guards nothing

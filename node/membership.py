@@ -5,7 +5,8 @@ says that it counts, without a restart; vote keys alone change at an epoch's end
 
 The newest members are also kept in a file of their own. A node whose copy of the chain was dropped, or that is new,
 starts from a state in which its peers may have had other certificates, and could not connect to fetch what says so:
-until its head is as high as the file's, that file says who may connect. It decides about connections and nothing else.
+until its head is as high as the file's, that file says who may connect, and by which key this node is known. It decides
+about connections and nothing else.
 """
 
 from __future__ import annotations
@@ -77,6 +78,13 @@ class Remembered(Struct, frozen=True, forbid_unknown_fields=True):
             if number != own
         }
 
+    def identity(self, keystore: Keystore, number: int) -> Identity:
+        """Who this node is by this file; with its newest key if the file does not know it."""
+        listed = self.certificates.get(number, [])
+        fit = [key for key in keystore.network if key.certificate.hex() in listed]
+        key = fit[-1] if fit else keystore.network[-1]
+        return Identity(number, key.certificate, key.seed)
+
 
 def remembered(data: Path, head: Header) -> Remembered | None:
     """The file in the data folder if it knows more than this head. What cannot be read is passed over, and said."""
@@ -120,30 +128,34 @@ class Membership:
         self._set_identity = set_identity
         self._set_operation_keys = set_operation_keys
         self._set_encryption_key = set_encryption_key
+        self._behind = False
 
     def refresh(self) -> None:
-        """Take everything over as it stands at the head."""
-        self._take_own()
-        self._take_members()
+        """Take everything over as it stands at the head, or as the file has it."""
+        further = remembered(self._data, self._head())
+        self._behind = further is not None
+        if further is not None:
+            self._set_members(further.members(self._institution, self._addresses))
+        else:
+            self._take_own()
+            self._take_members()
 
     def on_final(self, executed: Executed) -> None:
         """A block is final and on disk."""
         changed = [key for key in executed.overlay.changes.leaves if key[0] == keys.KIND_INSTITUTION]
         if not changed:
             return
+        if self._behind:
+            self.refresh()
+            return
         if keys.institution(self._institution) in changed:
             self._take_own()
         self._take_members()
 
     def _take_members(self) -> None:
-        head = self._head()
-        further = remembered(self._data, head)
-        if further is not None:
-            self._set_members(further.members(self._institution, self._addresses))
-            return
         found = members(self._standing, -1, self._addresses)
         certificates = {number: [der.hex() for der in one.certificates] for number, one in found.items()}
-        write_private(self._data / FILE, msgspec.json.encode(Remembered(head.height, certificates)))
+        write_private(self._data / FILE, msgspec.json.encode(Remembered(self._head().height, certificates)))
         found.pop(self._institution, None)
         self._set_members(found)
 

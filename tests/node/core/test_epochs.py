@@ -5,8 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from node.rotations import new_certificate, new_encryption_key, new_operations_key, new_vote_key
+from node.rotations import forget, new_certificate, new_encryption_key, new_operations_key, new_vote_key
 from node.storage.journal import journals
+from node.storage.ledger_store import LedgerStore
+from protocol.codec.canonical import encode
+from protocol.crypto.signing import SigningKey, sign_transaction, sign_vote
+from protocol.ledger import keys
+from protocol.sync.messages import Transactions
 from protocol.types.governance import (
     Ballot,
     Change,
@@ -20,7 +25,9 @@ from protocol.types.governance import (
     Suspend,
 )
 from protocol.types.institutions import RETIRED_KEY
-from protocol.types.operations import SignedOperation
+from protocol.types.operations import AppendRecords, RecordEntry, SignedOperation
+from protocol.types.transaction import TransactionBody
+from protocol.types.votes import NOTARIZE, VoteSubject
 
 Devnet = Any  # the fixture's type stands in conftest.py, which tests do not import
 
@@ -144,11 +151,11 @@ async def test_operations_and_encryption_and_network_keys_rotate_while_the_node_
     await devnet.met(0)
     services = devnet.services(0)
     own = services.standing.institution(0)
-    keys = devnet.keys(0)
+    held = devnet.keys(0)
     changes = [
-        new_operations_key(keys, devnet.chain, own.name, own.operation_keys),
-        new_certificate(keys, own.name, own.network_certificates),
-        new_encryption_key(keys, own.encryption_key),
+        new_operations_key(held, devnet.chain, own.name, own.operation_keys),
+        new_certificate(held, own.name, own.network_certificates),
+        new_encryption_key(held, own.encryption_key),
     ]
     await devnet.submit(0, [[SignedOperation(RotateInstitutionKey(change))] for change in changes])
     (final,) = await devnet.submit(0, [[SignedOperation(RotateInstitutionKey(RetireOperationsKey(0)))]])
@@ -162,3 +169,71 @@ async def test_operations_and_encryption_and_network_keys_rotate_while_the_node_
     await devnet.met(0)
     async with asyncio.timeout(30):
         await devnet.open_charts(0, 0, 1)
+
+
+async def test_who_contradicts_itself_is_reported_and_loses_its_authority(devnet: Devnet) -> None:
+    """Two honest nodes hold both votes and report it; the ledger takes one report, and no transaction is left over."""
+    await devnet.met(0)
+    await devnet.met(1)
+    traitor = SigningKey(devnet.keys(3).keystore.votes[0])
+    for witness in (0, 1):
+        driver = devnet.services(witness).driver
+        for block in (b"a" * 32, b"b" * 32):
+            subject = VoteSubject(NOTARIZE, devnet.chain, 0, driver.machine.view, 0, block)
+            driver.on_payload(3, encode(sign_vote(traitor, subject, 3)))
+    async with asyncio.timeout(60):
+        async with devnet.services(2).subscribe() as blocks:
+            while len(devnet.services(2).standing.authorities.members) == 4:
+                await anext(blocks)
+        await devnet.open_charts(2, 0, 1)
+    assert [member.institution for member in devnet.services(2).standing.authorities.members] == [0, 1, 2]
+    (evidence,) = [one for one in (devnet.services(0).driver.evidence.get(3),) if one is not None]
+    key = keys.evidence(evidence.epoch, evidence.index)
+    assert await devnet.services(2).leaves([key])
+    async with asyncio.timeout(30):
+        while any(devnet.services(number).submission.pending for number in (0, 1)):
+            await devnet.open_charts(2, 100 + devnet.services(2).head().height, 1)
+
+
+async def test_refused_transactions_are_counted_by_who_signed_them(devnet: Devnet) -> None:
+    """Institution 1 passes on what 2 signed, and 2 answers for it; for what is not signed at all 1 does."""
+    services = devnet.services(0)
+    owner = SigningKey(b"o" * 32)
+    wrong = SignedOperation(AppendRecords(77, (RecordEntry(bytes(32), (bytes(16),) * 4),)))  # there is no such chart
+    until = services.head().timestamp + 600_000
+    body = TransactionBody(devnet.chain, 2, 1, 5, max(until, services.now_ms() + 600_000), (wrong,))
+    signed = encode(sign_transaction(devnet.outside[2], body))
+    forged = encode(sign_transaction(owner, body))
+    services.gossip.on_payload(1, encode(Transactions((signed, forged))))
+    async with asyncio.timeout(30):
+        while not services.refused_of or not services.gossip.refused_from:
+            await devnet.open_charts(0, services.head().height, 1)
+    assert services.refused_of == {2: 1}
+    assert services.gossip.refused_from == {1: 1}
+
+
+async def test_a_node_whose_chain_was_dropped_catches_up_although_every_certificate_changed(devnet: Devnet) -> None:
+    """It begins at the genesis, whose certificates nobody accepts any more, itself not even having its own."""
+    await devnet.met(0)
+    for number in range(4):
+        own, held = devnet.services(number).standing.institution(number), devnet.keys(number)
+        add = new_certificate(held, own.name, own.network_certificates)
+        changes = (add, RetireNetworkCertificate(0))
+        final = await devnet.submit(number, [[SignedOperation(RotateInstitutionKey(one))] for one in changes])
+        forget(held, own.operation_keys, [add.certificate])
+        for one in range(4):
+            await devnet.height(one, final[-1].height)
+    await rotate_vote(devnet, 3)
+    await devnet.open_charts(0, 0, 1)
+    height = devnet.services(0).head().height
+    await devnet.height(3, height)
+    await devnet.stop(3)
+    store = await LedgerStore.open(devnet.config(3).data / "ledger.db")
+    await store.forget_chain()
+    await store.close()
+    await devnet.start(3)
+    async with asyncio.timeout(60):
+        await devnet.height(3, height)
+        await devnet.stop(2)  # three of four: it votes again, with the key of the epoch that goes on
+        await devnet.open_charts(3, 10, 2)
+    assert devnet.services(3).driver.term.ballots is not None

@@ -134,6 +134,7 @@ async def test_records_of_a_later_epoch_outlive_compactions_before_it(home: Home
     ballots = again.take(KEY)
     assert ballots.first_epoch == 2
     ballots.rewrite([encode(vote(1, 5))], 1)
+    assert home.journal() == [encode(vote(1, 5)), encode(vote(2, 1)), encode(vote(2, 3))]
     ballots.begin(2)
     assert ballots.records_of(2) == [vote(2, 1), vote(2, 3)]
     again.close()
