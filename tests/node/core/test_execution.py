@@ -17,12 +17,13 @@ from node.standing import Standing
 from protocol.codec.canonical import decode, encode
 from protocol.consensus.effects import Build, Validate
 from protocol.crypto.hashing import block_digest
-from protocol.crypto.signing import SigningKey, cosign, sign_transaction
-from protocol.errors import InvalidBlock, InvalidTransaction, UnknownChart
+from protocol.crypto.signing import SigningKey, cosign, prove_possession, sign_transaction
+from protocol.errors import BadSignature, InvalidBlock, InvalidTransaction, UnknownChart
 from protocol.ledger.blocks import build_block
 from protocol.ledger.genesis import genesis_block
 from protocol.params import Params
 from protocol.types.block import Block, Header
+from protocol.types.governance import USE_OPERATIONS, RotateInstitutionKey, SetOperationsKey
 from protocol.types.institutions import STATUS_ACCREDITED, Genesis, Institution
 from protocol.types.operations import ROLE_OWNER, AppendRecords, Disclose, OpenChart, RecordEntry, SignedOperation
 from protocol.types.transaction import TransactionBody
@@ -105,9 +106,12 @@ class Bench:
         self.number = 0
 
     def open(self, label: str) -> Entry:
+        return self.entry(self.opening(label))
+
+    def opening(self, label: str) -> SignedOperation:
         owner = key(label)
         operation = OpenChart(0, owner.public, 1, bytes(32))
-        return self.entry(SignedOperation(operation, (cosign(owner, CHAIN, operation, ROLE_OWNER, 1, 10**15),)))
+        return SignedOperation(operation, (cosign(owner, CHAIN, operation, ROLE_OWNER, 1, 10**15),))
 
     def append(self, chart: int) -> Entry:
         tag = bytes(16)
@@ -334,3 +338,24 @@ async def test_trying_changes_nothing(two: Two) -> None:
     assert again[:2] == first[:2]
     block = await leader.build(BEGIN.header, entries[0])
     assert decode(Header, encode(block.header)) == block.header
+
+
+async def test_a_key_that_the_block_below_set_counts_in_the_block_above(two: Two) -> None:
+    """The head knows the old key only, and neither the builder's pool nor the voter's intake may decide by that."""
+    leader, voter = two
+    fresh = key("fresh")
+    proof = prove_possession(fresh, CHAIN, "h0", USE_OPERATIONS)
+    first = await leader.build(
+        BEGIN.header, leader.entry(SignedOperation(RotateInstitutionKey(SetOperationsKey(0, fresh.public, proof))))
+    )
+    body = TransactionBody(CHAIN, 0, 0, 50, NOW + 60_000, (leader.opening("a"),))
+    with_new, with_old = (encode(sign_transaction(signer, body)) for signer in (fresh, key("op0")))
+    with pytest.raises(BadSignature):
+        leader.intake.check_one(with_new)
+    second = await leader.build(first.header, leader.intake.check_one(with_new, in_block=True))
+    assert second.transactions == (with_new,)
+    for block in (first, second):
+        await voter.executor.validate(Validate(1, block, certified=False))
+    stale = build_block(first.header, 0, second.header.timestamp, (with_old,), second.header.state_root, None)
+    with pytest.raises(InvalidBlock, match="wrong-key"):
+        await voter.executor.validate(Validate(1, stale, certified=False))

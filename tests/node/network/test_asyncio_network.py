@@ -340,3 +340,17 @@ def test_tls_is_1_3_alone_without_tickets_and_with_no_trust_but_the_members() ->
         assert context.verify_mode is ssl.CERT_REQUIRED
         assert context.options & ssl.OP_NO_TICKET
         assert sorted(context.get_ca_certs(binary_form=True)) == sorted(map(certificate_of, trusted))
+
+
+async def test_a_second_certificate_overlaps_with_the_first_and_nothing_is_cut(net: Net) -> None:
+    """Peers learn of the new one at different times: the old connection stands, and either makes new ones."""
+    one, two = await net.mesh(2)
+    both = (certificate_of(1), certificate_of(7))
+    one.network.set_members({0: Member((certificate_of(0),)), 1: Member(both, two.network.address)})
+    assert one.network.connected() == {1}
+    two.network.set_identity(Identity(1, certificate_of(7), seed_of(7)))
+    one.network.set_members({0: Member((certificate_of(0),)), 1: Member(both[1:], two.network.address)})
+    assert one.network.connected() == frozenset()  # what it showed then counts no more
+    async with asyncio.timeout(PATIENCE_S):
+        await one.handler.until(lambda: one.handler.ups.count(1) == 2)
+    assert one.network._peers[1].connection.certificate == both[1]
