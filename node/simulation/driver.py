@@ -274,7 +274,7 @@ class Driver(ABC):
             final = type(message) is Certificate and message.subject.kind == FINALIZE
             to = self.members_at if final else self._votes_to
         else:
-            to = [n for n in world.addresses[self.machine.config.institutions[effect.to]] if n != self.number]
+            to = [n for n in world.addresses[self.machine.config.institutions[effect.to]] if n in self.members_at]
         vote = message.vote if isinstance(message, Proposal) else message
         if isinstance(vote, Vote) and self.journal is not None and vote.index == self.machine.me:
             world.stats.votes += 1
@@ -285,7 +285,8 @@ class Driver(ABC):
             for address, lie in list(self.traitor.outgoing(message, to)):
                 world.transmit_lie(self.number, address, lie)
             return
-        world.transmit(self.number, to, message)
+        if to:
+            world.transmit(self.number, to, message)
 
     def _arm(self, effect: SetTimer) -> None:
         if effect.at_ms is None:

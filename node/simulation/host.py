@@ -62,6 +62,7 @@ class Host(Driver):
         self.accredited = {}
         self.lying = False
         self.up = False
+        self.index_of = {}
         self.gone = False
         self.life = 0
         self.halted = None
@@ -184,13 +185,25 @@ class Host(Driver):
                 if leaf.status == STATUS_ACCREDITED:
                     self.accredited[number] = None
                 self.world.accredited(number, leaf)
-        others = [host for host in self.world.hosts if host is not self and host.institution in self.accredited]
-        self.members_at = [host.number for host in others]
-        self._votes_to = [host.number for host in others if host.institution in self.index_of]
+        if self.accredited == before:
+            self.find_peers()
+            return
+        for host in self.world.hosts:
+            host.find_peers()
         if before:
             for number in self.accredited:
                 if number not in before:
                     self.world.met(self, number)
+
+    def find_peers(self) -> None:
+        """Connections are with those whom it takes for accredited, and who take it for such."""
+        others = [host for host in self.world.hosts if host.institution in self.accredited and host.takes(self)]
+        self.members_at = [host.number for host in others if host is not self]
+        self._votes_to = [n for n in self.members_at if self.world.hosts[n].institution in self.index_of]
+
+    def takes(self, other: Host) -> bool:
+        """Whether it would accept a connection from another; who has never started says nothing against it."""
+        return not self.accredited or other.institution in self.accredited
 
     # --- what its parts ask of it --------------------------------------------------------------------------------
 
