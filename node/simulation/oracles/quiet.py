@@ -42,7 +42,7 @@ class Quiet(Oracle):
     def event(self, record: Record) -> None:
         """Note reasons, and judge what is sent without one."""
         if isinstance(record, Sent):
-            if self._healed and record.host in self.scene.honest:
+            if self._healed and record.host in self.scene.honest and self._reachable(record.host):
                 self._sent(record)
         elif isinstance(record, MessageArrived):
             if record.sender not in self.scene.honest:
@@ -54,6 +54,10 @@ class Quiet(Oracle):
         else:
             self._healed = self._healed or isinstance(record, Healed)
             self._reason_ms = record.at_ms
+
+    def _reachable(self, host: int) -> bool:
+        """Nobody talks to whoever was suspended or removed, so it may never learn of that, and calls into the void."""
+        return self.chronicle.accredited(self.scene.institutions[host])
 
     def _sent(self, record: Sent) -> None:
         idle_ms = record.at_ms - self._reason_ms
