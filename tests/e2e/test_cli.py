@@ -179,7 +179,7 @@ def test_a_network_from_cards(folder, passphrase) -> None:
     made = run("genesis", "new", *cards, "--name", "two", "-o", genesis, "--follower", "1", "--json").json()
     assert made["authorities"] == [0]
     assert run("genesis", "show", genesis, "--json").json()["chain"] == made["chain"]
-    wrong = [("--peer", "7=127.0.0.1:9"), ("--peer", "0=127.0.0.1:9"), ("--listen", "nowhere")]
+    wrong = [("--peer", "x=127.0.0.1:9"), ("--peer", "0=127.0.0.1:9"), ("--listen", "nowhere")]
     for arguments in wrong:
         run("node", "init", homes[0], "--genesis", genesis, *arguments, code=1)
         assert not (homes[0] / "node.toml").exists(), "what was refused can be given again, mended"
