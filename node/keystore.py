@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta
+from msgspec.structs import replace
 
 from node.config import Config
 from protocol import limits
@@ -126,6 +127,14 @@ class KeystoreFile:
         except DecodeError:
             raise KeyfileRefused(f"{self.path} is a key file, but not a node's keystore") from None
         return self.keystore
+
+    def backup(self, path: Path) -> None:
+        """Write a copy without the vote keys to a new file, under the same passphrase: a copy of a key that signs
+        votes outlives the key's own end, and a node restored from it must not vote. Raises `KeyfileRefused`."""
+        if path.exists():
+            raise KeyfileRefused(f"{path} exists already", advice="Choose another path, or move the old file away.")
+        plain = encode(replace(self.read(), votes=()))
+        write_private(path, seal_with_key(plain, self._header, self._key, secrets.token_bytes(NONCE_BYTES)))
 
     def change(self, edit: Callable[[Keystore], Keystore], then: Callable[[Keystore], None] | None = None) -> Keystore:
         """Replace what it holds by what `edit` makes of it, whole or not at all, synced to disk; `then` comes after

@@ -64,6 +64,12 @@ def identity(keystore: Keystore, leaf: Institution | None, number: int) -> Ident
     return None if key is None else Identity(number, key.certificate, key.seed)
 
 
+class MembersUnreadable(ChartledgerError):
+    """The file of members cannot be used."""
+
+    advice = "Copy members.json again from the data folder of a running node."
+
+
 class Remembered(Struct, frozen=True, forbid_unknown_fields=True):
     """The file: certificates (DER, hex) of the institutions that were accredited at a height, by number."""
 
@@ -78,6 +84,10 @@ class Remembered(Struct, frozen=True, forbid_unknown_fields=True):
             if number != own
         }
 
+    def write(self, data: Path) -> None:
+        """Into a data folder."""
+        write_private(data / FILE, msgspec.json.encode(self))
+
     def identity(self, keystore: Keystore, number: int) -> Identity:
         """Who this node is by this file; with its newest key if the file does not know it."""
         listed = self.certificates.get(number, [])
@@ -86,17 +96,28 @@ class Remembered(Struct, frozen=True, forbid_unknown_fields=True):
         return Identity(number, key.certificate, key.seed)
 
 
-def remembered(data: Path, head: Header) -> Remembered | None:
-    """The file in the data folder if it knows more than this head. What cannot be read is passed over, and said."""
+def read_members(path: Path) -> Remembered:
+    """The file at `path`. Raises `MembersUnreadable`."""
     try:
-        found = msgspec.json.decode((data / FILE).read_bytes(), type=Remembered)
+        found = msgspec.json.decode(path.read_bytes(), type=Remembered)
         for listed in found.certificates.values():
             for der in listed:
                 read_certificate(bytes.fromhex(der))
-    except FileNotFoundError:
+    except OSError as error:
+        raise MembersUnreadable(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, BadNetworkCertificate) as error:
+        raise MembersUnreadable(f"{path} is not a file of members: {error}") from None
+    return found
+
+
+def remembered(data: Path, head: Header) -> Remembered | None:
+    """The file in the data folder if it knows more than this head. What cannot be read is passed over, and said."""
+    if not (data / FILE).exists():
         return None
-    except (OSError, ValueError, BadNetworkCertificate) as error:
-        log.warning("the file of members cannot be read", file=FILE, reason=str(error))
+    try:
+        found = read_members(data / FILE)
+    except MembersUnreadable as error:
+        log.warning("the file of members cannot be read", reason=str(error))
         return None
     return found if found.height > head.height else None
 
@@ -155,7 +176,7 @@ class Membership:
     def _take_members(self) -> None:
         found = members(self._standing, -1, self._addresses)
         certificates = {number: [der.hex() for der in one.certificates] for number, one in found.items()}
-        write_private(self._data / FILE, msgspec.json.encode(Remembered(self._head().height, certificates)))
+        Remembered(self._head().height, certificates).write(self._data)
         found.pop(self._institution, None)
         self._set_members(found)
 

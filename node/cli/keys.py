@@ -181,6 +181,24 @@ def show(config: ConfigOption, passphrase_file: NodePassphraseOption = None, as_
     emit(document, as_json, lambda: table(["key", "index", "public", "in the keystore"], cells))
 
 
+@app.command()
+def backup(
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; a new file, mode 0600.")],
+    config: ConfigOption,
+    passphrase_file: NodePassphraseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """A copy of the keystore for the safe, under the same passphrase, without the vote keys."""
+    settings = load_config(config)
+    open_keystore(settings.keystore, find_passphrase(settings, passphrase_file)).backup(out)
+
+    def render() -> None:
+        say(f"keystore copied without its vote keys: {out}")
+        prose("A node restored from it follows; `chartledger keys rotate vote` lets it vote again.")
+
+    emit({"backup": str(out)}, as_json, render)
+
+
 def _open(config: Path, passphrase_file: Path | None) -> tuple[Any, Callable[[Session], Here]]:
     settings = load_config(config)
     keys = open_keystore(settings.keystore, find_passphrase(settings, passphrase_file))

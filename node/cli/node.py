@@ -41,6 +41,10 @@ def init(
     number: Annotated[
         int | None, typer.Option("--number", help="The institution's number, if it was accredited later.", min=0)
     ] = None,
+    members: Annotated[
+        Path | None,
+        typer.Option("--members", help="members.json of a running node's data folder, if certificates have changed."),
+    ] = None,
     peer: Annotated[
         list[str] | None, typer.Option("--peer", help="NUMBER=host:port of another institution's node; repeatable.")
     ] = None,
@@ -62,6 +66,7 @@ def init(
         _tell({"keystore": str(keystore), "card": str(card)}, as_json)
         return
     from node.institution_keys import read_card  # noqa: PLC0415 - `node run` needs none of it
+    from node.membership import read_members  # noqa: PLC0415 - only here
 
     own = _own_number(keystore, card, genesis, number)
     config = folder / "node.toml"
@@ -69,9 +74,13 @@ def init(
         raise KeyfileRefused(f"{config} exists already", advice="Edit it, or move it away first.")
     origin = read_genesis(genesis)
     peers = _peers(peer or [], own)
+    known = None if members is None else read_members(members)
     _write_config(config, own, genesis, listen, peers, socket)
     try:
-        Journal.create(load_config(config).data, Owner(chain_id(origin), read_card(card).vote_key))
+        data = load_config(config).data
+        Journal.create(data, Owner(chain_id(origin), read_card(card).vote_key))
+        if known is not None:
+            known.write(data)
     except ChartledgerError:
         config.unlink()  # so that the command can be given again, mended
         raise

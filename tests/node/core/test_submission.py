@@ -15,8 +15,10 @@ from node.storage.ledger_store import LedgerStore
 from node.storage.types import CommittedBlock
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.hashing import block_digest
-from protocol.crypto.signing import sign_transaction
-from protocol.errors import Busy, ChartExists, Expired, Oversize, Replayed
+from protocol.crypto.signing import prove_possession, sign_transaction
+from protocol.errors import Busy, ChartExists, Expired, NotAccredited, Oversize, Replayed, WrongKey
+from protocol.types.governance import USE_OPERATIONS, RotateInstitutionKey, SetOperationsKey
+from protocol.types.operations import SignedOperation
 from protocol.types.transaction import Transaction, TransactionBody
 from protocol.types.votes import FINALIZE, Certificate, VoteSubject
 from tests.node.core.solo import CHAIN, NOW, Place, Solo, key, opening
@@ -185,6 +187,39 @@ async def test_a_number_that_another_machine_used_up_is_named(place: Place) -> N
     (outcome,) = await solo.submission.outcomes([mine.id], 0)
     assert isinstance(outcome, Dead)
     assert isinstance(outcome.error, Replayed)
+
+
+async def test_what_an_operations_key_signed_before_it_was_replaced_dies_by_name(place: Place) -> None:
+    """And the node signs with the new key at once, under numbers that go on."""
+    solo = await place.start()
+    fresh = key("fresh")
+    proof = prove_possession(fresh, CHAIN, "h", USE_OPERATIONS)
+    change = SignedOperation(RotateInstitutionKey(SetOperationsKey(0, fresh.public, proof)))
+    (rotation,) = await solo.submission.prepare([[change]])
+    (waiting,) = await solo.submission.prepare([opening("a")])
+    await solo.submission.submit([rotation])
+    block = await solo.build()
+    await solo.submission.submit([waiting])
+    await solo.finalize(block)
+    solo.submission.set_keys({0: fresh})
+    await solo.finalize(await solo.build())  # passes over what is not signed as the ledger asks
+    (outcome,) = await solo.submission.outcomes([waiting.id], 0)
+    assert isinstance(outcome, Dead)
+    assert isinstance(outcome.error, WrongKey)
+    (again,) = await solo.submission.prepare([opening("a")])
+    assert again.number > waiting.number
+    await solo.submission.submit([again])
+    await solo.finalize(await solo.build())
+    assert isinstance((await solo.submission.outcomes([again.id], 0))[0], Final)
+
+
+async def test_without_an_operations_key_on_the_ledger_nothing_is_prepared(place: Place) -> None:
+    solo = await place.start()
+    solo.submission.set_keys({})
+    with pytest.raises(NotAccredited):
+        await solo.submission.prepare([opening("a")])
+    solo.submission.set_keys({0: key("op")})
+    assert await solo.submission.prepare([opening("a")])
 
 
 async def test_waiting_ends_when_all_is_decided_or_time_is_up(place: Place) -> None:

@@ -271,6 +271,14 @@ def test_changes_of_two_processes_do_not_lose_one_another(home: Home) -> None:
     assert sorted(one.suite for one in home.keys().keystore.encryption[1:]) == list(range(8))
 
 
+def test_a_backup_holds_all_keys_but_those_that_vote(home: Home, tmp_path: Path) -> None:
+    home.keys().backup(tmp_path / "copy")
+    copy = open_keystore(tmp_path / "copy", PASSPHRASE).keystore
+    assert copy == msgspec.structs.replace(MADE.keystore, votes=())
+    with pytest.raises(KeyfileRefused, match="exists already"):
+        home.keys().backup(home.path)
+
+
 def test_a_changed_passphrase_is_named(home: Home) -> None:
     opened = home.keys()
     home.path.unlink()
