@@ -98,7 +98,7 @@ def forgets_used_numbers(patch: Patch) -> None:
 # --- around the machine ------------------------------------------------------------------------------------------
 
 
-@mutant("rule 7: a journal older than its mark makes a follower")
+@mutant("rule 7: a journal older than its mark makes a follower", "copied")
 def votes_from_an_old_journal(patch: Patch) -> None:
     def careless(self: Disk, public: bytes) -> Journal:
         return self.journals.setdefault(public, Journal())

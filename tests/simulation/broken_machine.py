@@ -28,17 +28,19 @@ def votes_after_nullify(patch: Patch) -> None:
 
 @mutant("S1: one notarize a view")
 def notarizes_twice(patch: Patch) -> None:
-    take = Machine._on_proposal
+    see = Machine._see
 
-    def eager(self: Machine, proposal: Proposal, sender: int | None) -> None:
-        held = self.rounds.get(proposal.vote.subject.view)
-        if held is not None and held.status in (Status.NOTARIZED, Status.BARRED):
-            held.proposal, held.status = None, Status.OPEN
-            held.own.pop(NOTARIZE, None)
-            held.votes._votes.pop((NOTARIZE, proposal.vote.index), None)
-        take(self, proposal, sender)
+    def eager(self: Machine, vote: Vote) -> bool:
+        seen = see(self, vote)
+        subject, held = vote.subject, self.rounds.get(vote.subject.view)
+        own = None if held is None else held.own.get(NOTARIZE)
+        if subject.kind == NOTARIZE and own is not None and own.subject != subject and self.halted is None:
+            another = self._signer(subject)
+            self._record(another)
+            self._send(another)
+        return seen
 
-    patch.setattr(Machine, "_on_proposal", eager)
+    patch.setattr(Machine, "_see", eager)
 
 
 @mutant("S2: no nullify after finalize")
@@ -153,15 +155,12 @@ def is_never_quiet(patch: Patch) -> None:
     patch.setattr(Machine, "_work", lambda self, held: True)
 
 
-@mutant("rule 10: waits are capped")
+@mutant("rule 10: waits are capped", "long")
 def doubles_its_timers_without_end(patch: Patch) -> None:
     begin = Timeouts.__init__
 
     def endless(self: Timeouts, delta_ms: int, cap_ms: int, unfinal_views: int) -> None:
-        begin(self, delta_ms, cap_ms, unfinal_views)
-        self.cap = delta_ms << 40
-        self.delta = delta_ms << min(unfinal_views, 30)
-        self.leader, self.certificate = 2 * self.delta, 3 * self.delta
+        begin(self, delta_ms << min(unfinal_views, 30), delta_ms << 40, 0)
 
     patch.setattr(Timeouts, "__init__", endless)
 
@@ -247,14 +246,3 @@ def never_proposes_again(patch: Patch) -> None:
         return Footing.NONE if found is Footing.AGAIN else found
 
     patch.setattr(Chain, "footing", once)
-
-
-@mutant("rule 11: who speaks of an earlier epoch is told how it ended")
-def tells_nobody_of_the_end(patch: Patch) -> None:
-    patch.setattr(Machine, "_inform", lambda self, sender, message, end: None)
-
-
-@mutant("bounded memory")
-def forgets_nothing(patch: Patch) -> None:
-    patch.setattr(Core, "_thin", lambda self, view: None)
-    patch.setattr(Chain, "_shed", lambda self, view: None)

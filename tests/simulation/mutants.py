@@ -12,21 +12,46 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from node.simulation.oracles.base import Failure
-from node.simulation.plan import Plan, draw
+from node.simulation.plan import Crash, Plan, Submit, draw
 from node.simulation.runner import cores, remembers
 from node.simulation.world import World
 from tests.simulation import broken_ledger, broken_machine  # noqa: F401 - they register what they break
 from tests.simulation.mutant import MUTANTS, Mutant, disarm
 
 SEEDS = 500
+LONG_MS = 600_000
 TABLE = Path(__file__).parents[2] / "docs" / "testing.md"
 
-SHAPES: dict[str, Callable[[int], Plan]] = {
-    "drawn": draw,
-}
+
+def long(seed: int) -> Plan:
+    """Ten minutes in which most messages are lost, with a traitor that keeps back what others wait for."""
+    actions = tuple(Submit(at_ms, (seed + at_ms) % 4) for at_ms in range(1_000, LONG_MS, 45_001))
+    kind = ("withholder", "nuller")[seed % 2]
+    return Plan(
+        seed=seed,
+        profile="chaos",
+        authorities=4,
+        delay_ms=(10, 60),
+        loss=0.75,
+        heal_ms=LONG_MS,
+        actions=actions,
+        traitors=((seed % 4, kind),),
+    )
+
+
+def copied(seed: int) -> Plan:
+    """A busy chain, and one node whose journal is put back from a copy."""
+    plan = draw(seed, 4, 0, "chaos")
+    busy = tuple(Submit(at_ms, at_ms // 100 % 4) for at_ms in range(500, 8_000, 300))
+    crash = Crash(6_000, seed % 4, 150, journal="old")
+    return msgspec.structs.replace(plan, actions=(*(a for a in plan.actions if isinstance(a, Submit)), *busy, crash))
+
+
+SHAPES: dict[str, Callable[[int], Plan]] = {"drawn": draw, "long": long, "copied": copied}
 """Kinds of histories. Only "drawn" says anything about what a user would have seen; the others are for speed."""
 
 
