@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 
-.PHONY: setup demo test check bench clean lock
+.PHONY: setup demo test check bench mutants simulate clean lock
 
 setup: $(STAMP)
 
@@ -37,3 +37,10 @@ lock:
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# Hunts every mutant in plainly drawn histories and writes the table of docs/testing.md; takes minutes.
+mutants: setup
+	@$(BIN)/python -m tests.simulation.mutants $(ARGS)
+
+simulate: setup
+	@$(BIN)/chartledger simulate $(ARGS)
