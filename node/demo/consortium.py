@@ -34,20 +34,22 @@ class Consortium:
         chain = stage.sessions[MOVER].chain()
         signing = [SigningKey(seed) for seed in made.keystore.operations]
         application = apply_as(chain, made.public, signing, SigningKey(made.keystore.votes[0]))
+        before = stage.sessions[MOVER].status()["epoch"]
+        self._pass({"kind": "set", "parameters": {"delta_ms": 600}})
         accredited = self._pass({"kind": "accredit", "application": encode(application).hex()})
         for session in stage.sessions:
             names = session.institutions()
             expect(names.get(accredited["assigned"]) == NEWCOMER, "a node does not know the new institution")
-        before = stage.sessions[MOVER].status()["epoch"]
-        self._pass({"kind": "set", "parameters": {"delta_ms": 600}})
         stage.wait_until_healthy()
         for number, session in enumerate(stage.sessions):
             expect(session.status()["epoch"] == before + 1, f"node {number} did not go on to the next epoch")
         raw = stage.sessions[OTHERS[0]].proof(self.chart.number, self.chart.records[0])
-        shown = inclusion.check(bundle.read(raw), read_genesis(stage.devnet.genesis))
+        proof = bundle.read_inclusion(raw)
+        expect(len(proof.hops) == before + 1, "the proof does not lead through the epochs")
+        shown = inclusion.check(proof, read_genesis(stage.devnet.genesis))
         expect(shown.number == self.chart.records[0], "the proof shows another event")
         return (
-            f"{NEWCOMER} is institution {accredited['assigned']}, a parameter changed, and epoch {before + 1} began; "
+            f"a parameter changed, so epoch {before + 1} began; {NEWCOMER} is institution {accredited['assigned']}; "
             "a proof made after that still leads back to the genesis file"
         )
 
