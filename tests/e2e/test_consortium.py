@@ -6,8 +6,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,10 +41,16 @@ def authorities(session: Session) -> list[int]:
     return [one["number"] for one in session.client.get("/v1/institutions") if one["authority"]]
 
 
+def answers(path: Path) -> bool:
+    """Whether somebody listens there: the file is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
 @contextmanager
 def daemon(home: Path, passphrase: Path) -> Iterator[Session]:
     """The node in a folder that no devnet made."""
-    config, socket = home / "node.toml", home / "s"
+    config, path = home / "node.toml", home / "s"
     command = [
         sys.executable,
         "-m",
@@ -57,9 +65,10 @@ def daemon(home: Path, passphrase: Path) -> Iterator[Session]:
     with (home / "node.log").open("ab") as log:
         child = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
-        while not socket.exists():
+        while not answers(path):
             assert child.poll() is None, (home / "node.log").read_text()[-2_000:]
-        with connect(socket) as session:
+            time.sleep(0.05)
+        with connect(path) as session:
             yield session
     finally:
         child.send_signal(signal.SIGTERM)
