@@ -275,7 +275,7 @@ class Devnet:
 def _params(changed: dict[str, int]) -> Params:
     strange = sorted(set(changed) - set(Params.__struct_fields__))
     if strange:
-        raise DevnetFailed(f"there is no parameter {strange[0]!r}", advice="docs/spec/ledger.md lists them.")
+        raise DevnetFailed(f"there is no parameter {strange[0]!r}", advice="docs/spec/limits.md lists them.")
     return Params(**changed)
 
 
