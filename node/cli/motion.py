@@ -116,7 +116,7 @@ def set_parameters(
     socket: SocketOption = SOCKET,
     as_json: JsonOption = False,
 ) -> None:
-    """New values of the chain's parameters, which docs/spec/ledger.md lists; those not named stay."""
+    """New values of the chain's parameters, which docs/spec/limits.md lists; those not named stay."""
     parameters: dict[str, int] = {}
     for text in values:
         name, equals, value = text.partition("=")
