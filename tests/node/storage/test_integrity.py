@@ -14,15 +14,16 @@ from node.storage.errors import DatabaseTooNew, StorageFailed
 from node.storage.integrity import Problem, check_ledger, describe
 from node.storage.ledger_store import LedgerStore
 from node.storage.records_store import StagedRecord, StagedSecret
-from node.storage.types import Place
+from node.storage.types import CommittedBlock, Place
 from protocol.codec.canonical import decode, encode
-from protocol.crypto.hashing import transaction_id
+from protocol.crypto.hashing import block_digest, transaction_id
 from protocol.crypto.signing import SigningKey, sign_vote
 from protocol.errors import ChartledgerError
-from protocol.ledger import keys
+from protocol.ledger import keys, tree
+from protocol.ledger.blocks import build_block
 from protocol.types.governance import Parameter, SetParameters, TakeAuthority
 from protocol.types.institutions import Authority, AuthoritySet
-from protocol.types.votes import Certificate
+from protocol.types.votes import FINALIZE, Certificate, VoteSubject
 
 COVERED = ("meta", "block", "epoch", "event", "leaf", "node", "custody", "record", "chart_secret", "tally", "outbox")
 
@@ -276,6 +277,24 @@ async def test_authorities_are_those_that_the_epoch_before_committed_to(epochs: 
         in problems
     )
     assert any(one.place == "ledger.db, state leaf authorities of epoch 2" for one in problems)
+
+
+async def test_no_epoch_begins_without_the_end_of_the_one_before(
+    tmp_path: Path, store: LedgerStore, chain: Any
+) -> None:
+    """Whoever can write the file leaves the end of epoch 0 out: a block on the genesis is of an epoch with own keys."""
+    own = [SigningKey(bytes([9, n]) * 16) for n in range(4)]
+    fake = AuthoritySet(1, tuple(Authority(n, key.public, 1) for n, key in enumerate(own)))
+    leaves = {keys.authorities(1): encode(fake)}
+    grown = tree.update(chain.nodes, leaves)
+    built = build_block(chain.head, 0, chain.head.timestamp + 1, (), grown.root).header
+    header = replace(built, epoch=1)
+    subject = VoteSubject(FINALIZE, chain.id, 1, 1, 0, block_digest(header))
+    votes = tuple((n, sign_vote(key, subject, n).signature) for n, key in enumerate(own))
+    await store.commit([CommittedBlock(header, (), Certificate(subject, votes), (), leaves, grown.nodes, ())])
+    await store.close()
+    sentence = "block 1, which builds on it, is of epoch 1, not 0"
+    assert await check_ledger(tmp_path / "ledger.db") == [Problem("ledger.db, block 0", sentence)]
 
 
 async def test_whoever_lost_authority_makes_no_certificate(epochs: Path, chain: Any) -> None:
