@@ -18,6 +18,7 @@ from node.keystore import find_passphrase
 from node.wallet import Wallet
 from protocol import limits
 from protocol.crypto.hashing import block_digest
+from protocol.errors import BadProof
 from protocol.proofs import bundle, final, inclusion
 from protocol.proofs.final import Finality
 from protocol.proofs.light import Checkpoint
@@ -72,14 +73,28 @@ def checkpoint(
     epoch = 0 if kept is None else kept.header.epoch
     with connect(socket) as session:
         if kept is not None:
-            at_former = bundle.read_final(session.final_proof(epoch, kept.header.height))
-            final.check(at_former, genesis=origin, checkpoint=kept)
+            _shown_above(kept, session.final_proof(epoch, kept.header.height), origin, exactly=True)
         data = session.final_proof(epoch)
-    shown = final.check(bundle.read_final(data), genesis=origin, checkpoint=kept)
+    shown = final.check(bundle.read_final(data), genesis=origin) if kept is None else _shown_above(kept, data, origin)
     output.write_bytes(bundle.write_checkpoint(shown.checkpoint))
     lines = bundle.explain_final(shown, origin)
     document = {**_block(shown), "file": str(output), "explanation": lines}
     emit(document, as_json, lambda: prose("\n".join([*lines, f"Checkpoint written to {output}."])))
+
+
+def _shown_above(kept: Checkpoint, data: bytes, origin: Genesis | None, *, exactly: bool = False) -> Finality:
+    """What the node's proof shows of a block that is not below the checkpoint's; `exactly`: of one at its very height.
+
+    The height is the node's to get wrong: two chains agree nowhere but below where they part.
+    """
+    shown = final.check(bundle.read_final(data), genesis=origin, checkpoint=kept)
+    height, wanted = shown.header.height, kept.header.height
+    if height < wanted or (exactly and height != wanted):
+        raise BadProof(
+            f"checkpoint: the node shows block {height}, and was asked for block {wanted} or a later one",
+            advice="It may hide that its chain is another one from there on: ask another institution's node.",
+        )
+    return shown
 
 
 def verify(

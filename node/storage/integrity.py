@@ -143,7 +143,9 @@ class _BlockCheck:
             raise Fault(f"its header is not the one that block {child.height} builds on")
         if child is not None and child.epoch != header.child_epoch:
             # Or whoever writes the file skips the end of an epoch, and with it who vouches for the next one's set.
-            raise Fault(f"block {child.height}, which builds on it, is of epoch {child.epoch}, not {header.child_epoch}")
+            raise Fault(
+                f"block {child.height}, which builds on it, is of epoch {child.epoch}, not {header.child_epoch}"
+            )
         if header.height != stored.height or header.chain != self.chain:
             raise Fault("its header is of another height or chain")
         certificate = stored.certificate
