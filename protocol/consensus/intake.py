@@ -33,17 +33,15 @@ class Intake(Witness):
     """The receiving side of the machine."""
 
     def _receive(self, sender: int | None, message: ConsensusMessage) -> None:
-        if not isinstance(message, Fetch) and scope(message).chain != self.config.chain:
-            return
-        epoch = message.epoch if isinstance(message, Fetch) else scope(message).epoch
-        if epoch != self.config.epoch:
-            if epoch < self.config.epoch:
-                self._help_old_epoch(sender, message)
-            elif self.ended is None and self.repair.may_warn(sender, self.now_ms, self.config.delta_ms):
-                self._emit(Behind(self.chain.final_view, None, sender))
-            return
-        if self.ended is not None:
-            self._tell_end(sender, message)
+        if isinstance(message, Fetch):
+            epoch = message.epoch
+        else:
+            named = scope(message)
+            epoch = named.epoch
+            if named.chain != self.config.chain:
+                return
+        if epoch != self.config.epoch or self.ended is not None:
+            self._elsewhere(sender, message, epoch)
             return
         if self.me is None:  # a follower needs to know what is final, and nothing else
             if isinstance(message, Certificate) and message.subject.kind == FINALIZE:
@@ -84,9 +82,15 @@ class Intake(Witness):
 
     # --- other epochs --------------------------------------------------------------------------------------------
 
-    def _help_old_epoch(self, sender: int | None, message: ConsensusMessage) -> None:
-        """Rule 11: who speaks of an earlier epoch is told what ended the last one."""
-        if self.former is not None and not self._merely_late(message):
+    def _elsewhere(self, sender: int | None, message: ConsensusMessage, epoch: int) -> None:
+        """Rule 11: who speaks of an epoch that has ended is told what ended it, or the last one; of a later epoch
+        nothing can be checked, so its sender is to be asked."""
+        if epoch > self.config.epoch:
+            if self.ended is None and self.repair.may_warn(sender, self.now_ms, self.config.delta_ms):
+                self._emit(Behind(self.chain.final_view, None, sender))
+        elif epoch == self.config.epoch:
+            self._tell_end(sender, message)
+        elif self.former is not None and not self._merely_late(message):
             self._inform(sender, message, self.former)
 
     def _tell_end(self, sender: int | None, message: ConsensusMessage) -> None:

@@ -83,8 +83,13 @@ class Tally:
         """The votes in a certificate that are neither counted nor noted here."""
         subject, kind = certificate.subject, certificate.subject.kind
         counted = self._signatures.get(subject, {})
-        votes = [Vote(subject, i, signature) for i, signature in certificate.signatures if i not in counted]
-        return [vote for vote in votes if self._noted.get((kind, vote.index)) != vote]
+        found = []
+        for index, signature in certificate.signatures:
+            if index not in counted:
+                noted = self._noted.get((kind, index))
+                if noted is None or noted.signature != signature or noted.subject != subject:
+                    found.append(Vote(subject, index, signature))
+        return found
 
     def signatures(self, subject: VoteSubject) -> dict[int, bytes]:
         """Verified signatures over this subject, by index."""

@@ -10,8 +10,6 @@ forged one cannot keep it out, since what was noted unverified gives way to a di
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from protocol.consensus import quorum
 from protocol.consensus.core import Core
 from protocol.consensus.effects import Equivocation
@@ -87,12 +85,13 @@ class Witness(Core):
 
     def _see_uncertified(self, certificate: Certificate) -> None:
         """Look at the votes in a certificate that is not needed, unchecked: up to the first that is forged."""
-        subject, indexes = certificate.subject, [index for index, _ in certificate.signatures]
+        subject = certificate.subject
+        if quorum.subject_fault(subject, self.config.chain, self.config.epoch) is not None:
+            return
         tally = self._tally(subject.view)
-        if tally is None or quorum.subject_fault(subject, self.config.chain, self.config.epoch) is not None:
+        unseen = [] if tally is None else tally.unseen(certificate)  # of an honest node's copy: nothing, as a rule
+        if len(unseen) > self.n or any(vote.index >= self.n for vote in unseen):
             return
-        if indexes[-1] >= self.n or any(a >= b for a, b in pairwise(indexes)):
-            return
-        for vote in tally.unseen(certificate):
+        for vote in unseen:
             if not self._see(vote):
                 return
