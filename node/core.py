@@ -234,6 +234,7 @@ class Core(Queries):
             if len(self.pool):
                 self.gossip.tick(self._leader_elsewhere())
             await self.submission.tick()
+            self.sync.compare()
             self._refresh_work()
 
     def _leader_elsewhere(self) -> int | None:

@@ -35,6 +35,8 @@ log = get_logger("sync")
 
 METHOD = "sync.range"
 TIMEOUT_S = 20.0
+COMPARE_MS = 5_000
+"""How often heights are held against what peers' pings said."""
 SEGMENT_BLOCKS = 64
 """Blocks handed to finality at once: enough to share a commit, few enough to bound memory."""
 
@@ -78,6 +80,8 @@ class Sync:
         self._wake = asyncio.Event()
         self._heard = asyncio.Event()
         self._asking: set[asyncio.Task[None]] = set()
+        self._said: dict[int, int] = {}
+        self._compared_ms = 0
 
     @property
     def blocks_behind(self) -> int:
@@ -95,6 +99,20 @@ class Sync:
     def on_peer_down(self, peer: int) -> None:
         """It cannot be asked any more."""
         self.planner.lost(peer)
+
+    def compare(self) -> None:
+        """Ask whoever was ahead a while ago already, as its ping said. The news of what is final may be lost on its way
+        and, when nothing else happens, nobody repeats it: least of all to one that only follows."""
+        now = self._clock.monotonic_ms()
+        if now - self._compared_ms < COMPARE_MS:
+            return
+        self._compared_ms = now
+        head, before = self._finality.head.height, self._said
+        self._said = {peer.institution: peer.height for peer in self._network.peers() if peer.height is not None}
+        if not self.active:
+            for peer in self._said:
+                if before.get(peer, 0) > head:
+                    self.on_peer_up(peer)
 
     def behind(self) -> None:
         """Consensus saw finality that it cannot reach: ask everyone anew."""

@@ -77,6 +77,7 @@ class Host(Driver):
         self.halted = None
         self.begin_life()
         self.accredited = {}
+        self.said: dict[int, int] = {}
         self._told_work = False
         self._rotating = False
         self.chain = ChainState(self.memory, self.disk.state)
@@ -329,6 +330,17 @@ class Host(Driver):
             index = self.index_of.get(institution)
             if index is not None:
                 self.post(PeerUp(index))
+
+    def compare(self) -> None:
+        """Ask whoever was ahead at the last look already, as pings tell (see `node.sync`)."""
+        if not self.up or self.halted is not None:
+            return
+        head, before = len(self.disk.blocks), self.said
+        self.said = {peer: len(self.world.hosts[peer].disk.blocks) for peer in self.connected()}
+        if not self.syncing.active:
+            for peer in self.said:
+                if before.get(peer, 0) > head:
+                    self.syncing.ask_height(peer)
 
     def peer_down(self, peer: int) -> None:
         """Another node cannot be reached any more."""

@@ -44,6 +44,7 @@ SILENT_DELTAS, SILENT_CAPS = 20, 5
 PUNCTUAL = 0.75
 """Of delta, which motions may shorten a little."""
 LOOK_US = 1_000_000
+PING_US = 5_000_000
 CONNECT_US = 200_000
 
 Observer = Callable[[seen.Scene], Oracle]
@@ -138,6 +139,7 @@ class World:
         try:
             self.actions.begin()
             self.idly(self.plan.heal_ms * 1_000 + LOOK_US, self._look)
+            self.idly(PING_US, self._ping)
             self._loop()
         except Exception:
             self.fail(Failure("crash", "engine", traceback.format_exc(), self.now_us // 1_000))
@@ -162,7 +164,7 @@ class World:
         events = 0
         while not self._over:
             if idle and (not heap or idle[0] < heap[0]):
-                if not heap and not self.faulty:
+                if not heap and not self.faulty and self.settled():
                     break
                 at_us, _, act, args = pop(idle)
             elif heap:
@@ -193,6 +195,12 @@ class World:
             self._over |= restless or passed_ms - stats.settled_ms > linger_ms
         if not self._over:
             self.idly(LOOK_US, self._look)
+
+    def _ping(self) -> None:
+        """Pings tell peers' heights, and whoever finds that one was ahead a while ago already asks it."""
+        for host in self.hosts:
+            host.compare()
+        self.idly(PING_US, self._ping)
 
     def settled(self) -> bool:
         """Whether all that is owed is final at every honest node that can be reached, and nothing else waits there."""

@@ -70,6 +70,8 @@ class Core:
         self.quorum = quorum.quorum(self.n)
         self.chain = Chain(final, bodies_max=4 * config.depth)
         restored = Restored(journal, self.chain, self.me, config.chain, config.epoch)
+        self.remembers = self.chain.final_view
+        """Above this view all own votes are known, at or below it those of an earlier life may be forgotten."""
         self.rounds = restored.rounds
         self.view = restored.view
         self.past: dict[int, Tally] = {}

@@ -27,7 +27,7 @@ class Witness(Core):
         tally = self._tally(subject.view)
         if tally is None:
             return False
-        if self._needless(vote, tally):
+        if self._needless(vote, tally) or self._forgotten(vote):
             return True
         if self._settled(subject) and tally.noted(vote) is None and not tally.rivals(vote):
             tally.note(vote)
@@ -49,6 +49,10 @@ class Witness(Core):
         if tally.counts(vote) or tally.noted(vote) == vote:
             return True
         return vote.index in tally.accused and tally.get(vote.subject.kind, vote.index) is not None
+
+    def _forgotten(self, vote: Vote) -> bool:
+        """Whether it may be a vote of this authority's own from before a restart: what is final needs no memory."""
+        return vote.index == self.me and vote.subject.view <= self.remembers
 
     def _settled(self, subject: VoteSubject) -> bool:
         """Whether no certificate needs a vote for this subject any more."""
@@ -77,6 +81,8 @@ class Witness(Core):
         if tally is None:
             return
         for vote in tally.unseen(certificate):
+            if self._forgotten(vote):
+                continue
             if vote.index == self.me:
                 self._halt("another instance signs with this authority's vote key")
                 return

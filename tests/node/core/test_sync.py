@@ -251,3 +251,28 @@ async def test_a_set_that_the_state_does_not_tell_vouches_for_nothing() -> None:
     one = build_block(BEGIN.header, 0, NOW, [], BEGIN.header.state_root)
     with pytest.raises(BadCertificate, match="who the authorities of epoch 0 are is not known here"):
         sync._check_certificate(certificate(one))
+
+
+async def test_whoever_was_ahead_at_the_last_look_is_asked() -> None:
+    """As when the only copy of a finalization is lost, and nothing else happens."""
+    clock = SimpleNamespace(now=0, monotonic_ms=lambda: clock.now)
+    asked: list[int] = []
+    finality = SimpleNamespace(head=SimpleNamespace(height=6))
+    said = {1: 7, 2: 6, 3: None}
+    network = SimpleNamespace(peers=lambda: [SimpleNamespace(institution=n, height=h) for n, h in said.items()])
+    sync = Sync(
+        network=cast(Any, network),
+        store=cast(Any, None),
+        finality=cast(Any, finality),
+        authorities=lambda _: None,
+        clock=cast(Any, clock),
+        caught_up=lambda _: None,
+    )
+    sync.on_peer_up = asked.append  # type: ignore[method-assign]
+    for clock.now in (5_000, 5_100, 10_000):
+        sync.compare()
+    assert asked == [1]  # it may just be a moment ahead: only the second look counts
+    finality.head.height = 7
+    clock.now = 15_000
+    sync.compare()
+    assert asked == [1]

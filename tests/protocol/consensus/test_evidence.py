@@ -226,6 +226,18 @@ def test_own_votes_of_final_views_are_forgotten_by_a_restart_and_no_reason_to_ha
         assert not only(Halted, again.get(message, 0))
 
 
+def test_no_lie_about_them_makes_them_a_reason_either() -> None:
+    """A traitor's forged copy comes first, so that the true one is looked at."""
+    bench = final_a(Bench(index=3))
+    bench.final = bench.machine.chain.head
+    again = bench.restart()
+    for subject in (notarize_of(A, 1, 0), finalize_of(A, 1)):
+        again.get(forged(subject, 3), 0)
+        again.get(forged(finalize_of(X, 1), 3), 0)
+        assert not only(Halted, again.get(vote(subject, 3), 0))
+        assert not only(Halted, again.get(certificate(subject, 1, 2, 3), 0))
+
+
 # --- bounds -----------------------------------------------------------------------------------------------------
 
 
