@@ -54,9 +54,10 @@ VALID_MS = 60 * 60 * 1_000
 REMEMBERED = 16_384
 LOOK_MS, LOOK_CAP_MS = 1_000, 8_000
 """How long after a block what was refused is looked at again, if no other block came; then twice as long, and so on."""
-FOR_GOOD = (Replayed, Expired, ChartExists, CosignatureExpired, WrongKey, UnknownKey, AlreadyReported)
-"""What no later block can mend: no key comes back that was replaced or retired. Other causes may pass, so the
-transaction stays pending until it expires."""
+FOR_GOOD = (Replayed, Expired, ChartExists, CosignatureExpired, AlreadyReported)
+OF_KEYS = (WrongKey, UnknownKey)
+"""What no later block can mend: of keys if the one it needs has stood on this copy of the ledger, since none that was
+replaced or retired comes back. Other causes may pass, so the transaction stays pending until it expires."""
 
 
 class _Waiter:
@@ -127,9 +128,9 @@ class Submission:
         return len(self._pending)
 
     async def load(self) -> None:
-        """After a start: take up again what the outbox holds."""
+        """After a start: take up what the outbox holds, even what is ahead of a ledger that is being fetched anew."""
         waiting = await self._outbox.pending()
-        results = await self._check([one.raw for one in waiting])
+        results = await self._intake.check([one.raw for one in waiting], in_block=True)
         refused: list[tuple[bytes, ChartledgerError]] = []
         for one, result in zip(waiting, results, strict=True):
             if isinstance(result, ChartledgerError):
@@ -138,7 +139,7 @@ class Submission:
                 refused.append((one.id, Expired()))
             else:
                 self._hold(result)
-                self._unpooled[result.id] = result
+                (self._parked if result.verified is None else self._unpooled)[result.id] = result
         await self._bury(refused)
         self._retry()
 
@@ -325,7 +326,7 @@ class Submission:
             if not isinstance(result, InvalidTransaction):
                 self._parked.pop(entry.id, None)
                 self._unpooled[entry.id] = entry
-            elif isinstance(result, FOR_GOOD):
+            elif isinstance(result, FOR_GOOD) or (entry.verified is not None and isinstance(result, OF_KEYS)):
                 lost.append((entry.id, result))
         await self._bury(lost)
         self._retry()

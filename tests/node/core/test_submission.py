@@ -213,6 +213,36 @@ async def test_what_an_operations_key_signed_before_it_was_replaced_dies_by_name
     assert isinstance((await solo.submission.outcomes([again.id], 0))[0], Final)
 
 
+async def test_a_copy_fetched_anew_forgets_nothing_that_a_later_key_signed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its head is below the rotation at first, and below later parameters: what waits may be final further up."""
+    solo = await place.start()
+    fresh = key("fresh")
+    proof = prove_possession(fresh, CHAIN, "h", USE_OPERATIONS)
+    change = SignedOperation(RotateInstitutionKey(SetOperationsKey(0, fresh.public, proof)))
+    blocks = [await solo.build()]
+    await solo.finalize(blocks[0])
+    await solo.submission.submit(await solo.submission.prepare([[change]]))
+    blocks.append(await solo.build())
+    await solo.finalize(blocks[1])
+    solo.submission.set_keys({0: fresh})
+    (waiting,) = await solo.submission.prepare([opening("a")])
+    await solo.submission.submit([waiting])
+    await solo.store.forget_chain()
+    await place.stop()
+    with monkeypatch.context() as small:
+        small.setattr("node.standing.room_in", lambda _bytes: 0)
+        solo = await place.start()
+    for block in blocks:
+        assert await solo.submission.outcomes([waiting.id], 0) == [Waiting.PENDING]
+        assert solo.gossip.pushed == []
+        await solo.finalize(block)
+    assert [entry.id for entry in solo.gossip.pushed] == [waiting.id]
+    await solo.finalize(await solo.build())
+    assert isinstance((await solo.submission.outcomes([waiting.id], 0))[0], Final)
+
+
 async def test_without_an_operations_key_on_the_ledger_nothing_is_prepared(place: Place) -> None:
     solo = await place.start()
     solo.submission.set_keys({})
