@@ -41,8 +41,6 @@ BOUND_DELTAS = 480
 """So long after everything works again, all that is owed must be final everywhere."""
 SILENT_DELTAS, SILENT_CAPS = 20, 5
 """A little more than the oracle of silence allows."""
-PUNCTUAL = 0.75
-"""Of delta, which motions may shorten a little."""
 LOOK_US = 1_000_000
 PING_US = 5_000_000
 CONNECT_US = 200_000
@@ -182,7 +180,7 @@ class World:
 
     def _look(self) -> None:
         """Once all is settled, go on for as long as it takes to see that the network falls silent. It never does where
-        a traitor goes on, nor where messages take longer than delta: then views pass before they can become final."""
+        a traitor goes on."""
         stats, plan = self.stats, self.plan
         passed_ms = self.now_us / 1_000 - plan.heal_ms
         if not self.settled():
@@ -191,7 +189,7 @@ class World:
             stats.settled_ms = passed_ms
         linger_ms = SILENT_DELTAS * plan.delta_ms + SILENT_CAPS * plan.timeout_cap_ms
         if stats.settled_ms is not None:
-            restless = plan.delay_ms[1] > PUNCTUAL * plan.delta_ms or any(host.lying for host in self.hosts)
+            restless = any(host.lying for host in self.hosts)
             self._over |= restless or passed_ms - stats.settled_ms > linger_ms
         if not self._over:
             self.idly(LOOK_US, self._look)

@@ -242,8 +242,22 @@ class Chain:
         return path[::-1]
 
     def unfinal(self) -> bool:
-        """Whether something is notarized above the newest final view."""
-        return any(view > self.final_view for view in self.notarizations)
+        """Whether something is notarized above the newest final view that somebody waits for. An empty block is not:
+        it was there to make others final, and where messages take long the next one would follow it without end."""
+        return any(
+            view > self.final_view and self._matters(certificate.subject.block)
+            for view, certificate in self.notarizations.items()
+        )
+
+    def _matters(self, digest: bytes) -> bool:
+        """Whether this block, or one below it that is not final, carries anything or ends the epoch."""
+        final = self.head_digest if self.finalization is None else self.finalization.subject.block
+        while digest not in (final, self.head_digest):
+            candidate = self.blocks.get(digest)
+            if candidate is None or candidate.block.transactions or candidate.block.header.ends_epoch:
+                return True
+            digest = candidate.block.header.parent
+        return False
 
     def gap_nullifications(self, view: int) -> tuple[Certificate, ...]:
         """The nullifications held of views below `view` and above the head."""
