@@ -17,12 +17,22 @@ from node.storage.records_store import StagedRecord, StagedSecret
 from node.storage.types import CommittedBlock, Place
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.hashing import block_digest, transaction_id
-from protocol.crypto.signing import SigningKey, sign_vote
+from protocol.crypto.signing import SigningKey, apply_as, prove_possession, sign_vote
 from protocol.errors import ChartledgerError
 from protocol.ledger import keys, tree
 from protocol.ledger.blocks import build_block
-from protocol.types.governance import Parameter, SetParameters, TakeAuthority
+from protocol.types.governance import (
+    USE_OPERATIONS,
+    Parameter,
+    ReplaceKeys,
+    RetireOperationsKey,
+    RotateInstitutionKey,
+    SetOperationsKey,
+    SetParameters,
+    TakeAuthority,
+)
 from protocol.types.institutions import Authority, AuthoritySet
+from protocol.types.operations import SignedOperation
 from protocol.types.votes import FINALIZE, Certificate, VoteSubject
 
 COVERED = ("meta", "block", "epoch", "event", "leaf", "node", "custody", "record", "chart_secret", "tally", "outbox")
@@ -223,6 +233,44 @@ async def test_a_certificate_by_too_few_is_no_certificate(path: Path, chain: Any
         encode(replace(full, signatures=full.signatures[:2])),
     )
     assert await check_ledger(path) == [Problem("ledger.db, block 10", "2 signatures are no quorum of 4: 3 are needed")]
+
+
+# --- the outbox -----------------------------------------------------------------------------------------------
+
+
+async def outbox_problems(folder: Path, store: LedgerStore) -> list[Problem]:
+    await store.close()
+    return await check_ledger(folder / "ledger.db")
+
+
+@pytest.mark.parametrize("by", ["replacing", "retiring", "motion"])
+async def test_what_waits_may_be_signed_with_a_key_that_has_left_the_ledger(
+    tmp_path: Path, store: LedgerStore, chain: Any, by: str
+) -> None:
+    """The node was stopped between the block that took the key and letting go of what it had signed."""
+    waiting = chain.append(0, 0)
+    new = SigningKey(bytes([9]) * 32)
+    if by == "motion":
+        applied = replace(chain.genesis.institutions[0], operation_keys=(new.public,))
+        taking = chain.pass_change(ReplaceKeys(0, apply_as(chain.id, applied, [new], chain.vote_keys[0])))
+    else:
+        possession = prove_possession(new, chain.id, "Hospital 0", USE_OPERATIONS)
+        changes: list[Any] = [SetOperationsKey(0, new.public, possession)]
+        if by == "retiring":
+            changes = [SetOperationsKey(1, new.public, possession), RetireOperationsKey(0)]
+        taking = [chain.transaction(0, *(SignedOperation(RotateInstitutionKey(one)) for one in changes))]
+    await store.commit([chain.block(chain.open_charts(0, 0)), chain.block(*taking)])
+    await store.outbox.add([chain.outgoing(waiting)])
+    assert await outbox_problems(tmp_path, store) == []
+
+
+async def test_what_waits_may_be_signed_with_a_key_that_a_ledger_fetched_anew_has_yet_to_come_to(
+    tmp_path: Path, store: LedgerStore, chain: Any
+) -> None:
+    chain.operation_keys[0] = SigningKey(bytes([9]) * 32)
+    chain.head = replace(chain.head, timestamp=chain.head.timestamp + 24 * 3_600_000)
+    await store.outbox.add([chain.outgoing(chain.append(0, 0))])
+    assert await outbox_problems(tmp_path, store) == []
 
 
 # --- epochs ---------------------------------------------------------------------------------------------------
