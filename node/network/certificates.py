@@ -6,10 +6,11 @@ date only ever alarms, it never ends a connection. Relies on `cryptography` for 
 
 from __future__ import annotations
 
+import ssl
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.x509.oid import NameOID
@@ -23,7 +24,7 @@ _NAME_BYTES = 64  # ub-organization-name, RFC 5280 appendix A
 
 
 class BadNetworkCertificate(ChartledgerError):
-    """The certificate is not a self-signed Ed25519 certificate."""
+    """The certificate is not a self-signed Ed25519 certificate with key identifiers of its own."""
 
     advice = "Make it anew from the network key: see docs/spec/network.md."
 
@@ -70,7 +71,12 @@ def make_certificate(
 
 
 def read_certificate(der: bytes) -> CertificateFacts:
-    """What the certificate says. Raises `BadNetworkCertificate` unless Ed25519, signed by itself and not too long."""
+    """What the certificate says. Raises `BadNetworkCertificate` unless it is of Ed25519, signed by itself, not too
+    long, has the identifiers of its own key, and is one that OpenSSL reads.
+
+    An institution puts on the ledger what it likes, and every node hands all of it to OpenSSL together: what that
+    cannot read would stop them all, and under another's key identifier it would find the wrong one of two.
+    """
     if len(der) > limits.CERTIFICATE_DER_BYTES:
         raise BadNetworkCertificate(f"a network certificate has at most {limits.CERTIFICATE_DER_BYTES} bytes")
     try:
@@ -79,15 +85,40 @@ def read_certificate(der: bytes) -> CertificateFacts:
         if not isinstance(key, Ed25519PublicKey):
             raise BadNetworkCertificate("the network certificate's key is not Ed25519")
         key.verify(certificate.signature, certificate.tbs_certificate_bytes)
+        _check_identifiers(certificate.extensions, key)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=der)
         names = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
-    except (ValueError, TypeError, InvalidSignature, x509.InvalidVersion) as error:
+        return CertificateFacts(
+            name=str(names[0].value) if names else "",
+            public_key=key.public_bytes_raw(),
+            not_before_ms=_milliseconds(certificate.not_valid_before_utc),
+            not_after_ms=_milliseconds(certificate.not_valid_after_utc),
+        )
+    except _UNREADABLE as error:
         raise BadNetworkCertificate from error
-    return CertificateFacts(
-        name=str(names[0].value) if names else "",
-        public_key=key.public_bytes_raw(),
-        not_before_ms=_milliseconds(certificate.not_valid_before_utc),
-        not_after_ms=_milliseconds(certificate.not_valid_after_utc),
-    )
+
+
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    InvalidSignature,
+    UnsupportedAlgorithm,
+    ssl.SSLError,
+    x509.DuplicateExtension,
+    x509.ExtensionNotFound,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+
+
+def _check_identifiers(extensions: x509.Extensions, key: Ed25519PublicKey) -> None:
+    own = x509.SubjectKeyIdentifier.from_public_key(key)
+    issuer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
+    if (
+        extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value != own
+        or extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value != issuer
+    ):
+        raise BadNetworkCertificate("the network certificate's key identifiers are not those of its own key")
 
 
 def _cut(name: str) -> str:
