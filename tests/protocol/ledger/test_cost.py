@@ -69,3 +69,4 @@ def test_what_is_legitimate_fits() -> None:
     largest = limits.OPERATION_COST + limits.GRANT_COST + limits.RECORDS_PER_DISCLOSURE
     assert largest <= limits.TRANSACTION_COST
     assert 2 * limits.TRANSACTION_COST <= limits.BLOCK_COST
+    assert limits.OPERATIONS_PER_TRANSACTION * limits.MOTION_COST <= limits.TRANSACTION_COST
