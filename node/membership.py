@@ -149,12 +149,12 @@ class Membership:
         self._set_identity = set_identity
         self._set_operation_keys = set_operation_keys
         self._set_encryption_key = set_encryption_key
-        self._behind = False
+        self._behind: int | None = None  # the file's height, while the ledger here has not got there
 
     def refresh(self) -> None:
         """Take everything over as it stands at the head, or as the file has it."""
         further = remembered(self._data, self._head())
-        self._behind = further is not None
+        self._behind = None if further is None else further.height
         if further is not None:
             self._set_members(further.members(self._institution, self._addresses))
         else:
@@ -163,11 +163,13 @@ class Membership:
 
     def on_final(self, executed: Executed) -> None:
         """A block is final and on disk."""
+        if self._behind is not None:
+            # What changed on the way there was not taken up, so it is not the change of an institution that ends it.
+            if self._head().height >= self._behind:
+                self.refresh()
+            return
         changed = [key for key in executed.overlay.changes.leaves if key[0] == keys.KIND_INSTITUTION]
         if not changed:
-            return
-        if self._behind:
-            self.refresh()
             return
         if keys.institution(self._institution) in changed:
             self._take_own()

@@ -10,7 +10,7 @@ import pytest
 
 from node.institution_keys import new_institution, new_network_key
 from node.keystore import KeystoreFile, open_keystore, write_keystore
-from node.membership import FILE, Membership, members, remembered
+from node.membership import FILE, Membership, Remembered, members, remembered
 from node.network.interface import Member
 from node.standing import Standing
 from protocol.codec.canonical import encode
@@ -58,6 +58,11 @@ class World:
         leaves = {keys.institution(number): encode(msgspec.structs.replace(before, **values))}
         self.standing.update(leaves)
         self.membership.on_final(Executed(leaves))
+
+    def pass_block(self) -> None:
+        """A final block, on disk, that changed no institution."""
+        self.head = msgspec.structs.replace(self.head, height=self.head.height + 1)
+        self.membership.on_final(Executed({}))
 
 
 class Executed:
@@ -134,6 +139,24 @@ def test_a_node_that_begins_anew_may_connect_to_whom_it_knew_before(world: World
     assert world.told["members"] == expected  # a block on the way there, from before
     world.change(2, network_certificates=(fresh[2],))
     assert world.told["members"] == {1: member(MADE[1].public, 1), 2: expected[2]}
+
+
+def test_a_node_that_caught_up_takes_up_its_own_keys_whatever_the_last_block_changed(world: World) -> None:
+    """As a newcomer does, whose file of members another node wrote long after it was accredited."""
+    old = MADE[0].public.operation_keys
+    Remembered(3, {1: [MADE[1].public.network_certificates[0].hex()]}).write(world.folder)
+    world.membership.refresh()
+    assert list(world.told) == ["members"]
+    world.change(0, operation_keys=(b"k" * 32, *old))
+    assert list(world.told) == ["members"]
+    world.pass_block()
+    assert list(world.told) == ["members"]
+    world.pass_block()
+    assert world.told["operations"] == list(old)
+    assert list(world.told["members"]) == [1, 2]
+    world.told.clear()
+    world.pass_block()
+    assert world.told == {}
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"height": 9, "certificates": {"1": ["00"]}}', b'{"height": 9}'])
