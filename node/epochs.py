@@ -164,13 +164,16 @@ class VoteKeys:
         logged, and tried again at the next start or epoch: the node votes on, with the new key.
         """
         try:
-            self._keys.change(lambda keystore: _without_votes_before(keystore, public), self._sweep)
+            self._keys.change(
+                lambda keystore: _without_votes_before(keystore, public), lambda keystore: self._sweep(keystore, public)
+            )
         except (OSError, ChartledgerError) as error:
             log.warning("an old vote key could not be destroyed", reason=str(error))
 
-    def _sweep(self, keystore: Keystore) -> None:
-        """Remove the journals of keys that the keystore does not hold; under its lock, under which they are made."""
-        held = {SigningKey(seed).public for seed in keystore.votes}
+    def _sweep(self, keystore: Keystore, public: bytes) -> None:
+        """Remove the journals of keys that the keystore does not hold; under its lock, under which they are made. Not
+        that of `public`, which this node signs with until it ends, whatever keystore was put here meanwhile."""
+        held = {public, *(SigningKey(seed).public for seed in keystore.votes)}
         for path, owner in journals(self._folder).items():
             if owner.chain == self._chain and owner.vote_key not in held:
                 ballots = self._open.pop(owner.vote_key, None)

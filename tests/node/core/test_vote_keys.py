@@ -188,6 +188,22 @@ async def test_keys_of_a_rotation_that_is_not_final_stay(home: Home) -> None:
     vote_keys.close()
 
 
+async def test_a_keystore_restored_beside_a_running_node_does_not_take_its_journal_away(home: Home) -> None:
+    vote_keys = home.vote_keys()
+    epochs = home.epochs(vote_keys)
+    epochs.first()
+    copy = home.path.with_name("backup")
+    home.keys().backup(copy)  # which holds no vote key
+    copy.replace(home.path)
+    home.epoch(1)
+    following = await epochs.next(0)
+    assert following is not None
+    assert following.ballots is not None
+    await following.ballots.write([encode(vote(1, 1))])
+    vote_keys.close()
+    assert home.journal() == [encode(vote(1, 1))]
+
+
 async def test_a_key_that_is_not_here_makes_a_follower_and_says_what_to_do(home: Home) -> None:
     home.epoch(1, bytes(31) + b"k")
     vote_keys = home.vote_keys()
