@@ -108,7 +108,7 @@ def point(plan: Plan) -> Point:
 def svg(figures: Figures) -> str:
     """The picture, as an SVG document of its own. Raises `CannotDraw`."""
     leather = load()
-    by_delay = leather.Chart("Finality of a transaction, by network delay")
+    by_delay = leather.Chart("Finality of a transaction in ms, by network delay")
     for authorities in AUTHORITIES:
         line = [(p.delay_ms, p.from_submission_ms) for p in figures.by_delay if p.authorities == authorities]
         by_delay.add_line(line, name=f"{authorities} authorities")
