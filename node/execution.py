@@ -130,6 +130,7 @@ class Executor:
             entries = self._pool.select(room, self._standing.params.block_transactions, skip)
             timestamp = next_timestamp(parent, self._clock.wall_ms())
             view = await self._view(overlay, parent.child_epoch, [entry.body for entry in entries])
+            self._state_after(wanted.parent)
             execution = Execution(view, parent, timestamp, self._verify)
             good: list[Entry] = []
             receipts: list[Receipt] = []
@@ -146,7 +147,7 @@ class Executor:
             if not (good or wanted.allow_empty or heartbeat):
                 return None, bad
             changes = execution.changes()
-            tree = await self._update_tree(overlay, parent, changes)
+            tree = await self._update_tree(wanted.parent, changes)
             raws = [entry.raw for entry in good]
             block = build_block(
                 parent, self._institution, timestamp, raws, tree.root, next_authorities_digest(execution)
@@ -206,9 +207,10 @@ class Executor:
             bodies = [entry.body for entry in entries]
             check_cost(bodies)  # before their read set is fetched
             view = await self._view(overlay, parent.child_epoch, bodies)
+            self._state_after(block.header.parent)
             signed = [(entry.body, entry.signed_by) for entry in entries]
             done = apply_block(view, parent, block, signed, self._verify)
-            tree = await self._update_tree(overlay, parent, done.changes)
+            tree = await self._update_tree(block.header.parent, done.changes)
             check_state_root(block.header, tree.root)
             above = Overlay(overlay, block.header, done.changes, tree)
             return self._keep(block=block, overlay=above, receipts=done.receipts, entries=entries, seen_ms=seen_ms)
@@ -221,11 +223,12 @@ class Executor:
         `timestamp`: the block's, without which it is as if this node proposed it now.
         """
         async with self._lock:
-            found = self._executed.get(self._head_digest)
-            overlay = None if found is None else found.overlay
-            view = await self._view(overlay, self.head.child_epoch, [entry.body for entry in entries])
-            at_ms = next_timestamp(self.head, self._clock.wall_ms()) if timestamp is None else timestamp
-            execution = Execution(view, self.head, at_ms, self._verify)
+            bodies = [entry.body for entry in entries]
+            head, view = self.head, await self._view_at_head(bodies)
+            while head is not self.head:
+                head, view = self.head, await self._view_at_head(bodies)
+            at_ms = next_timestamp(head, self._clock.wall_ms()) if timestamp is None else timestamp
+            execution = Execution(view, head, at_ms, self._verify)
             results: list[Receipt | InvalidTransaction] = []
             for number, entry in enumerate(entries, 1):
                 try:
@@ -262,7 +265,8 @@ class Executor:
 
     def _state_after(self, digest: bytes) -> tuple[Header, Overlay | None]:
         """Raises `Obsolete` unless the block is the final head or descends from it. Below and beside the head, what an
-        overlay does not hold would come from a storage that is further than the overlay, or soon will be."""
+        overlay does not hold would come from a storage that is further than the overlay, or soon will be. Asked again
+        after each wait for storage: the head may have moved meanwhile."""
         found = self._executed.get(digest)
         below = digest
         while below != self._head_digest:
@@ -292,6 +296,10 @@ class Executor:
             entries[index] = result
         return [entry for entry in entries if entry is not None]
 
+    async def _view_at_head(self, bodies: Sequence[TransactionBody]) -> LayeredView:
+        found = self._executed.get(self._head_digest)
+        return await self._view(None if found is None else found.overlay, self.head.child_epoch, bodies)
+
     async def _view(self, overlay: Overlay | None, epoch: int, bodies: Sequence[TransactionBody]) -> LayeredView:
         read = read_set(bodies, epoch)
         lacking = to_fetch(overlay, read)
@@ -310,7 +318,9 @@ class Executor:
             leaves.update(stored)
         return LayeredView(overlay, read, leaves, events)
 
-    async def _update_tree(self, overlay: Overlay | None, parent: Header, changes: Changes) -> TreeChanges:
+    async def _update_tree(self, below: bytes, changes: Changes) -> TreeChanges:
+        """`below` is the digest of the block whose state changes. Raises `Obsolete`."""
+        parent, overlay = self._state_after(below)
         if not changes.leaves:
             return TreeChanges(parent.state_root, {})
         walk = Walk(changes.leaves)
@@ -326,6 +336,7 @@ class Executor:
                         found[path] = cached
             if missing:
                 stored = await self._store.read_nodes(missing)
+                self._state_after(below)
                 self._nodes.update(stored)
                 found.update(stored)
                 if len(stored) < len(missing):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import msgspec
 import pytest
 
+from node.caches import Lru, bytes_of
 from node.execution import Executed, Executor, Obsolete, Refused
 from node.intake import Intake
 from node.mempool import Entry, Mempool
@@ -18,7 +20,7 @@ from protocol.codec.canonical import decode, encode
 from protocol.consensus.effects import Build, Validate
 from protocol.crypto.hashing import block_digest
 from protocol.crypto.signing import SigningKey, cosign, prove_possession, sign_transaction
-from protocol.errors import BadSignature, InvalidBlock, InvalidTransaction, UnknownChart
+from protocol.errors import BadSignature, InvalidBlock, InvalidTransaction, Replayed, UnknownChart
 from protocol.ledger.blocks import build_block
 from protocol.ledger.genesis import genesis_block
 from protocol.params import Params
@@ -315,6 +317,59 @@ async def test_a_lost_sibling_is_obsolete_and_not_judged_by_a_state_that_is_too_
     await voter.executor.stored(done)
     third = await leader.build(second.header, allow_empty=True)
     await voter.executor.validate(Validate(1, third, certified=True))
+
+
+@pytest.mark.parametrize("waits_for", ["read_set", "read_nodes"])
+@pytest.mark.parametrize("asked", ["validate", "build"])
+async def test_what_is_lost_while_storage_answers_is_obsolete_too(
+    two: Two, monkeypatch: pytest.MonkeyPatch, waits_for: str, asked: str
+) -> None:
+    """As when sync makes another block final while consensus executes its sibling."""
+    leader, voter = two
+    first = await leader.build(BEGIN.header, leader.open("a"))
+    sibling = await leader.build(first.header, leader.append(0))
+    pending = list(leader.pool)
+    leader.pool.remove([entry.id for entry in pending])
+    second = await leader.build(first.header, leader.append(0))
+    await voter.finalize(first)
+    executed = await voter.executor.execute(second)
+    voter.executor._leaves, voter.executor._nodes = Lru(0, bytes_of), Lru(0, bytes_of)
+    ask = getattr(voter.store, waits_for)
+
+    async def answer(*arguments: Any) -> Any:
+        if voter.executor.head == first.header:
+            voter.executor.finalized(executed)
+            voter.store.commit(executed)
+        return await ask(*arguments)
+
+    monkeypatch.setattr(voter.store, waits_for, answer)
+    voter.pool.add(pending[1])
+    validate = voter.executor.validate(Validate(1, sibling, certified=True))
+    build = voter.executor.build(Build(1, 0, block_digest(first.header), 1 << 20, True))
+    with closing(build if asked == "validate" else validate), pytest.raises(Obsolete):
+        await (validate if asked == "validate" else build)
+    assert voter.executor.head == second.header
+
+
+async def test_what_is_tried_while_the_head_moves_is_tried_on_the_new_one(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leader, voter = two
+    entry = leader.open("a")
+    first = await leader.build(BEGIN.header, entry)
+    executed = await voter.executor.execute(first)
+    voter.executor._leaves = Lru(0, bytes_of)
+    ask = voter.store.read_set
+
+    async def answer(*arguments: Any) -> Any:
+        found = await ask(*arguments)
+        if voter.executor.head == BEGIN.header:
+            voter.executor.finalized(executed)
+        return found
+
+    monkeypatch.setattr(voter.store, "read_set", answer)
+    (result,) = await voter.executor.try_all([entry])
+    assert isinstance(result, Replayed)
 
 
 async def test_what_stands_high_above_a_lost_block_is_obsolete_too(two: Two) -> None:
