@@ -22,12 +22,14 @@ from msgspec import Struct
 from node.config import Config
 from node.genesis_file import read_genesis
 from node.keystore import Keystore, NoPassphrase, find_passphrase, open_keystore, write_private
+from node.membership import remembered
 from node.own_keys import strangers
 from node.standing import Standing, standing_leaves
 from node.storage.blobs import BlobStore
 from node.storage.integrity import Problem, check_ledger
 from node.storage.ledger_store import LedgerStore
 from protocol.errors import ChartledgerError, WrongPassphrase
+from protocol.ledger.genesis import genesis_block
 from protocol.types.institutions import Genesis, Institution
 
 FILE = "doctor.json"
@@ -56,11 +58,13 @@ class Finding(Struct, frozen=True):
 
 
 class _Members(Struct, frozen=True):
-    """Who belongs to the consortium, by number, and who votes; `source` says where that stands."""
+    """Who belongs to the consortium, by number, and who votes; `source` says where that stands. `old`: this node knows
+    that it was further once, so that keys may have changed since."""
 
     source: Literal["genesis", "ledger"]
     institutions: dict[int, Institution]
     authorities: frozenset[int]
+    old: bool
 
 
 class Examination(Struct, frozen=True):
@@ -114,18 +118,19 @@ def _examine(config: Config, progress: Progress, passphrase: bytes | None) -> It
 
 def _members(config: Config, genesis: Genesis) -> _Members:
     """As this node's copy of the ledger has them at its head; from the genesis while there is no copy to read."""
-    beginning = _Members("genesis", dict(enumerate(genesis.institutions)), frozenset(genesis.authorities))
+    old = remembered(config.data, genesis_block(genesis).header) is not None
+    beginning = _Members("genesis", dict(enumerate(genesis.institutions)), frozenset(genesis.authorities), old)
     file = config.data / "ledger.db"
     if not file.exists():
         return beginning
     try:
-        return asyncio.run(_members_on_disk(file)) or beginning
+        return asyncio.run(_members_on_disk(config.data)) or beginning
     except (ChartledgerError, msgspec.DecodeError):
         return beginning  # what is wrong with the copy is told by the check of the whole ledger
 
 
-async def _members_on_disk(file: Path) -> _Members | None:
-    store = await LedgerStore.open(file, read_only=True)
+async def _members_on_disk(data: Path) -> _Members | None:
+    store = await LedgerStore.open(data / "ledger.db", read_only=True)
     try:
         head = await store.head()
         if head is None:
@@ -135,7 +140,8 @@ async def _members_on_disk(file: Path) -> _Members | None:
         await store.close()
     standing = Standing(leaves)
     authorities = frozenset(one.institution for one in standing.authorities.members)
-    return _Members("ledger", dict(standing.institutions), authorities)
+    old = remembered(data, head.header) is not None
+    return _Members("ledger", dict(standing.institutions), authorities, old)
 
 
 def _own_entry(config: Config, genesis: Genesis, members: _Members) -> Finding:
@@ -174,6 +180,8 @@ def _own_keys(config: Config, members: _Members | None, keystore: Keystore) -> F
     mine = None if members is None else members.institutions.get(config.institution)
     if members is None or mine is None:
         return Finding("keystore", "ok", "it opens")
+    if members.old:
+        return Finding("keystore", "ok", "it opens; its keys can be compared once this node has caught up again")
     strange = strangers(keystore, mine, votes=config.institution in members.authorities)
     if strange:
         sentence = (

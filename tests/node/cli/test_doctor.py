@@ -6,6 +6,7 @@ from node.config import load_config
 from node.devnet import Devnet, wish_for
 from node.doctor import examine, last_examination
 from node.genesis_file import read_genesis, write_genesis
+from node.membership import Remembered
 
 
 @pytest.fixture
@@ -34,6 +35,15 @@ def test_another_institutions_keystore_is_named(devnet):
     found = findings(devnet, keystore=('"keystore"', '"../1/keystore"'), secret=('"passphrase"', '"../1/passphrase"'))
     assert found["keystore"].wrong
     assert found["keystore"].sentence.startswith("the operations, vote, network, encryption key is not the one")
+
+
+def test_keys_are_not_held_against_a_ledger_that_was_dropped(devnet):
+    """They may have been rotated since the genesis, and the newest be the right ones."""
+    data = load_config(devnet.config(0)).data
+    Remembered(1, {}).write(data)
+    found = findings(devnet, keystore=('"keystore"', '"../1/keystore"'), secret=('"passphrase"', '"../1/passphrase"'))
+    assert found["keystore"].state == "ok"
+    assert "once this node has caught up" in found["keystore"].sentence
 
 
 def test_a_wrong_passphrase_is_named(devnet):
