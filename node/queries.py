@@ -115,14 +115,22 @@ class Queries:
         raise Busy("blocks became final faster than a proof could be put together")
 
     async def final_proof(self, epoch: int = 0, height: int | None = None) -> bytes:
-        head = self._finality.head
-        wanted = max(1, head.height if height is None else height)
+        wanted = max(1, await self._furthest(epoch) if height is None else height)
         headers, certificate = await self._store.headers_to_certificate(wanted, limits.HEADERS_PER_PROOF)
         if certificate is None:
             raise BadProof(f"no block of height {wanted} or above is final yet")
         header, *above = [decode(Header, raw) for raw in headers]
         hops = await self._hops(epoch, header)
         return bundle.write(FinalityProof(header, tuple(above), decode(Certificate, certificate), hops))
+
+    async def _furthest(self, epoch: int) -> int:
+        """The height of the last final block that one proof reaches from this epoch on: the head's, or that of the end
+        of an epoch, from where the next proof may begin."""
+        head = self._finality.head
+        if head.epoch - epoch <= limits.HOPS_PER_PROOF:
+            return head.height
+        (end,) = await self._store.epoch_ends(epoch + limits.HOPS_PER_PROOF, 1)
+        return end.header.height
 
     async def _hops(self, first: int, header: Header) -> tuple[EpochHop, ...]:
         """The ends of the epochs from `first` up to the one that `header` is of."""

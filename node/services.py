@@ -175,8 +175,8 @@ class Queries(Protocol):
         ...
 
     async def final_proof(self, epoch: int = 0, height: int | None = None) -> bytes:
-        """Canonical proof that the block at `height`, or the head, is final. `epoch` is as for `proof`. Raises
-        `BadProof` or `TooManyEpochs`."""
+        """Canonical proof that the block at `height` is final; without one, the head, or the end of the last epoch
+        that one proof reaches. `epoch` is as for `proof`. Raises `BadProof` or `TooManyEpochs`."""
         ...
 
 

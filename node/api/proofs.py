@@ -17,9 +17,8 @@ async def inclusion(context: Context, call: Call) -> Response:
 
 
 async def final(context: Context, call: Call) -> Response:
-    """The proof that a block, or the head, is final."""
-    head = context.node.head().height
-    height = call.query_number("height", head)
+    """The proof that a block is final; without a height, that the head is, or what lies as far as one proof reaches."""
+    height = call.query_number("height", 0) if "height" in call.query else None
     return _answer(await context.node.final_proof(call.query_number("epoch", 0), height))
 
 

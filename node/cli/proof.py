@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace as with_fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,7 +76,13 @@ def checkpoint(
         if kept is not None:
             _shown_above(kept, session.final_proof(epoch, kept.header.height), origin, exactly=True)
         data = session.final_proof(epoch)
-    shown = final.check(bundle.read_final(data), genesis=origin) if kept is None else _shown_above(kept, data, origin)
+        shown = (
+            final.check(bundle.read_final(data), genesis=origin) if kept is None else _shown_above(kept, data, origin)
+        )
+        last = shown
+        while len(last.ends) == limits.HOPS_PER_PROOF:  # as far as one proof reaches: the next begins there
+            last = _shown_above(last.checkpoint, session.final_proof(last.header.epoch), origin)
+            shown = with_fields(last, ends=(*shown.ends, *last.ends))
     output.write_bytes(bundle.write_checkpoint(shown.checkpoint))
     lines = bundle.explain_final(shown, origin)
     document = {**_block(shown), "file": str(output), "explanation": lines}

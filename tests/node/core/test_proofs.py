@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from node.cli import proof as cli
 from node.queries import Queries
 from node.storage.ledger_store import LedgerStore
 from protocol import limits
@@ -101,7 +104,32 @@ async def test_what_there_is_no_proof_of(made: Made, monkeypatch: pytest.MonkeyP
         await queries.proof(0, 99)
     monkeypatch.setattr(limits, "HOPS_PER_PROOF", 2)
     with pytest.raises(TooManyEpochs, match="3 epochs lie between, and a proof carries at most 2"):
-        await queries.final_proof()
+        await queries.final_proof(0, 9)
     with pytest.raises(TooManyEpochs):
         await queries.proof(0, 0)
-    assert await queries.final_proof(1)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+async def test_a_checkpoint_reaches_the_head_over_more_epochs_than_a_proof_carries(
+    made: Made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, most: int
+) -> None:
+    """Or nobody who comes later than that with the genesis alone could check anything."""
+    monkeypatch.setattr(limits, "HOPS_PER_PROOF", most)
+    legs = []
+
+    class Session:
+        def final_proof(self, epoch: int = 0) -> bytes:
+            legs.append(epoch)
+            return asyncio.run_coroutine_threadsafe(made.queries.final_proof(epoch), loop).result()
+
+    @contextmanager
+    def connect(_socket: Path) -> Iterator[Session]:
+        yield Session()
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(cli, "connect", connect)
+    monkeypatch.setattr(cli, "read_genesis", lambda _path: made.chain.genesis)
+    output = tmp_path / "checkpoint"
+    await asyncio.to_thread(cli.checkpoint, output, genesis=tmp_path, former=None, socket=tmp_path, as_json=True)
+    assert bundle.read_checkpoint(output.read_bytes()).header == made.blocks[-1].header
+    assert legs == {1: [0, 1, 2, 3], 2: [0, 2], 3: [0, 3]}[most]

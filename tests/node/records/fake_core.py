@@ -325,7 +325,9 @@ class FakeCore:
     async def blocks(self, first: int, count: int) -> list[FinalBlock]:
         return self._chain.blocks[first : first + count]
 
-    async def final_proof(self, epoch: int, height: int) -> bytes:
+    async def final_proof(self, epoch: int, height: int | None) -> bytes:
+        if height is None:
+            return b"proof of the head from epoch %d" % epoch
         return b"proof of block %d from epoch %d" % (height, epoch)
 
     async def proof(self, chart: int, event: int, epoch: int = 0) -> bytes:
