@@ -1,7 +1,7 @@
 """The status document: what an operator needs at a glance, and one sentence that says what is wrong and what to do.
 
 Everything is read from memory but blobs, outbox and disk, which cost one query each. The keys of the document are an
-interface (docs/api.md); times are milliseconds since 1970 unless the name says otherwise.
+interface: scripts read them; times are milliseconds since 1970 unless the name says otherwise.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import msgspec
 from node import __version__, motions
 from node.config import Config
 from node.core import Core
-from node.diagnosis import AuthorityStatus, Clocks, all_well, clocks, slow, stalled
+from node.diagnosis import AuthorityStatus, Clocks, all_well, cast_out, clocks, slow, stalled
 from node.doctor import Examination, last_examination
 from node.motions import Conviction, Seen
 from node.network.interface import PeerState, PeerStatus
@@ -127,7 +127,7 @@ class StatusReporter:
             number = member.institution
             peer, at = by_number.get(number), indexes.get(number)
             own = number == core.institution
-            state, since = self._own_state() if own else self._peer_state(number, at, peer)
+            state, since = self._own_state(at) if own else self._peer_state(number, at, peer)
             last = None if at is None else machine.presence.last_view[at]
             found.append(
                 AuthorityStatus(
@@ -143,8 +143,11 @@ class StatusReporter:
             )
         return found
 
-    def _own_state(self) -> tuple[str, int | None]:
+    def _own_state(self, index: int | None) -> tuple[str, int | None]:
+        """As `_peer_state`, of this node's own institution."""
         core = self._core
+        if index is None and core.driver.halted is None:
+            return "voting", None  # from the epoch on that is about to begin
         if core.driver.machine.me is None or core.driver.halted is not None:
             return "not voting", self._started_ms
         return ("lagging" if core.sync.blocks_behind > LAGGING_BLOCKS else "voting"), None
@@ -242,6 +245,9 @@ class StatusReporter:
 
     def _consensus_worries(self, members: AuthoritySet, authorities: Sequence[AuthorityStatus]) -> list[str]:
         core = self._core
+        out = cast_out(core.standing.institution(core.institution))
+        if out is not None:
+            return [out]
         stall = stalled(authorities, follows=members.seat(core.institution) is None)
         if stall is not None:
             return [stall]

@@ -10,14 +10,18 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from node.app import Node
 from node.clock import SystemClock
 from protocol.codec.canonical import encode
 from protocol.crypto.signing import SigningKey, sign_vote
+from protocol.ledger import keys
 from protocol.params import Params
 from protocol.types.governance import Motion, Parameter, ReportEquivocation, SetParameters
+from protocol.types.institutions import STATUS_SUSPENDED
 from protocol.types.operations import SignedOperation
 from protocol.types.votes import NOTARIZE, VoteSubject
 from tests.node.core.conftest import Devnet
@@ -101,6 +105,17 @@ async def test_who_can_be_reached_and_does_not_vote_is_told_from_who_is_away(qui
     assert "motion 0 " not in status["summary"].lower(), "its own motion awaits its vote no more"
 
 
+async def test_who_is_suspended_is_told_so_and_not_that_the_others_are_away(quick: Devnet) -> None:
+    await quick.start(0)
+    standing = quick.services(0).standing
+    suspended = msgspec.structs.replace(standing.institutions[0], status=STATUS_SUSPENDED)
+    standing.update({keys.institution(0): encode(suspended)})
+    status = await quick.services(0).status()
+    assert status["summary"].startswith("suspended: ")
+    assert "stalled" not in status["summary"]
+    assert not status["healthy"]
+
+
 async def test_a_clock_that_is_off_is_named_by_all(quick: Devnet) -> None:
     for number in range(4):
         await start(quick, number, Turned(60_000 if number == 3 else 0))
@@ -111,7 +126,7 @@ async def test_a_clock_that_is_off_is_named_by_all(quick: Devnet) -> None:
     assert "this node's clock is 60 s ahead of most authorities' clocks" in own["summary"]
     assert not own["healthy"]
     other = await eventually(quick, 0, lambda status: "clock" in status["summary"])
-    assert "the clock of Hospital 3 is 60 s ahead of most authorities' clocks" in other["summary"]
+    assert "The clock of Hospital 3 is 60 s ahead of most authorities' clocks" in other["summary"]
     assert abs(other["clock"]["ahead_ms"]) < 5_000
 
 
@@ -129,6 +144,18 @@ async def test_a_convicted_authority_loses_its_vote_and_is_shown(quick: Devnet) 
     assert [(one["institution"], one["epoch"], one["view"]) for one in status["convicted"]] == [(3, 0, 5)]
     own = await eventually(quick, 3, lambda status: status["epoch"] == 1)
     assert own["role"] == "follower"
+
+
+async def test_who_votes_from_the_epoch_on_that_is_about_to_begin_is_not_called_mute(quick: Devnet) -> None:
+    """For a moment the ledger's set is the next epoch's and the machine that of the one before."""
+    await quick.start(0, 1)
+    await eventually(quick, 0, lambda status: status["peers"][0]["state"] == "connected")
+    machine = quick.services(0).driver.machine
+    machine.me = None
+    machine.config = replace(machine.config, institutions=(3, 8, 9), index=None)
+    status = await eventually(quick, 0, lambda _: True)
+    assert states(status) == ["voting", "voting", "silent", "silent"]
+    assert [one["last_view"] for one in status["authorities"]][1:3] == [None, None]
 
 
 async def test_a_motion_that_awaits_this_institutions_vote_is_spoken_of(quick: Devnet) -> None:
