@@ -79,7 +79,7 @@ class Sync:
         self._caught_up = caught_up
         self._wake = asyncio.Event()
         self._heard = asyncio.Event()
-        self._asking: set[asyncio.Task[None]] = set()
+        self._asking: dict[asyncio.Task[None], int] = {}
         self._said: dict[int, int] = {}
         self._compared_ms = 0
 
@@ -93,8 +93,8 @@ class Sync:
     def on_peer_up(self, peer: int) -> None:
         """Ask how far it is."""
         task = asyncio.create_task(self._ask_height(peer), name="ask height")
-        self._asking.add(task)
-        task.add_done_callback(self._asking.discard)
+        self._asking[task] = peer
+        task.add_done_callback(self._asking.pop)
 
     def on_peer_down(self, peer: int) -> None:
         """It cannot be asked any more."""
@@ -115,8 +115,9 @@ class Sync:
                     self.on_peer_up(peer)
 
     def behind(self) -> None:
-        """Consensus saw finality that it cannot reach: ask everyone anew."""
-        for peer in self._network.connected():
+        """Consensus saw finality that it cannot reach, or was told of a later epoch: ask everyone anew, but whoever has
+        yet to answer. Anybody can tell of a later epoch."""
+        for peer in self._network.connected().difference(self._asking.values()):
             self.on_peer_up(peer)
 
     async def _ask_height(self, peer: int) -> None:

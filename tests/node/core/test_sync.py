@@ -82,6 +82,44 @@ async def test_a_liar_that_is_left_alone_for_a_minute_does_not_hold_up_the_other
         await sync.stop()
 
 
+class Silence:
+    """Two peers that answer nothing; how often each was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def connected(self) -> frozenset[int]:
+        return frozenset({1, 2})
+
+    async def request(self, peer: int, channel: Channel, method: str, payload: bytes, timeout_s: float) -> bytes:
+        self.asked.append(peer)
+        return await asyncio.get_running_loop().create_future()
+
+
+async def test_who_speaks_of_later_epochs_again_and_again_has_nobody_asked_twice_at_once() -> None:
+    wire = Silence()
+    sync = Sync(
+        network=cast(Any, wire),
+        store=cast(Any, None),
+        finality=cast(Any, SimpleNamespace(head=SimpleNamespace(height=0))),
+        authorities=lambda _: None,
+        clock=cast(Any, SimpleNamespace(monotonic_ms=lambda: 0)),
+        caught_up=lambda _: None,
+    )
+    for _ in range(50):
+        sync.behind()
+        await asyncio.sleep(0)
+    assert sorted(wire.asked) == [1, 2]
+    sync.on_peer_up(2)  # on a new connection
+    await asyncio.sleep(0)
+    assert sorted(wire.asked) == [1, 2, 2]
+    await sync.stop()
+    sync.behind()
+    await asyncio.sleep(0)
+    assert sorted(wire.asked) == [1, 1, 2, 2, 2]
+    await sync.stop()
+
+
 NEXT = AuthoritySet(1, (Authority(0, key("w").public, 1),))
 """Of epoch 1: the one authority has another vote key."""
 
