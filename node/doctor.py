@@ -28,6 +28,7 @@ from node.standing import Standing, standing_leaves
 from node.storage.blobs import BlobStore
 from node.storage.integrity import Problem, check_ledger
 from node.storage.ledger_store import LedgerStore
+from protocol.codec.canonical import encode
 from protocol.errors import ChartledgerError, WrongPassphrase
 from protocol.ledger.genesis import genesis_block
 from protocol.types.institutions import Genesis, Institution
@@ -100,7 +101,7 @@ def last_examination(data: Path) -> Examination | None:
 
 def _examine(config: Config, progress: Progress, passphrase: bytes | None) -> Iterator[Finding]:
     yield Finding("settings", "ok", f"institution {config.institution}, listening on {config.listen}")
-    members = None
+    members = genesis = None
     try:
         genesis = read_genesis(config.genesis)
         members = _members(config, genesis)
@@ -112,7 +113,7 @@ def _examine(config: Config, progress: Progress, passphrase: bytes | None) -> It
     if not (config.data / "ledger.db").exists():
         yield Finding("ledger", "skipped", "there is no ledger yet: the node has never run here")
         return
-    yield from _ledger(config, progress)
+    yield from _ledger(config, genesis, progress)
     yield from _blobs(config, progress)
 
 
@@ -222,8 +223,22 @@ def _folder(config: Config) -> Iterator[Finding]:
         yield Finding("data", "warning", f"{config.data} belongs to another user than the one who runs this")
 
 
-def _ledger(config: Config, progress: Progress) -> Iterator[Finding]:
+async def _genesis_on_disk(file: Path) -> bytes | None:
+    store = await LedgerStore.open(file, read_only=True)
     try:
+        return await store.genesis()
+    finally:
+        await store.close()
+
+
+def _ledger(config: Config, genesis: Genesis | None, progress: Progress) -> Iterator[Finding]:
+    try:
+        begun = asyncio.run(_genesis_on_disk(config.data / "ledger.db"))
+        if genesis is not None and begun is not None and begun != encode(genesis):
+            # All below hangs on the genesis, and of another one's chain nothing became final here.
+            advice = "Name the right genesis file, or another data folder."
+            yield Finding("ledger", "wrong", f"it began from another genesis than {config.genesis}", advice)
+            return
         problems = asyncio.run(check_ledger(config.data / "ledger.db", progress=progress))
     except ChartledgerError as error:
         yield Finding("ledger", "wrong", str(error), error.advice)

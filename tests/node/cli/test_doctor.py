@@ -1,12 +1,19 @@
 """The doctor on a node that has never run: settings, keys and files, each fault named with what to do."""
 
+import asyncio
+
 import pytest
+from msgspec.structs import replace
 
 from node.config import load_config
 from node.devnet import Devnet, wish_for
 from node.doctor import examine, last_examination
 from node.genesis_file import read_genesis, write_genesis
 from node.membership import Remembered
+from node.storage.ledger_store import LedgerStore
+from node.storage.types import CommittedBlock
+from protocol.codec.canonical import encode
+from protocol.ledger.genesis import genesis_block
 
 
 @pytest.fixture
@@ -75,6 +82,25 @@ def test_an_altered_genesis_is_named(devnet):
     write_genesis(devnet.genesis, genesis)
     devnet.genesis.write_text(devnet.genesis.read_text().replace("Rivertown", "Rivertawn"))
     assert findings(devnet)["genesis"].wrong
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_sound_ledger_of_another_genesis_is_not_sound(devnet, own):
+    """Whoever can write the file could put a chain there that agrees with itself from its own genesis on."""
+    genesis = read_genesis(devnet.genesis)
+    begun = genesis if own else replace(genesis, created_at=genesis.created_at + 1)
+    start = genesis_block(begun)
+
+    async def begin():
+        store = await LedgerStore.open(devnet.data(0) / "ledger.db")
+        first = CommittedBlock(start.header, (), None, (), start.changes.leaves, start.tree.nodes, ())
+        await store.init_genesis(encode(begun), first)
+        await store.close()
+
+    asyncio.run(begin())
+    found = findings(devnet)["ledger"]
+    assert found.wrong is not own
+    assert own or "began from another genesis" in found.sentence
 
 
 def test_open_files_are_named_and_findings_are_left_for_status(devnet):
