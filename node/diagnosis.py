@@ -11,7 +11,7 @@ from statistics import median_low
 
 from msgspec import Struct
 
-from protocol.types.institutions import quorum_of
+from protocol.types.institutions import STATUS_ACCREDITED, STATUS_REMOVED, Institution, quorum_of
 
 
 class AuthorityStatus(Struct, frozen=True):
@@ -49,7 +49,7 @@ def stalled(authorities: Sequence[AuthorityStatus], *, follows: bool = False) ->
         return (
             f"out of reach: {len(silent)} of {len(authorities)} authorities cannot be reached from here "
             f"({_since(silent)}), so this node cannot tell whether the chain goes on; look for their addresses under "
-            "[peers], and at the network."
+            "[peers], and at the network, and ask them whether they suspended or removed this institution."
         )
     parts, advice = [], []
     if silent:
@@ -60,6 +60,19 @@ def stalled(authorities: Sequence[AuthorityStatus], *, follows: bool = False) ->
         parts.append(f"{len(mute)}{among} do not vote although they can be reached ({_since(mute)})")
         advice.append("`chartledger status` there says why they do not vote")
     return f"stalled: {' and '.join(parts)}; {needed} are needed; {'; '.join(advice)}."
+
+
+def cast_out(institution: Institution | None) -> str | None:
+    """What to say on the node of an institution that motions put out of the consortium, as its own ledger has it, or
+    None. Nobody connects to such a node, so all that it sees besides is silence."""
+    if institution is None or institution.status == STATUS_ACCREDITED:
+        return None
+    if institution.status == STATUS_REMOVED:
+        return "removed: a motion removed this institution for good; no node connects to this one any more. Stop it."
+    return (
+        "suspended: a motion suspended this institution; until another reinstates it, nothing that it signs counts and "
+        "no node connects to this one. `chartledger motion list --all` shows both; call the other institutions."
+    )
 
 
 def slow(authorities: Sequence[AuthorityStatus], waited_ms: int) -> str:
@@ -106,7 +119,7 @@ def clocks(authorities: Sequence[AuthorityStatus], own: int, limit_ms: int) -> C
     if abs(middle) > limit_ms:
         worry = f"this node's clock is {_off(-middle)} most authorities' clocks; set it, best by NTP."
     notes = [
-        f"the clock of {name} is {_off(offset - middle)} most authorities' clocks; its operators should set it."
+        f"The clock of {name} is {_off(offset - middle)} most authorities' clocks; its operators should set it."
         for name, offset in known
         if abs(offset - middle) > limit_ms
     ]

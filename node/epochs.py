@@ -153,7 +153,7 @@ class VoteKeys:
             raise JournalBroken(f"the vote key on the ledger is not at hand: {error}", advice=error.advice) from None
         raise JournalBroken(
             "the keystore does not hold the vote key that stands on the ledger",
-            advice="Run `chartledger keys rotate vote`: it makes another, with a journal of its own.",
+            advice="Run `chartledger keys rotate vote --config FILE`: it makes another, with a journal of its own.",
         )
 
     def destroy_before(self, public: bytes) -> None:

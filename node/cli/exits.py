@@ -38,9 +38,11 @@ class BadArgument(ChartledgerError):
 
 HERE = {
     "bad-proof": "Do not rely on it; docs/auditors.md says what a proof shows and what it does not.",
-    "bad-terms": "A grant begins before it ends, and ends in the future; docs/spec/operations.md says what else is "
-    "asked of grants and motions, docs/spec/ledger.md of parameters.",
+    "bad-terms": "docs/spec/operations.md says what is asked of grants, motions and keys, docs/spec/limits.md within "
+    "which bounds parameters lie.",
     "contradicted": "`chartledger motion list --all` shows what was decided; what is still wanted, propose anew.",
+    "no-such-place": "A number was given that is larger than any on a ledger, or the node is of another version.",
+    "not-accredited": "Only the authorities change that: `chartledger motion list --all` shows what they decided.",
     "not-an-authority": "`chartledger status` lists the authorities; only they move and vote.",
     "already-reported": "Nothing is left to do: `chartledger motion list` shows the evidence.",
     "not-custodian": "Name the custodian's socket with --socket; `chartledger chart show` names the custodian.",
@@ -50,6 +52,7 @@ HERE = {
     "are, another institution under a --grant.",
     "unknown-chart": "Check the number; `chartledger wallet show` lists a wallet's charts.",
     "unknown-grant": "`chartledger chart show` lists a chart's grants.",
+    "unknown-key": "`chartledger keys show` lists the institution's keys by their index.",
     "unknown-purpose": "Purposes are codes of HL7's PurposeOfUse, such as TREAT, HPAYMT, HRESCH or PATRQT.",
     "unknown-record": "`chartledger record list` lists a chart's records, `chartledger chart history` all its events.",
 }

@@ -239,7 +239,8 @@ def _show(found: Document, names: dict[int, str]) -> None:
                 ("encryption key", f"{applicant['encryption_key']}, suite {applicant['encryption_suite']}"),
             ]
         )
-        prose("Compare these with the institution's people, by another way than the application came.")
+        if found["state"] == "open":
+            prose("Compare these with the institution's people, by another way than the application came.")
     if found["awaits"]:
         say(f"it awaits your vote: `chartledger motion vote {found['motion']} yes` (or no)", "bold")
 
@@ -250,8 +251,10 @@ def named(number: int, names: dict[int, str]) -> str:
 
 
 def votes(found: dict[str, Any]) -> str:
-    """How the votes stand."""
+    """How the votes stand; of what is decided, how they were cast, since others may be authorities by now."""
     against = f", {len(found['against'])} against" if found["against"] else ""
+    if found["state"] != "open":
+        return f"{len(found['favour'])} in favour{against}"
     return f"{found['counted']} of {found['needed']} in favour{against}"
 
 

@@ -184,8 +184,8 @@ class Journal:
 
 
 _ADVICE: Final = (
-    "This node follows without voting until its vote key is rotated: run `chartledger keys rotate vote`. Never copy a "
-    "journal back from a backup."
+    "This node follows without voting until its vote key is rotated: run `chartledger keys rotate vote --config FILE`. "
+    "Never copy a journal back from a backup."
 )
 
 

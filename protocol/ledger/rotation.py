@@ -80,10 +80,9 @@ def _retire_operations_key(working: Working, before: Institution, change: Retire
 
 def _set_vote_key(working: Working, before: Institution, change: SetVoteKey) -> Institution:
     """Rests between two changes, since an authority's ends the epoch for all."""
-    if working.timestamp - before.vote_key_at < working.params.rotation_rest_ms:
-        raise RotatedTooSoon(
-            f"the vote key was set at {before.vote_key_at}, and rests {working.params.rotation_rest_ms} ms"
-        )
+    age_ms, rest_ms = working.timestamp - before.vote_key_at, working.params.rotation_rest_ms
+    if age_ms < rest_ms:
+        raise RotatedTooSoon(f"the vote key was set {age_ms // 1_000} s ago, and stays for {rest_ms // 1_000} s")
     claims.check_possession(working, before.name, USE_VOTE, change.key, change.possession)
     return replace(before, vote_key=change.key, vote_key_at=working.timestamp)
 

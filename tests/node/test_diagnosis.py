@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from node.diagnosis import AuthorityStatus, all_well, clocks, slow, stalled
+from node.diagnosis import AuthorityStatus, all_well, cast_out, clocks, slow, stalled
+from node.institution_keys import new_institution
+from protocol.types.institutions import STATUS_ACCREDITED, STATUS_REMOVED, STATUS_SUSPENDED
 
 NINE = 9 * 3_600_000  # 09:00:00 UTC of the first day
 
@@ -48,7 +51,20 @@ def test_who_merely_follows_does_not_call_the_chain_stalled() -> None:
     said = stalled(those("voting", "silent", "silent", "silent"), follows=True)
     assert said is not None
     assert said.startswith("out of reach: 3 of 4 authorities cannot be reached from here (Hospital 1 since 09:00:01")
+    assert "suspended or removed" in said, "whoever was away then has no block that tells it"
     assert stalled(those("voting", "voting", "voting", "silent"), follows=True) is None
+
+
+def test_who_was_put_out_of_the_consortium_is_told_so() -> None:
+    public = new_institution("Hospital 4").public
+    said = {
+        status: cast_out(msgspec.structs.replace(public, status=status))
+        for status in (STATUS_ACCREDITED, STATUS_SUSPENDED, STATUS_REMOVED)
+    }
+    assert said[STATUS_ACCREDITED] is None
+    assert (said[STATUS_SUSPENDED] or "").startswith("suspended: ")
+    assert (said[STATUS_REMOVED] or "").startswith("removed: ")
+    assert cast_out(None) is None, "a newcomer that has not caught up does not know itself yet"
 
 
 def test_slow_names_who_lags() -> None:
@@ -86,7 +102,7 @@ def test_another_authoritys_clock_is_named() -> None:
     told = clocks(timed(100, -60_000, -200), 0, 15_000)
     assert told.worry is None
     assert told.notes == [
-        "the clock of Hospital 2 is 60 s behind most authorities' clocks; its operators should set it."
+        "The clock of Hospital 2 is 60 s behind most authorities' clocks; its operators should set it."
     ]
 
 
@@ -95,7 +111,7 @@ def test_own_and_anothers_clock_are_measured_against_the_rest() -> None:
     assert told.ahead_ms == -50_000
     assert told.worry is not None
     assert told.notes == [
-        "the clock of Hospital 4 is 100 s ahead of most authorities' clocks; its operators should set it."
+        "The clock of Hospital 4 is 100 s ahead of most authorities' clocks; its operators should set it."
     ]
 
 

@@ -60,6 +60,11 @@ def test_how_a_motion_stands_in_words() -> None:
     assert votes(motion(against=[1, 2])) == "1 of 3 in favour, 2 against"
 
 
+def test_the_votes_on_a_decided_motion_are_not_counted_against_todays_authorities() -> None:
+    decided = motion(state="passed", favour=[0, 1, 2], against=[3], counted=2, needed=4)
+    assert votes(decided) == "3 in favour, 1 against"
+
+
 def test_a_conviction_in_words() -> None:
     one = {"institution": 3, "epoch": 2, "view": 9, "height": 40, "reporter": 0}
     assert convicted_in_words(one, {3: "University Hospital", 0: "St. Anna"}) == (
