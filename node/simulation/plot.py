@@ -117,7 +117,7 @@ def svg(figures: Figures) -> str:
     by_delay.add_y_scale(0, slowest)
     by_delay.add_x_axis(name="one-way delay, ms")
     by_delay.add_y_axis(name="submission to final, median, ms")
-    by_size = leather.Chart(f"Finality at {DELAY_MS} ms one way, by number of authorities")
+    by_size = leather.Chart(f"Finality in delays of {DELAY_MS} ms, by number of authorities")
     by_size.add_line([(p.authorities, p.submission_delays) for p in figures.by_size], name="from the submission")
     by_size.add_line([(p.authorities, p.proposal_delays) for p in figures.by_size], name="from the proposal")
     by_size.add_x_scale(0, max(SIZES))
