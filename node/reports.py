@@ -7,9 +7,11 @@ and refuses the rest.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from node.driver import Evidence
 from node.logs import get_logger
+from node.services import Waiting
 from node.storage.ledger_store import LedgerStore
 from node.submission import Submission
 from protocol.codec.canonical import encode
@@ -21,16 +23,18 @@ from protocol.types.operations import SignedOperation
 log = get_logger("reports")
 
 AGAIN_S = 5.0
-"""How long until a report that could not be submitted, perhaps for want of room, is tried again."""
+"""How often it is looked whether a report came through: it may find no room, or run out where the chain stands still
+for longer than a transaction is valid."""
 
 
 class Reports:
-    """This node's reports of equivocation, each until it is in the outbox or on the ledger."""
+    """This node's reports of equivocation, each until it is on the ledger."""
 
     def __init__(self, store: LedgerStore, submission: Submission) -> None:
         self._store = store
         self._submission = submission
         self._waiting: dict[tuple[int, int], Evidence] = {}
+        self._sent: dict[tuple[int, int], bytes] = {}  # the transaction that waits in the outbox, by its id
         self._wake = asyncio.Event()
 
     def add(self, evidence: Evidence) -> None:
@@ -41,19 +45,22 @@ class Reports:
     async def run(self) -> None:
         """Submit what waits, until cancelled."""
         while True:
-            await self._wake.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(AGAIN_S if self._waiting else None):
+                    await self._wake.wait()
             self._wake.clear()
-            while self._waiting:
-                for place, evidence in list(self._waiting.items()):
-                    if await self._done(evidence):
-                        del self._waiting[place]
-                if self._waiting:
-                    await asyncio.sleep(AGAIN_S)
+            for place, evidence in list(self._waiting.items()):
+                if await self._done(place, evidence):
+                    del self._waiting[place]
+                    self._sent.pop(place, None)
 
-    async def _done(self, evidence: Evidence) -> bool:
+    async def _done(self, place: tuple[int, int], evidence: Evidence) -> bool:
         key = keys.evidence(evidence.epoch, evidence.index)
         if key in await self._store.read_leaves([key]):
             return True
+        sent = self._sent.get(place)
+        if sent is not None and await self._submission.outcomes([sent], 0) == [Waiting.PENDING]:
+            return False
         first, second = sorted((evidence.first, evidence.second), key=encode)
         try:
             prepared = await self._submission.prepare([[SignedOperation(ReportEquivocation(first, second))]])
@@ -64,5 +71,6 @@ class Reports:
         except ChartledgerError as error:
             log.warning("equivocation not reported yet", institution=evidence.institution, reason=str(error))
             return False
+        self._sent[place] = prepared[0].id
         log.info("equivocation reported", institution=evidence.institution, epoch=evidence.epoch)
-        return True
+        return False
