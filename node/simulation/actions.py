@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 TICK_US = 250_000
 AGAIN_US = 500_000
 DOOMED_US = 2_000_000
+COPIED = (250, 500, 750, 950)
+"""When somebody copies a journal that is put back later: per mille of the time until then."""
 AFTERWARDS = ("goes on", "stops", "becomes honest")
 
 
@@ -61,7 +63,8 @@ class Actions:
                 world.idly(TICK_US, self._tick, (host,))
         for action in world.plan.actions:
             if isinstance(action, Crash) and action.journal == "old" and action.node < len(world.hosts):
-                world.at(action.at_ms * 500, world.hosts[action.node].disk.copy_journals)
+                for share in COPIED:
+                    world.at(action.at_ms * share, world.hosts[action.node].disk.copy_journals)
             if action.at_ms < world.plan.heal_ms:
                 world.at(action.at_ms * 1_000, self._do, (action,))
         world.at(world.plan.heal_ms * 1_000, self._heal)
@@ -120,6 +123,8 @@ class Actions:
             self._world.at(AGAIN_US, self._move, (action,))
         elif action.change == "rotate":
             host.client.rotate()
+        elif action.change == "replace":
+            host.client.move(action, target.institution, target.disk.make_vote_key(target.node))
         else:
             host.client.move(action, target.institution)
 

@@ -1,7 +1,8 @@
 """Who stands behind a node: an EHR that submits records, an operator who moves, votes and changes keys.
 
 Everything is an ordinary transaction, signed with the institution's key and numbered once for good. An operator votes
-in favour of whatever was moved, after a while; a node that convicts an authority reports it by itself, once.
+on whatever was moved, after a while: in favour, or as often as the plan's `dissent` says against. A node that convicts
+an authority reports it by itself, once.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final, Protocol
 from node.mempool import Entry
 from node.simulation import keyring
 from node.simulation.chainstate import ChainState, Executed, State
-from node.simulation.disk import Disk, Journal
+from node.simulation.disk import Disk
 from node.simulation.schedule import Move
 from protocol.codec.canonical import encode
 from protocol.crypto.signing import cosign, prove_possession, transaction_message
@@ -29,6 +30,7 @@ from protocol.types.governance import (
     Parameter,
     Reinstate,
     Remove,
+    ReplaceKeys,
     ReportEquivocation,
     RotateInstitutionKey,
     SetParameters,
@@ -70,9 +72,10 @@ class Principal(Protocol):
 class Client:
     """One life's. What must outlive it stands on the disk."""
 
-    def __init__(self, principal: Principal, rng: Random) -> None:
+    def __init__(self, principal: Principal, rng: Random, dissent: float) -> None:
         self._node = principal
         self._rng = rng
+        self._dissent = dissent
         self._voted: set[tuple[int, int]] = set()  # (motion, epoch)
         self._reported: set[tuple[int, int]] = set()
 
@@ -137,16 +140,20 @@ class Client:
 
     # --- governance ----------------------------------------------------------------------------------------------
 
-    def move(self, move: Move, target: int | None) -> None:
-        """Move a change. `target`: the number of the institution that it is about, None if it has none."""
-        change = self._change(move, target)
+    def move(self, move: Move, target: int | None, vote_key: int = 0) -> None:
+        """Move a change. `target`: the number of the institution that it is about, None if it has none. `vote_key`:
+        which one it is to have, if that is the change."""
+        change = self._change(move, target, vote_key)
         if change is not None:
             expires = max(self._node.wall_ms(), self._node.chain.head.header.timestamp) + MOTION_MS
             self.submit([Motion(change, expires)])
 
-    def _change(self, move: Move, target: int | None) -> Change | None:
+    def _change(self, move: Move, target: int | None, vote_key: int) -> Change | None:
+        chain = self._node.chain.head.header.chain
         if move.change == "accredit":
-            return Accredit(keyring.application(move.target, self._node.chain.head.header.chain))
+            return Accredit(keyring.application(move.target, chain))
+        if move.change == "replace" and target is not None:
+            return ReplaceKeys(target, keyring.replacement(move.target, vote_key, chain))
         if move.change == "set":
             return SetParameters((Parameter(move.name, move.value),))
         about: dict[str, Callable[[int], Change]] = {
@@ -156,14 +163,11 @@ class Client:
             "give": GiveAuthority,
             "take": TakeAuthority,
         }
-        return None if target is None else about[move.change](target)
+        return about[move.change](target) if target is not None and move.change in about else None
 
     def rotate(self) -> None:
         """A new vote key, and a journal for it, before anybody else hears of it."""
-        disk = self._node.disk
-        key = keyring.vote_key(self._node.node, disk.vote_keys)
-        disk.vote_keys += 1
-        disk.journals[key.public] = Journal()
+        key = keyring.vote_key(self._node.node, self._node.disk.make_vote_key(self._node.node))
         name = keyring.name_of(self._node.node)
         possession = prove_possession(key, self._node.chain.head.header.chain, name, USE_VOTE)
         self.submit([RotateInstitutionKey(SetVoteKey(key.public, possession))])
@@ -189,11 +193,14 @@ class Client:
             own = self._node.institution
             authorities = state.authorities(epoch)
             assert authorities is not None
-            if motion.state is not MotionState.OPEN or any(cast.institution == own for cast in motion.favour):
+            if motion.state is not MotionState.OPEN or any(
+                cast.institution == own for cast in (*motion.favour, *motion.against)
+            ):
                 continue
             if any(member.institution == own for member in authorities.members):
                 self._voted.add((number, epoch))
-                self._node.after(self._rng.randint(*VOTES_AFTER_MS), Ballot(number, motion.change, True))
+                favour = not (self._dissent and self._rng.random() < self._dissent)
+                self._node.after(self._rng.randint(*VOTES_AFTER_MS), Ballot(number, motion.change, favour))
 
     def told(self, id_: bytes, executed: Executed) -> None:
         """An own transaction is final and stored: learn the chart that it opened."""

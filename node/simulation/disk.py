@@ -12,6 +12,7 @@ from random import Random
 
 from msgspec import Struct
 
+from node.simulation import keyring
 from node.simulation.chainstate import State
 from protocol.consensus.effects import Record
 from protocol.errors import JournalBroken
@@ -26,7 +27,7 @@ class Journal:
         self.durable: list[Record] = []
         self.unsynced: list[Record] = []
         self.sequence = 0
-        self._old: tuple[list[Record], int] = ([], 0)
+        self._copies: list[tuple[list[Record], int]] = [([], 0)]
 
     def append(self, record: Record) -> None:
         """Write without waiting for the disk."""
@@ -53,14 +54,16 @@ class Journal:
 
     def copy(self) -> None:
         """Somebody makes a copy."""
-        self._old = (list(self.durable), self.sequence)
+        self._copies.append((list(self.durable), self.sequence))
 
     def put_back(self, mark: int) -> bool:
-        """Somebody puts the copy in the journal's place; False if it reaches the mark, so that nobody could tell."""
-        if self._old[1] >= mark:
-            return False
-        self.durable, self.sequence = list(self._old[0]), self._old[1]
-        return True
+        """Somebody puts the newest copy in the journal's place that does not reach the mark, by which alone anybody
+        could tell; False if there is none. The first copy was made with the journal."""
+        for records, sequence in reversed(self._copies):
+            if sequence < mark:
+                self.durable, self.sequence = list(records), sequence
+                return True
+        return False
 
 
 class StoredBlock(Struct, frozen=True, gc=False):
@@ -113,6 +116,13 @@ class Disk:
             if stored.block.header.ends_epoch and stored.certificate is not None:
                 self.epoch_ends[stored.block.header.epoch] = stored.certificate
         self.marks = {public: journal.sequence for public, journal in self.journals.items()}
+
+    def make_vote_key(self, node: int) -> int:
+        """Another vote key of this node's, with a journal of its own, before anybody hears of it: its number."""
+        number = self.vote_keys
+        self.vote_keys += 1
+        self.journals[keyring.vote_key(node, number).public] = Journal()
+        return number
 
     def copy_journals(self) -> None:
         """Somebody makes copies of the journals."""

@@ -81,7 +81,7 @@ class Host(Driver):
         self._told_work = False
         self._rotating = False
         self.chain = ChainState(self.memory, self.disk.state)
-        self.client = Client(self, self.rng)
+        self.client = Client(self, self.rng, self.world.plan.dissent)
         self.syncing = Syncing(self)
         self.holding = Holding(self)
         self.finality = Finality(self)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from hashlib import blake2b
 
+from msgspec.structs import replace
+
 from protocol.crypto.hashing import chain_id
 from protocol.crypto.signing import SigningKey, apply_as
 from protocol.ledger.genesis import GenesisBlock, genesis_block
@@ -58,6 +60,12 @@ def institution(node: int) -> Institution:
 def application(node: int, chain: bytes) -> Application:
     """What a node's institution asks to be accredited as."""
     return apply_as(chain, institution(node), (operations_key(node),), vote_key(node, 0))
+
+
+def replacement(node: int, number: int, chain: bytes) -> Application:
+    """What it would be known by with its vote key of this number."""
+    changed = replace(institution(node), vote_key=vote_key(node, number).public)
+    return apply_as(chain, changed, (operations_key(node),), vote_key(node, number))
 
 
 @cache

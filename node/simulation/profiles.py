@@ -31,6 +31,8 @@ LAN: Final = (1, 5)
 CONTINENT: Final = (10, 60)
 WORLD: Final = (60, 240)
 SLOW: Final = (200, 900)
+STORM_MS, STORM_LOSS = 180_000, 0.75
+"""Now and then most of what is sent is lost for minutes, so that whatever grows meanwhile grows far."""
 DISKS: Final = ((0, 0), (0, 2), (1, 20), (20, 150))
 """Ranges of how long a disk's sync takes, or a block's validation: ms."""
 KINDS: Final = (
@@ -78,10 +80,14 @@ class _Drawing:
         self.chaos = profile == "chaos"
         rng = self.rng("shape")
         self.heal_ms = rng.choice((10_000, 15_000, 25_000)) if self.chaos else rng.choice((10_000, 20_000, 30_000))
+        self.storm = self.chaos and self.rng("storm").random() < 0.04
+        if self.storm:
+            self.heal_ms = STORM_MS
         self.followers = rng.choice((0, 0, 0, 1))
         self.joiners = rng.choice((0, 0, 1)) if n > 1 else rng.choice((0, 1))
         self.traitors = tuple((node, rng.choice(KINDS)) for node in sorted(rng.sample(range(n), liars)))
         self.spare = (n - 1) // 3 - liars
+        self.lost = 0  # journals
 
     def rng(self, part: str) -> Random:
         """The generator of one part of the plan."""
@@ -98,6 +104,7 @@ class _Drawing:
         }[self.profile]
         disks = self.rng("disks")
         skew, drift = self._clocks()
+        loss = some((0.0, 0.0, 0.02, 0.1, 0.25)) if chaos else some((0.0, 0.0, 0.0, 0.01))
         return Plan(
             seed=self.seed,
             profile=self.profile,
@@ -106,7 +113,7 @@ class _Drawing:
             joiners=self.joiners,
             delay_ms=delay,
             geographic=rng.random() < 0.4,
-            loss=some((0.0, 0.0, 0.02, 0.1, 0.25)) if chaos else some((0.0, 0.0, 0.0, 0.01)),
+            loss=STORM_LOSS if self.storm else loss,
             duplication=some((0.0, 0.0, 0.05, 0.2)) if chaos else 0.0,
             reordering=some((0.0, 0.0, 0.05)) if chaos else 0.0,
             validation_ms=disks.choice(DISKS[:3]) if not chaos else disks.choice((*DISKS, (50, 400))),
@@ -116,6 +123,7 @@ class _Drawing:
             drift_ppm=drift,
             compact_records=disks.choice((0, 20, 100)),
             gossip=some((1.0, 1.0, 0.5, 0.0)) if chaos else 1.0,
+            dissent=self.rng("dissent").choice((0.0, 0.0, 0.1, 0.5)),
             heal_ms=self.heal_ms,
             actions=tuple(sorted(self._actions(), key=lambda action: action.at_ms)),
             traitors=self.traitors,
@@ -160,6 +168,10 @@ class _Drawing:
                 actions.append(Submit(at_ms, node, rng.choice((1, 1, 5, 20)), rng.choice((1, 1, 1, 3, 40))))
         for _ in range(rng.choice((2, 5, 12))):
             actions.append(Submit(self._when(rng), rng.choice(honest)))
+        pace = self.rng("pace")
+        if pace.random() < 0.08 and not self.storm:
+            every_ms = pace.choice((100, 200, 400))
+            actions += [Submit(at_ms, pace.choice(honest)) for at_ms in range(every_ms, self.heal_ms, every_ms)]
         if self.followers and rng.random() < 0.5:
             actions.append(Submit(self._when(rng), self.n))
         if rng.random() < 0.03:
@@ -183,7 +195,7 @@ class _Drawing:
         if self.spare and rng.random() < (0.15 if self.chaos else 0.05):
             node = rng.choice([node for node in range(self.n) if node not in dict(self.traitors)])
             actions.append(Crash(self._when(rng), node, 500, True, None, rng.choice(("old", "lost"))))
-            self.spare -= 1
+            self.lost = 1
         return actions
 
     def _cuts(self) -> list[Action]:
@@ -221,8 +233,8 @@ class _Drawing:
             actions.append(Move(self._when(rng), rng.choice(honest), "give", self.n))
         left = self.n
         for _ in range(rng.choice((0, 1, 1, 2))):
-            if (left - 2) // 3 < liars or left < 2 or self.spare < (self.n - 1) // 3 - liars:
-                break  # of fewer, as many traitors would be too many; or a lost journal takes the place of one
+            if (left - 2) // 3 < liars + self.lost or left < 2:
+                break  # of fewer, as many traitors would be too many; who lost its journal is missing like one
             left -= 1
             change = rng.choice(("suspend", "take", "take", "remove"))
             target = rng.choice(honest)
@@ -232,8 +244,10 @@ class _Drawing:
                 actions.append(Move(at_ms + rng.randint(2_000, 8_000), rng.choice(honest), "reinstate", target))
             elif change == "take":
                 actions.append(Move(at_ms + rng.randint(2_000, 8_000), rng.choice(honest), "give", target))
+        keys = self.rng("keys")
         for _ in range(rng.choice((0, 1, 2))):
-            actions.append(Move(self._when(rng), 0, "rotate", rng.choice(honest)))
+            how = keys.choice(("rotate", "rotate", "replace"))
+            actions.append(Move(self._when(rng), keys.choice(honest), how, rng.choice(honest)))
         if rng.random() < 0.3:
             name, value = rng.choice((("delta_ms", 400), ("delta_ms", 900), ("block_bytes", 65_536)))
             actions.append(Move(self._when(rng), rng.choice(honest), "set", 0, name, value))

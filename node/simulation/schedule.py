@@ -14,7 +14,7 @@ from msgspec import Struct
 Profile = Literal["lan", "wan", "chaos"]
 PROFILES: tuple[Profile, ...] = ("lan", "wan", "chaos")
 
-CHANGES = ("accredit", "suspend", "reinstate", "remove", "give", "take", "rotate", "set")
+CHANGES = ("accredit", "suspend", "reinstate", "remove", "give", "take", "rotate", "replace", "set")
 """What `Move.change` may say."""
 
 
@@ -31,8 +31,8 @@ class Crash(Struct, frozen=True, tag=True):
     """A node goes down for `down_ms`, and what was not synced is lost: all of it, or if `torn`, all but a beginning.
 
     `after`: not at once but in the first step from then on that persists something, when that many of its effects were
-    carried out; 0 is before the sync ends. `journal` "old" or "lost": meanwhile an old copy takes the place of its
-    journal of votes, or nothing does.
+    carried out; 0 is before the sync ends. `journal` "old" or "lost": meanwhile a copy from some time before takes the
+    place of its journal of votes, or nothing does.
     """
 
     at_ms: int
@@ -87,8 +87,8 @@ class ClockJump(Struct, frozen=True, tag=True):
 class Move(Struct, frozen=True, tag=True):
     """`node` moves a change of the consortium (one of `CHANGES`), for which the other authorities then vote.
 
-    `target`: the node whose institution it is about. "rotate" gives node `target` a new vote key, by itself.
-    "set" gives the parameter `name` a new `value`.
+    `target`: the node whose institution it is about. "rotate" gives node `target` a new vote key, by itself,
+    "replace" does so by motion. "set" gives the parameter `name` a new `value`.
     """
 
     at_ms: int
@@ -127,6 +127,7 @@ class Plan(Struct, frozen=True):
     drift_ppm: tuple[int, ...] = ()  # and how much faster it goes
     compact_records: int = 0  # the journal is rewritten when it holds more; 0: never
     gossip: float = 1.0  # that what a client submits is pushed to another node at once
+    dissent: float = 0.0  # that an operator votes against a motion
     delta_ms: int = 500
     timeout_cap_ms: int = 8_000
     heartbeat_ms: int = 15 * 60 * 1_000

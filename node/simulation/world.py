@@ -26,6 +26,7 @@ from node.simulation.memory import Memory
 from node.simulation.oracles import ORACLES
 from node.simulation.oracles import records as seen
 from node.simulation.oracles.base import Failure, Oracle
+from node.simulation.oracles.liveness import BOUND_DELTAS
 from node.simulation.schedule import Plan
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.hashing import block_digest
@@ -37,8 +38,6 @@ from protocol.types.votes import ConsensusMessage, Proposal
 
 __all__ = ["BOUND_DELTAS", "Failure", "History", "Parcel", "World"]
 
-BOUND_DELTAS = 480
-"""So long after everything works again, all that is owed must be final everywhere."""
 SILENT_DELTAS, SILENT_CAPS = 20, 5
 """A little more than the oracle of silence allows."""
 LOOK_US = 1_000_000
@@ -145,6 +144,8 @@ class World:
             oracle.end(self.now_us // 1_000)
             if oracle.failure is not None:
                 self.fail(oracle.failure)
+        if self.stats.settled_ms is None and self.failure is None:
+            self.fail(Failure("liveness", "settled", self.unsettled() or "healing never came", self.now_us // 1_000))
         return History(
             self.plan.seed,
             self.plan,
@@ -202,20 +203,24 @@ class World:
 
     def settled(self) -> bool:
         """Whether all that is owed is final at every honest node that can be reached, and nothing else waits there."""
+        return self.unsettled() is None
+
+    def unsettled(self) -> str | None:
+        """Why it is not settled."""
         if self._owed:
-            return False
+            return f"{len(self._owed)} transactions are not final, or whoever submitted them was not told"
         honest = [host for host in self.hosts if host.number in self.honest]
         accredited = max(honest, key=lambda host: len(host.disk.blocks)).accredited
-        heads = set()
+        heads: dict[int, int] = {}  # by height, who has it
         for host in honest:
             if host.institution not in accredited:
                 continue
             if not host.up or host.halted is not None or not host.finality.idle:
-                return False
+                return f"host {host.number} is down, has halted or has not stored what is final"
             if host.machine.me is not None and host.holding.pool.has_work:  # who follows only may keep what is refused
-                return False
-            heads.add(len(host.disk.blocks))
-        return len(heads) <= 1
+                return f"something waits in the pool of host {host.number}"
+            heads.setdefault(len(host.disk.blocks), host.number)
+        return None if len(heads) <= 1 else f"heads differ for good; by height, a host that has it: {heads}"
 
     # --- what oracles are told -----------------------------------------------------------------------------------
 

@@ -113,6 +113,7 @@ class Core:
         return {
             "rounds": len(self.rounds),
             "votes": sum(len(held.votes) for held in self.rounds.values()) + sum(map(len, self.past.values())),
+            "past": len(self.past),
             "blocks": len(chain.blocks),
             "certificates": len(chain.notarizations) + len(chain.nullifications),
             "unsettled": self.view - chain.head.view,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from protocol.consensus import intake, quorum
-from protocol.consensus.chain import Chain, Footing
+from protocol.consensus.chain import Chain, FinalHead, Footing
 from protocol.consensus.core import Core
 from protocol.consensus.effects import Equivocation, Persist, Record
 from protocol.consensus.journal import Restored
@@ -155,7 +155,7 @@ def is_never_quiet(patch: Patch) -> None:
     patch.setattr(Machine, "_work", lambda self, held: True)
 
 
-@mutant("rule 10: waits are capped", "long")
+@mutant("rule 10: waits are capped")
 def doubles_its_timers_without_end(patch: Patch) -> None:
     begin = Timeouts.__init__
 
@@ -163,6 +163,49 @@ def doubles_its_timers_without_end(patch: Patch) -> None:
         begin(self, delta_ms << min(unfinal_views, 30), delta_ms << 40, 0)
 
     patch.setattr(Timeouts, "__init__", endless)
+
+
+@mutant("memory: what is final is forgotten")
+def keeps_rounds_that_are_final(patch: Patch) -> None:
+    hold = Core._hold
+
+    def hoarding(self: Core, certificate: Certificate) -> None:
+        before = dict(self.rounds)
+        hold(self, certificate)
+        self.rounds = {**before, **self.rounds}
+
+    patch.setattr(Core, "_hold", hoarding)
+
+
+@mutant("memory: certificates below the head are forgotten")
+def keeps_certificates_that_are_settled(patch: Patch) -> None:
+    advance = Chain.advance
+
+    def hoarding(self: Chain, head: FinalHead) -> None:
+        before = dict(self.notarizations), dict(self.nullifications)
+        advance(self, head)
+        self.notarizations = {**before[0], **self.notarizations}
+        self.nullifications = {**before[1], **self.nullifications}
+
+    patch.setattr(Chain, "advance", hoarding)
+
+
+@mutant("memory: bodies below the head are forgotten")
+def keeps_bodies_that_are_settled(patch: Patch) -> None:
+    advance = Chain.advance
+
+    def hoarding(self: Chain, head: FinalHead) -> None:
+        before = dict(self.blocks)
+        advance(self, head)
+        self.blocks = {**before, **self.blocks}
+
+    patch.setattr(Chain, "advance", hoarding)
+    patch.setattr(Chain, "_shed", lambda self, view: None)
+
+
+@mutant("memory: votes below the views of evidence are forgotten")
+def keeps_votes_for_ever(patch: Patch) -> None:
+    patch.setattr(Core, "_thin", lambda self, view: None)
 
 
 # --- quorums, signatures, epochs ---------------------------------------------------------------------------------

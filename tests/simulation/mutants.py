@@ -23,24 +23,7 @@ from tests.simulation import broken_ledger, broken_machine  # noqa: F401 - they 
 from tests.simulation.mutant import MUTANTS, Mutant, disarm
 
 SEEDS = 500
-LONG_MS = 600_000
 TABLE = Path(__file__).parents[2] / "docs" / "testing.md"
-
-
-def long(seed: int) -> Plan:
-    """Ten minutes in which most messages are lost, with a traitor that keeps back what others wait for."""
-    actions = tuple(Submit(at_ms, (seed + at_ms) % 4) for at_ms in range(1_000, LONG_MS, 45_001))
-    kind = ("withholder", "nuller")[seed % 2]
-    return Plan(
-        seed=seed,
-        profile="chaos",
-        authorities=4,
-        delay_ms=(10, 60),
-        loss=0.75,
-        heal_ms=LONG_MS,
-        actions=actions,
-        traitors=((seed % 4, kind),),
-    )
 
 
 def copied(seed: int) -> Plan:
@@ -51,7 +34,7 @@ def copied(seed: int) -> Plan:
     return msgspec.structs.replace(plan, actions=(*(a for a in plan.actions if isinstance(a, Submit)), *busy, crash))
 
 
-SHAPES: dict[str, Callable[[int], Plan]] = {"drawn": draw, "long": long, "copied": copied}
+SHAPES: dict[str, Callable[[int], Plan]] = {"drawn": draw, "copied": copied}
 """Kinds of histories. Only "drawn" says anything about what a user would have seen; the others are for speed."""
 
 

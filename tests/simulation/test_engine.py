@@ -244,12 +244,35 @@ def test_an_old_copy_of_a_journal_and_none_at_all_are_not_opened() -> None:
         other.open_journal(public)
 
 
-def test_a_copy_that_no_mark_could_tell_is_not_put_back() -> None:
-    one = disk()
-    one.copy_journals()
-    one.lose_journals(to_copy=True)
-    with pytest.raises(JournalBroken, match="no journal"):
-        one.open_journal(keyring.vote_key(0, 0).public)
+def test_the_newest_copy_that_the_mark_can_tell_is_put_back() -> None:
+    journal = Journal()
+    for number in range(1, 6):
+        journal.append(vote(number))
+        journal.sync()
+        journal.copy()
+    assert journal.put_back(mark=4)
+    assert (journal.durable, journal.sequence) == ([vote(1), vote(2), vote(3)], 3)
+    assert not Journal().put_back(mark=0)
+
+
+def test_a_plan_with_an_old_journal_really_brings_one_back() -> None:
+    actions = (*submits(20, 200, (0, 1, 2, 3)), Crash(4_000, 1, 500, journal="old"))
+    world = World(calm(4, *actions))
+    opened: list[str] = []
+    right = world.hosts[1].disk.open_journal
+
+    def noted(public: bytes) -> Journal:
+        try:
+            return right(public)
+        except JournalBroken as error:
+            opened.append(f"{error}, {world.hosts[1].disk.journals[public].sequence}")
+            raise
+
+    world.hosts[1].disk.open_journal = noted  # type: ignore[method-assign]  # to see what it says
+    played(world)
+    assert opened
+    assert opened[0].startswith("the journal is older than its mark")
+    assert not opened[0].endswith(" 0"), "a copy from some time before, not an empty one"
 
 
 def test_nothing_leaves_before_it_is_synced(monkeypatch: pytest.MonkeyPatch) -> None:

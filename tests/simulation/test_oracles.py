@@ -338,9 +338,9 @@ def test_nobody_honest_is_accused_and_nothing_that_may_stand_together() -> None:
 def test_bounded_memory_notices_what_grows() -> None:
     story = Story(BoundedMemory)
     story.tell(EpochBegan(0, 0, story.watch.chronicle.sets[0]))
-    load = {"rounds": 5, "votes": 40, "blocks": 4, "certificates": 6, "unsettled": 4, "unfinal": 4}
+    load = {"rounds": 5, "votes": 40, "past": 9, "blocks": 4, "certificates": 6, "unsettled": 4, "unfinal": 4}
     assert story.tell(Stepped(1, 0, load)) is None
-    for name in ("rounds", "votes", "blocks", "certificates"):
+    for name in ("rounds", "votes", "past", "blocks", "certificates"):
         story = Story(BoundedMemory)
         story.tell(EpochBegan(0, 0, story.watch.chronicle.sets[0]))
         noticed(story.tell(Stepped(1, 0, load | {name: 10_000})), name)

@@ -33,6 +33,7 @@ class BoundedMemory(Oracle):
             bounds = {
                 "rounds": views + 2,
                 "votes": SLOTS * members * (EVIDENCE_VIEWS + 3) + 3 * views,
+                "past": EVIDENCE_VIEWS + 1,
                 "blocks": BODIES + views,
                 "certificates": 2 * (views + 1),
             }
