@@ -23,6 +23,7 @@ from node.services import Dead, Final, Outcome, Prepared, Waiting
 from node.standing import Standing
 from node.storage.outbox import Outbox, Outgoing
 from node.storage.types import Place, Settled
+from node.waiters import Waiters
 from protocol import limits
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.signing import SigningKey, sign_transaction
@@ -60,16 +61,6 @@ OF_KEYS = (WrongKey, UnknownKey)
 replaced or retired comes back. Other causes may pass, so the transaction stays pending until it expires."""
 
 
-class _Waiter:
-    """Somebody who waits until `left` transactions are final or dead."""
-
-    __slots__ = ("done", "left")
-
-    def __init__(self, left: int) -> None:
-        self.left = left
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-
 class Submission:
     """See `node.services.Submission`; told by `node.finality` what became of each transaction."""
 
@@ -105,7 +96,7 @@ class Submission:
         self._look_ms, self._pause_ms = 0, LOOK_MS
         self._checked: Lru[bytes, Entry] = Lru(REMEMBERED)
         self._outcomes: Lru[bytes, Final | Dead] = Lru(REMEMBERED)
-        self._waiters: dict[bytes, list[_Waiter]] = {}
+        self._waiters = Waiters()
         self._room = asyncio.Event()
         self._key = -1
         self._numbers: Numbers | None = None
@@ -245,14 +236,7 @@ class Submission:
         """See `node.services.Submission.outcomes`."""
         pending = [id_ for id_ in dict.fromkeys(ids) if id_ in self._pending]
         if pending and wait_s > 0:
-            waiter = _Waiter(len(pending))
-            for id_ in pending:
-                self._waiters.setdefault(id_, []).append(waiter)
-            try:
-                async with asyncio.timeout(wait_s):
-                    await waiter.done
-            except TimeoutError:
-                self._unwatch(pending, waiter)
+            await self._waiters.wait(pending, wait_s)
         found: dict[bytes, Outcome] = {}
         for id_ in ids:
             outcome = self._outcomes.get(id_)
@@ -366,10 +350,7 @@ class Submission:
             self._parked.pop(id_, None)
             if entry is not None and entry.body.key == self._key:
                 self._numbers_pending.pop(entry.body.number, None)
-            for waiter in self._waiters.pop(id_, ()):
-                waiter.left -= 1
-                if waiter.left == 0 and not waiter.done.done():
-                    waiter.done.set_result(None)
+            self._waiters.settled(id_)
         if outcomes:
             self._room.set()
 
@@ -379,14 +360,6 @@ class Submission:
         self._pending[entry.id] = entry
         if entry.body.key == self._key:
             self._numbers_pending[entry.body.number] = None
-
-    def _unwatch(self, ids: Sequence[bytes], waiter: _Waiter) -> None:
-        for id_ in ids:
-            left = [one for one in self._waiters.get(id_, ()) if one is not waiter]
-            if left:
-                self._waiters[id_] = left
-            else:
-                self._waiters.pop(id_, None)
 
     async def _await_room(self) -> None:
         """Wait while what is in flight spans nearly the whole anti-replay window."""

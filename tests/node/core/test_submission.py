@@ -258,10 +258,15 @@ async def test_waiting_ends_when_all_is_decided_or_time_is_up(place: Place) -> N
     await solo.submission.submit(prepared)
     ids = [one.id for one in prepared]
     assert await solo.submission.outcomes(ids, 0.01) == [Waiting.PENDING] * 3
+    gone = asyncio.create_task(solo.submission.outcomes(ids, 60))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    assert len(solo.submission._waiters) == 0  # nor is who hung up remembered
     waiting = asyncio.create_task(solo.submission.outcomes(ids, 60))
     await solo.finalize(await solo.build())
     assert all(isinstance(one, Final) for one in await waiting)
-    assert solo.submission._waiters == {}
+    assert len(solo.submission._waiters) == 0
 
 
 async def test_a_full_pool_takes_none_of_a_submission(place: Place) -> None:
