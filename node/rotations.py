@@ -118,12 +118,13 @@ def new_encryption_key(keys: KeystoreFile, on_ledger: bytes, *, fresh: bool = Fa
     return SetEncryptionKey(newest.suite, encryption_digest(newest))
 
 
-def forget(keys: KeystoreFile, operations: Sequence[bytes], certificates: Sequence[bytes]) -> None:
-    """Take operations and network keys out of the keystore that the ledger, which has these now, retired."""
+def forget(keys: KeystoreFile, retired: bytes) -> None:
+    """Take an operations key (public) or a network key (its certificate) that the ledger retired out of the keystore.
+    All others stay, those of a rotation that is not final yet too: the ledger may have them any moment."""
 
     def edit(keystore: Keystore) -> Keystore:
-        kept = tuple(seed for seed in keystore.operations if SigningKey(seed).public in operations)
-        network = tuple(key for key in keystore.network if key.certificate in certificates)
+        kept = tuple(seed for seed in keystore.operations if SigningKey(seed).public != retired)
+        network = tuple(key for key in keystore.network if key.certificate != retired)
         return replace(keystore, operations=kept or keystore.operations, network=network or keystore.network)
 
     keys.change(edit)

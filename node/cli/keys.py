@@ -222,9 +222,12 @@ def _retire(
     settings, here = _open(config, passphrase)
     with connect(settings.socket) as session:
         at = here(session)
+        before = at.own()
+        listed = before.operations if isinstance(change, RetireOperationsKey) else before.certificates
         done = session.change_key(encode(change))
-        own = at.own()
-        rotations.forget(at.keys, own.operations, own.certificates)
+        after = at.own()
+        if listed[change.index] not in (*after.operations, *after.certificates):  # as it is unless two retire at once
+            rotations.forget(at.keys, listed[change.index])
     _tell(done, what, "It is retired, and out of the keystore.", js)
 
 

@@ -220,7 +220,7 @@ async def test_a_node_whose_chain_was_dropped_catches_up_although_every_certific
         add = new_certificate(held, own.name, own.network_certificates)
         changes = (add, RetireNetworkCertificate(0))
         final = await devnet.submit(number, [[SignedOperation(RotateInstitutionKey(one))] for one in changes])
-        forget(held, own.operation_keys, [add.certificate])
+        forget(held, own.network_certificates[0])
         for one in range(4):
             await devnet.height(one, final[-1].height)
     await rotate_vote(devnet, 3)

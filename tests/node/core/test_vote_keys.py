@@ -262,8 +262,20 @@ def test_other_keys_go_on_with_the_same_too_and_retired_ones_leave(home: Home) -
     assert len(keys_.keystore.encryption) == 2
     in_place = new_operations_key(keys_, CHAIN, own.name, (RETIRED_KEY, first.key))
     assert in_place.index == 0
-    forget(keys_, [in_place.key, first.key], [certificate_.certificate])
-    assert {SigningKey(seed).public for seed in keys_.read().operations} <= {in_place.key, first.key}
+    forget(keys_, own.network_certificates[0])
+    assert [one.certificate for one in keys_.read().network] == [certificate_.certificate]
+    forget(keys_, certificate_.certificate)  # the only one left stays
+    assert [one.certificate for one in keys_.read().network] == [certificate_.certificate]
+
+
+def test_retiring_a_key_does_not_cost_the_one_of_a_rotation_that_is_not_final(home: Home) -> None:
+    """The ledger may have it any moment, and then nobody would hold it."""
+    own, keys_ = MADE.public, home.keys()
+    waiting = new_operations_key(keys_, CHAIN, own.name, own.operation_keys)
+    certificate_ = new_certificate(keys_, own.name, own.network_certificates)
+    forget(keys_, own.operation_keys[0])
+    forget(keys_, own.network_certificates[0])
+    assert [SigningKey(seed).public for seed in keys_.read().operations] == [waiting.key]
     assert [one.certificate for one in keys_.read().network] == [certificate_.certificate]
 
 
