@@ -22,7 +22,7 @@ from node.mempool import Entry, Mempool
 from node.standing import Standing
 from node.storage.types import CommittedBlock, Settled
 from protocol.crypto.hashing import block_digest
-from protocol.errors import ChartledgerError, InvalidTransaction
+from protocol.errors import AlreadyReported, ChartledgerError, InvalidTransaction
 from protocol.types.block import Block, Header
 from protocol.types.votes import Certificate
 
@@ -237,16 +237,18 @@ class Finality:
         stale = self._pool.stale(everything=empty)
         if stale:
             results = await self._executor.try_all(stale)
-            self.refuse([e for e, result in zip(stale, results, strict=True) if isinstance(result, InvalidTransaction)])
+            self.refuse([(e, r) for e, r in zip(stale, results, strict=True) if isinstance(r, InvalidTransaction)])
         self._let_go(refused)
         await self._outcomes.review()
 
-    def refuse(self, entries: Sequence[Entry]) -> None:
-        """Let go of pooled transactions that were found invalid: whoever signed them answers for that."""
-        for entry in entries:
-            number = entry.body.institution
-            self.refused_of[number] = self.refused_of.get(number, 0) + 1
-        self._let_go(entries)
+    def refuse(self, found: Sequence[tuple[Entry, InvalidTransaction]]) -> None:
+        """Let go of pooled transactions that were found invalid: whoever signed them answers for that. Not for the
+        report of evidence that another's came before: all who saw it report it."""
+        for entry, error in found:
+            if not isinstance(error, AlreadyReported):
+                number = entry.body.institution
+                self.refused_of[number] = self.refused_of.get(number, 0) + 1
+        self._let_go([entry for entry, _ in found])
 
     def _let_go(self, entries: Sequence[Entry]) -> None:
         if entries:

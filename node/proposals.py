@@ -31,7 +31,7 @@ class Proposals:
         await self._finality.backlog_below(BACKLOG_BLOCKS)
         while True:
             block, bad = await self._executor.build(wanted)
-            self._finality.refuse([entry for entry, _ in bad])
+            self._finality.refuse(bad)
             # A blockful of what is invalid must not cost the turn of what waits behind it. Each round empties the pool
             # of what it tried.
             if block is not None or not bad:

@@ -116,7 +116,7 @@ class Solo:
         parent = block_digest(self.executor.head)
         block, bad = await self.executor.build(Build(1, 0, parent, 1 << 20, allow_empty=True))
         self.clock.wall = before
-        self.finality.refuse([entry for entry, _ in bad])
+        self.finality.refuse(bad)
         assert block is not None
         return block
 

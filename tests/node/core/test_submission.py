@@ -16,7 +16,7 @@ from node.storage.types import CommittedBlock
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.hashing import block_digest
 from protocol.crypto.signing import prove_possession, sign_transaction
-from protocol.errors import Busy, ChartExists, Expired, NotAccredited, Oversize, Replayed, WrongKey
+from protocol.errors import AlreadyReported, Busy, ChartExists, Expired, NotAccredited, Oversize, Replayed, WrongKey
 from protocol.types.governance import USE_OPERATIONS, RotateInstitutionKey, SetOperationsKey
 from protocol.types.operations import SignedOperation
 from protocol.types.transaction import Transaction, TransactionBody
@@ -117,7 +117,7 @@ async def test_what_was_refused_is_looked_at_again_within_seconds_though_no_bloc
         pooled = list(solo.pool)
         if pooled:
             looks.append(solo.clock.monotonic)
-            solo.finality.refuse(pooled)
+            solo.finality.refuse([(entry, NotAccredited()) for entry in pooled])
         solo.clock.monotonic += 500
         await solo.submission.tick()
     assert looks == [0, 500, 1_500, 3_500, 7_500, 15_500]
@@ -126,6 +126,17 @@ async def test_what_was_refused_is_looked_at_again_within_seconds_though_no_bloc
     await solo.submission.tick()
     assert len(solo.pool) == 0
     assert await solo.submission.outcomes([one.id], 0) == [Waiting.PENDING]
+
+
+async def test_who_signed_what_is_invalid_answers_for_it_but_not_for_a_report_that_came_second(place: Place) -> None:
+    solo = await place.start()
+    await solo.submission.submit(await solo.submission.prepare([opening("a"), opening("b")]))
+    first, second = solo.pool
+    solo.finality.refuse([(first, AlreadyReported())])
+    assert solo.finality.refused_of == {}
+    solo.finality.refuse([(second, NotAccredited())])
+    assert solo.finality.refused_of == {0: 1}
+    assert len(solo.pool) == 0
 
 
 async def test_without_anything_refused_nothing_is_looked_at(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
