@@ -70,7 +70,8 @@ class Holding:
         self.pool = Mempool(POOL_BYTES)
         self._keeper = keeper
         self._own: dict[bytes, Entry] = {}
-        self._parked: dict[bytes, Entry] = {}
+        self._unpooled: dict[bytes, Entry] = {}
+        self._parked: dict[bytes, Entry] = {}  # refused on some state: not pooled again before one takes them
         self._gone: set[bytes] = set()
         self._wanted: dict[bytes, int] = {}
         self._lost: list[Entry] = []
@@ -102,17 +103,19 @@ class Holding:
     def _own_entry(self, entry: Entry) -> None:
         entry.added_ms = self._keeper.monotonic_ms()
         self._own[entry.id] = entry
-        self._parked[entry.id] = entry
+        self._unpooled[entry.id] = entry
 
     def _retry(self, push: bool) -> None:
         pooled = []
-        for entry in list(self._parked.values()):
+        for entry in list(self._unpooled.values()):
             try:
                 self.pool.add(entry)
-            except (Busy, Replayed):
-                continue
-            del self._parked[entry.id]
-            pooled.append(entry)
+                pooled.append(entry)
+            except Busy:
+                break
+            except Replayed:
+                self._parked[entry.id] = entry
+            del self._unpooled[entry.id]
         if pooled:
             if push:
                 self._push(pooled, self._keeper.connected())
@@ -138,30 +141,24 @@ class Holding:
     def _look(self, at_head: bool) -> None:
         self._look_ms = self._keeper.monotonic_ms() + self._pause_ms
         self._pause_ms = min(2 * self._pause_ms, LOOK_CAP_MS)
-        if not self._parked:
+        if not (self._parked or self._unpooled):
             return
         head = self._keeper.chain.head
+        for entry in [*self._unpooled.values(), *self._parked.values()]:
+            if used_up(entry, head):
+                self._bury(entry)
         parked = list(self._parked.values())
         at_ms = head.header.timestamp + 1 if at_head else self._keeper.wall_ms()
         for entry, error in zip(parked, self._keeper.chain.try_all(parked, at_ms), strict=True):
-            if used_up(entry, head) or (at_head and isinstance(error, FOR_GOOD)):
+            if at_head and isinstance(error, FOR_GOOD):
                 self._bury(entry)
-            elif error is not None:
-                continue
-            elif entry.id in self._parked:
-                self._try_pool(entry)
-
-    def _try_pool(self, entry: Entry) -> None:
-        try:
-            self.pool.add(entry)
-        except (Busy, Replayed):
-            return
-        del self._parked[entry.id]
-        self._push([entry], self._keeper.connected())
-        self._keeper.work(fresh=True)
-        self._tick_on()
+            elif error is None:
+                del self._parked[entry.id]
+                self._unpooled[entry.id] = entry
+        self._retry(push=True)
 
     def _bury(self, entry: Entry) -> None:
+        self._unpooled.pop(entry.id, None)
         self._parked.pop(entry.id, None)
         self._own.pop(entry.id, None)
         self._keeper.disk.outbox.pop(entry.id, None)
@@ -181,6 +178,7 @@ class Holding:
             self._notarized.pop(one.digest, None)
             for id_ in one.ids:
                 if self._own.pop(id_, None) is not None or id_ in self._keeper.disk.outbox:
+                    self._unpooled.pop(id_, None)
                     self._parked.pop(id_, None)
                     self._keeper.disk.outbox.pop(id_, None)
                     told.append((id_, one))

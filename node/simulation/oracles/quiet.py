@@ -22,9 +22,9 @@ GRACE_CAPS = 4
 
 
 class Quiet(Oracle):
-    """A reason to send is: a submission, a block that carries something, a start, the end of faults, or a message from
-    whoever is no honest host. All that it led to is over 16 deltas and 4 capped timeouts later: from then on nothing
-    may be sent until the next heartbeat is due."""
+    """A reason to send is: a submission, one that is owed and not final, a block that carries something, a start, the
+    end of faults, or a message from whoever is no honest host. All that it led to is over 16 deltas and 4 capped
+    timeouts later: from then on nothing may be sent until the next heartbeat is due."""
 
     name: ClassVar[str] = "quiet"
     kind: ClassVar[FailureKind] = "liveness"
@@ -38,6 +38,7 @@ class Quiet(Oracle):
         self._reason_ms = 0
         self._final_ms = 0
         self._healed = False
+        self._owed: dict[bytes, None] = {}
 
     def event(self, record: Record) -> None:
         """Note reasons, and judge what is sent without one."""
@@ -51,15 +52,21 @@ class Quiet(Oracle):
             self._final_ms = record.at_ms
             if record.block.transactions:
                 self._reason_ms = record.at_ms
+            for identity in [one for one in self._owed if one in self.chronicle.heights]:
+                del self._owed[identity]
         else:
             self._healed = self._healed or isinstance(record, Healed)
             self._reason_ms = record.at_ms
+            if isinstance(record, Submitted) and record.owed:
+                self._owed[record.id] = None
 
     def _reachable(self, host: int) -> bool:
         """Nobody talks to whoever was suspended or removed, so it may never learn of that, and calls into the void."""
         return self.chronicle.accredited(self.scene.institutions[host])
 
     def _sent(self, record: Sent) -> None:
+        if self._owed:  # whether that takes too long is for liveness to say
+            self._reason_ms = record.at_ms
         idle_ms = record.at_ms - self._reason_ms
         heartbeat = record.at_ms - self._final_ms >= self._heartbeat_ms
         sentence = f"host {record.host} sends a {type(record.message).__name__} {idle_ms} ms after there was any reason"
