@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ssl
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -20,6 +21,8 @@ from protocol import limits
 from protocol.errors import ChartledgerError
 
 NO_EXPIRY_MS = 253_402_300_799_000  # 9999-12-31T23:59:59Z: "no well-defined expiration date", RFC 5280 4.1.2.5
+CERTIFICATES_CACHED = 1_024
+"""All are read again whenever one of them changes on the ledger, which any institution can have happen in any block."""
 _NAME_BYTES = 64  # ub-organization-name, RFC 5280 appendix A
 
 
@@ -70,6 +73,7 @@ def make_certificate(
     return builder.sign(key, None).public_bytes(serialization.Encoding.DER)
 
 
+@lru_cache(CERTIFICATES_CACHED)
 def read_certificate(der: bytes) -> CertificateFacts:
     """What the certificate says. Raises `BadNetworkCertificate` unless it is of Ed25519, signed by itself, not too
     long, has the identifiers of its own key, and is one that OpenSSL reads.

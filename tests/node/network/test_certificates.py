@@ -77,6 +77,11 @@ def test_what_would_stop_every_node_that_loads_it_is_refused(before: bytes, afte
         read_certificate(altered(before, after))
 
 
+def test_what_was_read_is_not_read_again() -> None:
+    der = make_certificate(SEED, "St. Mary")
+    assert read_certificate(der) is read_certificate(bytes(bytearray(der)))
+
+
 def test_openssl_takes_together_whatever_was_read() -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_verify_locations(cadata=altered(b"CLINIC", b"clinic") + make_certificate(bytes(32), "Clinic"))
