@@ -97,6 +97,7 @@ class Machine(Proposing):
             self._receive(event.sender, event.message)
         elif isinstance(event, Started):
             self._entered_ms = self.now_ms
+            self._certify_own()
         elif isinstance(event, PeerUp):
             self._resend(event.index)
         elif self.ended is not None:
@@ -113,6 +114,12 @@ class Machine(Proposing):
             self._nothing = False
         elif isinstance(event, CaughtUp):
             self._on_caught_up(event)
+
+    def _certify_own(self) -> None:
+        """A sole authority's vote is a quorum: a crash may have kept the vote and lost the certificate made of it, and
+        nobody else's vote will come that would make it anew."""
+        for vote in [vote for held in self.rounds.values() for vote in held.own.values()]:
+            self._certify(vote.subject)
 
     def _advance(self) -> None:
         """Do what the rules ask for, until nothing more follows. Each round of it signs, enters or settles something,

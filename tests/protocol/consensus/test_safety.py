@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.consensus.effects import Persist, Record, Rejected, Send, Validate
-from protocol.consensus.events import TimerFired, Verdict
-from protocol.consensus.machine import FinalHead
+from protocol.consensus.effects import Build, Persist, Record, Rejected, Send, Validate
+from protocol.consensus.events import Started, TimerFired, Verdict, WorkChanged
+from protocol.consensus.machine import Config, FinalHead, Machine
+from protocol.crypto.signing import verify
 from protocol.errors import JournalBroken
-from protocol.types.votes import FINALIZE, NOTARIZE, NULLIFY, Body, Proposal, Vote
+from protocol.types.votes import FINALIZE, NOTARIZE, NULLIFY, Body, Proposal, Vote, VoteSubject
 from tests.protocol.consensus.bench import (
+    CAP_MS,
+    CHAIN,
     DELTA_MS,
     GENESIS,
+    INSTITUTIONS,
+    PUBLIC,
     Bench,
     block,
     certificate,
@@ -229,3 +234,15 @@ def test_a_refused_block_is_nullified_and_a_certified_one_asked_for_again() -> N
     assert not only(Rejected, effects), "an honest leader's clock is no offence"
     effects = bench.get(certificate(notarize_of(A, 1, 0)))
     assert [e.certified for e in only(Validate, effects)] == [True]
+
+
+@pytest.mark.parametrize("subject", [nullify_of(1), nullify_of(2)])
+def test_a_sole_authority_goes_on_from_votes_whose_certificate_a_crash_lost(subject: VoteSubject) -> None:
+    """Its vote is a quorum, and nobody else's comes: a journal that ends with it must not end the chain."""
+    config = Config(CHAIN, 0, PUBLIC[:1], INSTITUTIONS[:1], 0, DELTA_MS, CAP_MS, 1 << 20, 16)
+    below = [certificate(nullify_of(view), 0) for view in range(1, subject.view)]
+    machine = Machine(config, [*below, vote(subject, 0)], FinalHead(GENESIS, None), verify, lambda s: vote(s, 0))
+    effects = [*machine.step(Started(), 0), *machine.step(WorkChanged(True), 0)]
+    assert machine.view == subject.view + 1
+    assert Persist(certificate(subject, 0), True) in effects
+    assert [build.view for build in only(Build, effects)] == [subject.view + 1]
