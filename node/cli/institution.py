@@ -10,7 +10,7 @@ import typer
 from node.application_file import write_application
 from node.cli.exits import BadArgument
 from node.cli.options import JsonOption, NodePassphraseOption, check_name, new_passphrase
-from node.cli.output import emit, prose, say
+from node.cli.output import emit, facts, prose, say
 from node.genesis_file import read_genesis
 from node.institution_keys import new_institution, read_card, write_card
 from node.keystore import KeyfileRefused, find_passphrase, open_keystore, write_keystore
@@ -66,12 +66,26 @@ def apply(
         )
     application = apply_as(chain, public, signing, SigningKey(held.votes[-1]))
     write_application(out, application, chain)
-    document = {"application": str(out), "name": public.name, "chain": chain.hex()}
+    document = {
+        "application": str(out),
+        "name": public.name,
+        "chain": chain.hex(),
+        "operation_keys": [key.hex() for key in public.operation_keys],
+        "vote_key": public.vote_key.hex(),
+        "encryption_key": public.encryption_key.hex(),
+    }
 
     def render() -> None:
         say(f"application written: {out}")
+        facts(
+            [
+                *((f"operations key {n}", key) for n, key in enumerate(document["operation_keys"])),
+                ("vote key", document["vote_key"]),
+                ("encryption key", document["encryption_key"]),
+            ]
+        )
         prose(
-            "Give it to the operators of an authority. Read them the keys over the telephone, too: whoever swaps the "
+            "Give it to the operators of an authority. Read them these keys over the telephone, too: whoever swaps the "
             "file on its way would be accredited in your name."
         )
 

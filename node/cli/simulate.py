@@ -24,6 +24,7 @@ from node.simulation.trace import last_views
 SEEDS = 100
 NODES_MAX = 40
 SEED_DIGITS = 18
+FIRST_MAX = 10 ** (SEED_DIGITS - 1)  # so that whatever seed is printed can be replayed
 CODES = {"safety": ExitCode.UNSAFE, "liveness": ExitCode.STALLED, "crash": ExitCode.CRASHED}
 
 
@@ -59,7 +60,7 @@ class Report(msgspec.Struct, frozen=True):
 
 def simulate(
     seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="How many histories.", show_default="100")] = None,
-    first: Annotated[int, typer.Option("--from", min=0, help="The first seed.")] = 0,
+    first: Annotated[int, typer.Option("--from", min=0, max=FIRST_MAX, help="The first seed.")] = 0,
     *,
     nodes: Annotated[
         int | None, typer.Option("--nodes", min=1, max=NODES_MAX, help="Authorities at the start. Default: drawn.")
@@ -258,7 +259,9 @@ def _show_trace(trace: tuple[str, ...]) -> None:
 
 
 def _plot(file: Path, as_json: bool) -> None:
-    """Measure calm histories and draw them."""
+    """Measure calm histories and draw them. Raises `BadArgument` before, if there is no place to draw to."""
+    if file.is_dir() or not file.parent.is_dir():
+        raise BadArgument(f"{file} cannot be written", advice="Name a file in a folder that is there.")
     with progress("measure", plot.histories(), as_json) as step:
         figures = plot.measure(step)
     file.write_text(plot.svg(figures), encoding="utf-8")

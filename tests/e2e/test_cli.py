@@ -163,6 +163,7 @@ def test_a_patients_day_by_command_line(network, tmp_path, passphrase) -> None:
     assert status["healthy"]
     assert status["blobs"]["bad"] == 0
     assert len(run("peers", "--json", env=hospital).json()) == 3
+    assert "height" in run("peers", env=hospital).out, "what `keys rotate network` tells to look for before `retire`"
     assert "healthy" in run("status", env=hospital).out
     assert "error" in run("status", "--socket", tmp_path / "none", code=4).err
 

@@ -79,12 +79,15 @@ def apply(network: Network, home: Path, passphrase: Path) -> int:
     """The commands of the candidate and of the authorities; the number that it got."""
     devnet, application = network.devnet, home.parent / "application.json"
     at = [{"CHARTLEDGER_SOCKET": devnet.socket(number)} for number in devnet.numbers]
-    run(
+    applied = run(
         "institution", "apply", home, "--name", "Fifth Hospital", "--genesis", devnet.genesis, "--out", application,
         "--passphrase-file", passphrase,
     )  # fmt: skip
     motion = run("motion", "propose", "accredit", application, **at[0])["motion"]
     network.same_height()
+    received = run("motion", "show", motion, **at[1])["change"]["applicant"]
+    for kind in ("operation_keys", "vote_key", "encryption_key"):
+        assert applied[kind] == received[kind], "both sides have on their screens what they compare by telephone"
     run("motion", "vote", motion, "yes", **at[1])
     network.same_height()
     assert run("motion", "vote", motion, "yes", **at[2])["state"] == "passed"

@@ -92,7 +92,8 @@ def test_a_schedule_from_a_file_is_played(tmp_path):
         (["--replay", "9" * 30], ExitCode.REFUSED, "bad-argument"),
         (["--replay", "no-such-file"], ExitCode.REFUSED, "No such file"),
         (["--replay", "pyproject.toml"], ExitCode.REFUSED, "bad-argument"),
-        (["--plot", "no/such/folder/x.svg"], ExitCode.REFUSED, "No such file"),
+        (["--from", "9" * 18], ExitCode.USAGE, "--from"),  # a seed that could be played and not replayed
+        (["--plot", "no/such/folder/x.svg"], ExitCode.REFUSED, "cannot be written"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, code, named):
