@@ -173,9 +173,9 @@ class StatusReporter:
 
     def _mute_since(self, index: int) -> int | None:
         """Since when (Unix ms) this authority does not vote although there is something to vote on. Who merely
-        follows the chain is sent no votes and cannot tell."""
+        follows the chain, for want of authority or of a journal, takes in no votes and cannot tell."""
         core = self._core
-        if core.institution not in core.driver.machine.config.institutions:
+        if core.driver.machine.me is None:
             return None
         now, limit = core.ground.clock.monotonic_ms(), MUTE_VIEWS * core.params.timeout_cap_ms
         last = core.driver.machine.presence.last_ms[index]

@@ -86,7 +86,9 @@ async def test_who_can_be_reached_and_does_not_vote_is_told_from_who_is_away(qui
     quick.journal(3).unlink()
     clock = Turned()
     await start(quick, 0, clock)
-    await quick.start(1, 3)
+    await quick.start(1)
+    deaf = Turned()
+    await start(quick, 3, deaf)
     for number in (1, 3):
         await eventually(quick, 0, lambda status, n=number: status["peers"][n - 1]["state"] == "connected")
     own = await eventually(quick, 3, lambda status: not status["healthy"])
@@ -100,6 +102,10 @@ async def test_who_can_be_reached_and_does_not_vote_is_told_from_who_is_away(qui
     assert "3 are needed" in status["summary"]
     assert not status["healthy"]
     assert abs(status["authorities"][3]["since_ms"] - quick.services(0).now_ms()) < 60_000
+    await eventually(quick, 3, lambda status: status["pending"] > 0)
+    deaf.passed_ms = 11_000
+    heard = states(dict(await quick.services(3).status()))
+    assert heard == ["voting", "voting", "silent", "not voting"], "it takes in no votes, and blames nobody for that"
     await quick.start(2)
     status = await eventually(quick, 0, lambda status: status["healthy"] and status["height"] > 0)
     assert "motion 0 " not in status["summary"].lower(), "its own motion awaits its vote no more"
