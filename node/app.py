@@ -137,7 +137,7 @@ class Node:
             "started",
             institution=config.institution,
             height=head.header.height,
-            voting=core.driver.term.ballots is not None,
+            voting=core.driver.term.voting_key is not None,
         )
 
     async def _serve(

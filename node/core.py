@@ -167,12 +167,12 @@ class Core(Queries):
 
     async def _on_term(self, term: Term) -> None:
         """How far the journal must reach is known before its key signs anything, as it would be with each commit."""
-        if term.ballots is not None:
-            await self.ground.store.set_journal_mark(term.ballots.mark())
+        if term.voting_key is not None:
+            await self.ground.store.set_journal_mark(term.voting_key.mark())
 
     def _journal_mark(self) -> bytes | None:
-        ballots = self.driver.term.ballots
-        return None if ballots is None else ballots.mark()
+        voting_key = self.driver.term.voting_key
+        return None if voting_key is None else voting_key.mark()
 
     @property
     def refused_of(self) -> Mapping[int, int]:

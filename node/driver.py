@@ -17,7 +17,7 @@ from typing import Any, Protocol, cast
 from msgspec import Struct
 
 from node.clock import Clock
-from node.epochs import Ballots, Term, epoch_of
+from node.epochs import VotingKey, Term, epoch_of
 from node.execution import Obsolete, Refused
 from node.logs import get_logger
 from node.network.interface import Channel, Network
@@ -150,7 +150,7 @@ class Driver:
         self.machine = term.machine
         self._institutions = tuple(member.institution for member in term.authorities.members)
         self._indexes = {number: index for index, number in enumerate(self._institutions)}
-        self._journal_base = term.ballots.size_bytes if term.ballots else 0
+        self._journal_base = term.voting_key.size_bytes if term.voting_key else 0
 
     # --- in ------------------------------------------------------------------------------------------------------
 
@@ -258,10 +258,10 @@ class Driver:
         self._early.clear()
         self._early_bytes = 0
         self._events = deque([Started(), WorkChanged(self._has_work), *early, *waiting])
-        log.info("epoch", epoch=term.epoch, authorities=self._institutions, voting=term.ballots is not None)
+        log.info("epoch", epoch=term.epoch, authorities=self._institutions, voting=term.voting_key is not None)
 
     async def _compact(self) -> None:
-        journal = self.term.ballots
+        journal = self.term.voting_key
         if journal is None or journal.size_bytes - self._journal_base < COMPACT_BYTES or not self._may_compact():
             return
         records = [encode(record) for record in self.machine.journal_snapshot()]
@@ -271,14 +271,14 @@ class Driver:
     async def _persist(self, effects: Sequence[Persist]) -> None:
         if not effects:
             return
-        if self.term.ballots is not None:  # a follower signs nothing, so it forgets nothing
-            await self._write(self.term.ballots, effects)
+        if self.term.voting_key is not None:  # a follower signs nothing, so it forgets nothing
+            await self._write(self.term.voting_key, effects)
         for effect in effects:
             record = effect.record
             if isinstance(record, Certificate) and record.subject.kind == NOTARIZE:
                 self._ledger.notarized(record.subject.block)
 
-    async def _write(self, journal: Ballots, effects: Sequence[Persist]) -> None:
+    async def _write(self, journal: VotingKey, effects: Sequence[Persist]) -> None:
         records = [encode(effect.record) for effect in effects]
         if any(effect.sync for effect in effects):
             await journal.write(records)

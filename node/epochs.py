@@ -62,7 +62,7 @@ class FinalState(Struct, frozen=True):
     former: Certificate | None
 
 
-class Ballots:
+class VotingKey:
     """One vote key that this node holds, and the journal of what it signed."""
 
     def __init__(self, key: SigningKey, journal: Journal, records: Sequence[Record]) -> None:
@@ -124,9 +124,9 @@ class VoteKeys:
         self._chain = chain
         self._keys = keys
         self._mark = mark
-        self._open: dict[bytes, Ballots] = {}
+        self._open: dict[bytes, VotingKey] = {}
 
-    def take(self, public: bytes) -> Ballots:
+    def take(self, public: bytes) -> VotingKey:
         """This key with its journal. Raises `JournalBroken` when it must not sign, or is not here."""
         found = self._open.get(public)
         if found is None:
@@ -137,7 +137,7 @@ class VoteKeys:
             except DecodeError as error:
                 journal.close()
                 raise JournalBroken(f"the journal holds what is no record: {error}") from None
-            found = self._open[public] = Ballots(key, journal, records)
+            found = self._open[public] = VotingKey(key, journal, records)
         return found
 
     def _find(self, public: bytes) -> SigningKey:
@@ -176,16 +176,16 @@ class VoteKeys:
         held = {public, *(SigningKey(seed).public for seed in keystore.votes)}
         for path, owner in journals(self._folder).items():
             if owner.chain == self._chain and owner.vote_key not in held:
-                ballots = self._open.pop(owner.vote_key, None)
-                if ballots is not None:
-                    ballots.close()
+                voting_key = self._open.pop(owner.vote_key, None)
+                if voting_key is not None:
+                    voting_key.close()
                 path.unlink()
                 log.info("old vote key destroyed", vote_key=owner.vote_key.hex())
 
     def close(self) -> None:
         """Close every journal."""
-        for ballots in self._open.values():
-            ballots.close()
+        for voting_key in self._open.values():
+            voting_key.close()
         self._open.clear()
 
 
@@ -197,11 +197,11 @@ def _without_votes_before(keystore: Keystore, public: bytes) -> Keystore:
 
 
 class Term(Struct, frozen=True):
-    """One epoch's machine. `ballots` None: it follows, and `why_silent` says why, and what to do, if it has a seat."""
+    """One epoch's machine. `voting_key` None: it follows, and `why_silent` says why, and what to do, if it has a seat."""
 
     machine: Machine
     authorities: AuthoritySet
-    ballots: Ballots | None
+    voting_key: VotingKey | None
     why_silent: str | None
 
     @property
@@ -213,7 +213,7 @@ class Seat(Struct, frozen=True):
     """A node's part in one epoch: its index if it votes and with what, or why it does not although it has a seat."""
 
     index: int | None
-    ballots: Ballots | None
+    voting_key: VotingKey | None
     why_silent: str | None
 
 
@@ -262,20 +262,20 @@ class Epochs:
             if member.institution != self._institution:
                 continue
             try:
-                ballots = self._keys.take(member.vote_key)
+                voting_key = self._keys.take(member.vote_key)
             except JournalBroken as error:
                 log.warning("this node does not vote", reason=str(error), advice=error.advice)
                 return Seat(None, None, f"{error}. {error.advice}")
-            if ballots.first_epoch > epoch:
-                why = f"it has voted in epoch {ballots.first_epoch} already, and catches up until then by itself."
+            if voting_key.first_epoch > epoch:
+                why = f"it has voted in epoch {voting_key.first_epoch} already, and catches up until then by itself."
                 return Seat(None, None, why)
-            ballots.begin(epoch)
+            voting_key.begin(epoch)
             self._keys.destroy_before(member.vote_key)
-            return Seat(index, ballots, None)
+            return Seat(index, voting_key, None)
         return Seat(None, None, None)
 
     def _term(self, state: FinalState, authorities: AuthoritySet, params: Params, seat: Seat) -> Term:
-        index, ballots = seat.index, seat.ballots
+        index, voting_key = seat.index, seat.voting_key
         config = MachineConfig(
             chain=self._chain,
             epoch=authorities.epoch,
@@ -289,11 +289,11 @@ class Epochs:
         )
 
         def sign(subject: VoteSubject) -> Vote:
-            assert ballots is not None
+            assert voting_key is not None
             assert index is not None
-            return sign_vote(ballots.key, subject, index)
+            return sign_vote(voting_key.key, subject, index)
 
         final = FinalHead(state.header, None if state.header.ends_epoch else state.certificate)
-        records = [] if ballots is None else ballots.records_of(authorities.epoch)
+        records = [] if voting_key is None else voting_key.records_of(authorities.epoch)
         machine = Machine(config, records, final, self._verifier, sign, state.former)
-        return Term(machine, authorities, ballots, seat.why_silent)
+        return Term(machine, authorities, voting_key, seat.why_silent)

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from node.driver import COMPACT_BYTES, EARLY_BYTES, EARLY_MESSAGES, Driver
-from node.epochs import Ballots, Term
+from node.epochs import VotingKey, Term
 from node.execution import Obsolete, Refused
 from node.network.interface import Channel, Network
 from protocol.codec.canonical import encode
@@ -80,8 +80,8 @@ class World:
 
     def term(self, epoch: int, machine: Script, institutions: tuple[int, ...], journal: bool = True) -> Term:
         members = tuple(Authority(number, bytes(32), 0) for number in institutions)
-        ballots = cast(Ballots, self) if journal else None
-        return Term(cast(Machine, machine), AuthoritySet(epoch, members), ballots, None)
+        voting_key = cast(VotingKey, self) if journal else None
+        return Term(cast(Machine, machine), AuthoritySet(epoch, members), voting_key, None)
 
     async def on_term(self, term: Term) -> None:
         self.done.append(("term", term.epoch))

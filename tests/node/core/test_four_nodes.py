@@ -243,7 +243,7 @@ async def test_a_node_whose_journal_is_gone_follows_and_says_so(devnet: Devnet, 
 async def test_a_journal_that_cannot_be_written_stops_the_node(devnet: Devnet) -> None:
     await devnet.open_charts(0, 0, 1)
     node = devnet.nodes[3]
-    devnet.services(3).driver.term.ballots.close()
+    devnet.services(3).driver.term.voting_key.close()
     await devnet.submit(0, [append(0, 2)])
     with pytest.raises(JournalBroken):
         await node.failed()

@@ -104,9 +104,9 @@ async def test_no_term_before_its_epoch_is_on_disk_and_one_for_each_after(home: 
 async def test_what_was_signed_in_an_epoch_that_is_over_is_forgotten_and_never_signed_again(home: Home) -> None:
     vote_keys = home.vote_keys()
     epochs = home.epochs(vote_keys)
-    ballots = epochs.first().ballots
-    assert ballots is not None
-    await ballots.write([encode(vote(0, 1))])
+    voting_key = epochs.first().voting_key
+    assert voting_key is not None
+    await voting_key.write([encode(vote(0, 1))])
     home.epoch(1)
     await epochs.next(0)
     vote_keys.close()
@@ -117,7 +117,7 @@ async def test_what_was_signed_in_an_epoch_that_is_over_is_forgotten_and_never_s
     again = fresh.vote_keys()
     term = fresh.epochs(again).first()
     assert term.machine.me is None
-    assert term.ballots is None
+    assert term.voting_key is None
     fresh.epoch(1)
     following = await fresh.epochs(again).next(0)
     assert following is not None
@@ -127,16 +127,16 @@ async def test_what_was_signed_in_an_epoch_that_is_over_is_forgotten_and_never_s
 
 async def test_records_of_a_later_epoch_outlive_compactions_before_it(home: Home) -> None:
     vote_keys = home.vote_keys()
-    ballots = vote_keys.take(KEY)
-    await ballots.write([encode(vote(2, 1)), encode(vote(2, 3))])
+    voting_key = vote_keys.take(KEY)
+    await voting_key.write([encode(vote(2, 1)), encode(vote(2, 3))])
     vote_keys.close()
     again = home.vote_keys()
-    ballots = again.take(KEY)
-    assert ballots.first_epoch == 2
-    ballots.rewrite([encode(vote(1, 5))], 1)
+    voting_key = again.take(KEY)
+    assert voting_key.first_epoch == 2
+    voting_key.rewrite([encode(vote(1, 5))], 1)
     assert home.journal() == [encode(vote(1, 5)), encode(vote(2, 1)), encode(vote(2, 3))]
-    ballots.begin(2)
-    assert ballots.records_of(2) == [vote(2, 1), vote(2, 3)]
+    voting_key.begin(2)
+    assert voting_key.records_of(2) == [vote(2, 1), vote(2, 3)]
     again.close()
     assert home.journal() == [encode(vote(2, 1)), encode(vote(2, 3))]
 
@@ -150,8 +150,8 @@ async def test_a_key_that_a_command_added_is_found_and_the_old_one_destroyed(hom
     home.epoch(1, change.key)
     following = await epochs.next(0)
     assert following is not None
-    assert following.ballots is not None
-    assert following.ballots.key.public == change.key
+    assert following.voting_key is not None
+    assert following.voting_key.key.public == change.key
     assert [SigningKey(seed).public for seed in home.keys().keystore.votes] == [change.key]
     assert list(journals(home.data).values()) == [Owner(CHAIN, change.key)]
     vote_keys.close()
@@ -198,8 +198,8 @@ async def test_a_keystore_restored_beside_a_running_node_does_not_take_its_journ
     home.epoch(1)
     following = await epochs.next(0)
     assert following is not None
-    assert following.ballots is not None
-    await following.ballots.write([encode(vote(1, 1))])
+    assert following.voting_key is not None
+    await following.voting_key.write([encode(vote(1, 1))])
     vote_keys.close()
     assert home.journal() == [encode(vote(1, 1))]
 
