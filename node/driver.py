@@ -17,7 +17,7 @@ from typing import Any, Protocol, cast
 from msgspec import Struct
 
 from node.clock import Clock
-from node.epochs import VotingKey, Term, epoch_of
+from node.epochs import Term, VotingKey, epoch_of
 from node.execution import Obsolete, Refused
 from node.logs import get_logger
 from node.network.interface import Channel, Network

@@ -197,7 +197,7 @@ def _without_votes_before(keystore: Keystore, public: bytes) -> Keystore:
 
 
 class Term(Struct, frozen=True):
-    """One epoch's machine. `voting_key` None: it follows, and `why_silent` says why, and what to do, if it has a seat."""
+    """One epoch's machine. Without `voting_key` it follows; `why_silent` says why, and what to do, if it has a seat."""
 
     machine: Machine
     authorities: AuthoritySet

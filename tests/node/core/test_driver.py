@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from node.driver import COMPACT_BYTES, EARLY_BYTES, EARLY_MESSAGES, Driver
-from node.epochs import VotingKey, Term
+from node.epochs import Term, VotingKey
 from node.execution import Obsolete, Refused
 from node.network.interface import Channel, Network
 from protocol.codec.canonical import encode

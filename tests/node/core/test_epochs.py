@@ -139,7 +139,7 @@ async def test_old_vote_keys_go_for_good_and_the_journal_of_the_new_one_is_not_m
     assert not old.exists()
     await devnet.stop(0)
     await devnet.start(0)
-    assert devnet.services(0).driver.term.ballots.key.public == key
+    assert devnet.services(0).driver.term.voting_key.key.public == key
     await devnet.stop(0)
     next(iter(journals(devnet.config(0).data))).unlink()
     await devnet.start(0)
@@ -236,4 +236,4 @@ async def test_a_node_whose_chain_was_dropped_catches_up_although_every_certific
         await devnet.height(3, height)
         await devnet.stop(2)  # three of four: it votes again, with the key of the epoch that goes on
         await devnet.open_charts(3, 10, 2)
-    assert devnet.services(3).driver.term.ballots is not None
+    assert devnet.services(3).driver.term.voting_key is not None

@@ -194,7 +194,7 @@ async def test_what_was_final_and_not_stored_at_a_crash_is_answered_as_final(mon
         commit, load, start = LedgerStore.commit, Submission.load, Driver.start
 
         async def crash(self: LedgerStore, blocks: Sequence[CommittedBlock], journal_mark: bytes | None = None) -> None:
-            net.services(0).driver.term.ballots._journal.sync()  # type: ignore[union-attr]
+            net.services(0).driver.term.voting_key._journal.sync()  # type: ignore[union-attr]
             raise OSError("the machine loses power here")
 
         monkeypatch.setattr(LedgerStore, "commit", crash)
