@@ -97,12 +97,12 @@ def believes_bodies(patch: Patch) -> None:
     patch.setattr(intake, "transactions_match", lambda block: True)
 
 
-@mutant("rule 4: a notarization is passed on")
+@mutant("rule 4: a certificate is passed on, to all or to whom it helps")
 def passes_no_certificate_on(patch: Patch) -> None:
     send = Core._send
 
     def keeps_it(self: Core, message: object, to: int | None = None) -> None:
-        if not (isinstance(message, Certificate) and to is None):
+        if not isinstance(message, Certificate):
             send(self, message, to)  # type: ignore[arg-type]
 
     patch.setattr(Core, "_send", keeps_it)
