@@ -107,6 +107,7 @@ class Finality:
         self._lost: list[Entry] = []
         self._recent: dict[int, bytes] = {executor.head.height: block_digest(executor.head)}
         self._busy = False
+        self._block_bytes = standing.params.block_bytes
 
     @property
     def head(self) -> Header:
@@ -234,6 +235,9 @@ class Finality:
         refused, self._lost = self._lost, []
         refused += self._pool.expired(self._executor.head.timestamp)
         # An empty block although transactions wait: its leader found none of them valid.
+        if self._standing.params.block_bytes < self._block_bytes:  # a motion made blocks smaller
+            refused += [entry for entry in self._pool if not self._standing.fits(entry.raw)]
+        self._block_bytes = self._standing.params.block_bytes
         stale = self._pool.stale(everything=empty)
         if stale:
             results = await self._executor.try_all(stale)

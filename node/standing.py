@@ -98,14 +98,20 @@ class Standing:
             raise UnknownKey(f"operations key {key} of institution {institution} is retired")
         return public
 
+    def fits(self, raw: bytes) -> bool:
+        """Whether a block of this chain has room for the transaction, by the parameters as they are now."""
+        return len(raw) <= self._room()
+
+    def _room(self) -> int:
+        return min(limits.TRANSACTION_BYTES, room_in(self.params.block_bytes) - TRANSACTION_OVERHEAD_BYTES)
+
     def check_fits(self, raw: bytes) -> None:
         """Raise `Oversize` for a transaction that no block of this chain has room for: it would wait until it expires.
 
         No rule of the ledger, and so not asked of what stands in a block.
         """
-        limit = min(limits.TRANSACTION_BYTES, room_in(self.params.block_bytes) - TRANSACTION_OVERHEAD_BYTES)
-        if len(raw) > limit:
-            raise Oversize(f"a transaction of {len(raw)} bytes is over this chain's limit of {limit}")
+        if not self.fits(raw):
+            raise Oversize(f"a transaction of {len(raw)} bytes is over this chain's limit of {self._room()}")
 
     def check_fresh(self, entry: Entry, ledger_ms: int) -> None:
         """Raise `Expired` or `Replayed` for what can never become final after ledger time `ledger_ms`."""

@@ -220,6 +220,9 @@ class Submission:
         """Pool and gossip what waits for room."""
         pooled = []
         for entry in list(self._unpooled.values()):
+            if not self._standing.fits(entry.raw):  # a motion made blocks smaller: another may make them larger
+                self._parked[entry.id] = self._unpooled.pop(entry.id)
+                continue
             try:
                 self._pool.add(entry)
                 pooled.append(entry)
@@ -308,8 +311,7 @@ class Submission:
         results = await self._executor.try_all(parked, head_ms + 1) if parked else []
         for entry, result in zip(parked, results, strict=True):
             if not isinstance(result, InvalidTransaction):
-                self._parked.pop(entry.id, None)
-                self._unpooled[entry.id] = entry
+                self._unpark(entry)
             elif isinstance(result, FOR_GOOD) or (entry.verified is not None and isinstance(result, OF_KEYS)):
                 lost.append((entry.id, result))
         await self._bury(lost)
@@ -324,9 +326,13 @@ class Submission:
         self._look_after(now)
         parked = list(self._parked.values())
         for entry, result in zip(parked, await self._executor.try_all(parked), strict=True):
-            if not isinstance(result, InvalidTransaction) and self._parked.pop(entry.id, None) is not None:
-                self._unpooled[entry.id] = entry
+            if not isinstance(result, InvalidTransaction):
+                self._unpark(entry)
         self._retry()
+
+    def _unpark(self, entry: Entry) -> None:
+        if self._standing.fits(entry.raw) and self._parked.pop(entry.id, None) is not None:
+            self._unpooled[entry.id] = entry
 
     def _look_after(self, now: int) -> None:
         self._look_ms = now + self._pause_ms

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from node.simulation.chainstate import ChainState, Obsolete
 from node.simulation.client import Client
@@ -39,13 +39,20 @@ from protocol.consensus.events import Built, Event, Received, TimerFired, Valida
 from protocol.consensus.machine import Machine
 from protocol.crypto.hashing import block_digest
 from protocol.errors import InvalidBlock
-from protocol.types.votes import FINALIZE, NOTARIZE, Certificate, Proposal, Vote
+from protocol.types.votes import FINALIZE, NOTARIZE, Certificate, ConsensusMessage, Proposal, Vote
 
 if TYPE_CHECKING:
     from node.simulation.world import Parcel, World
 
 RECEIVED, OTHER, EFFECT = range(3)
 LOOK_EVERY = 128  # steps between two looks at the size of a machine
+
+
+class Heard(NamedTuple):
+    """A message of an institution, not stepped yet."""
+
+    institution: int
+    message: ConsensusMessage
 
 
 class Driver(ABC):
@@ -79,7 +86,7 @@ class Driver(ABC):
 
     def begin_life(self) -> None:
         """Nothing is under way."""
-        self._queue: list[Event] = []
+        self._queue: list[Event | Heard] = []
         self._busy = False
         self._steps = 0
         self._timer: tuple[int, int] | None = None
@@ -122,7 +129,6 @@ class Driver(ABC):
         if institution not in self.accredited:
             return
         assert institution is not None
-        index = self.index_of.get(institution)
         world.stats.messages += 1
         world.log.note(world.now_us, self.number, RECEIVED, parcel.place)
         world.log.show(world.now_us, self.number, parcel.shown, message)
@@ -141,7 +147,7 @@ class Driver(ABC):
                     machine.me is not None,
                 )
             )
-        self._queue.append(Received(index, message))
+        self._queue.append(Heard(institution, message))
         if not self._busy:
             self._drain()
 
@@ -152,7 +158,12 @@ class Driver(ABC):
             events, self._queue = self._queue, []
             now_ms = self.clock.monotonic_ms(world.now_us)
             effects: list[Effect] = []
-            for event in events:
+            for queued in events:
+                event: Event
+                if isinstance(queued, Heard):  # whose index it is follows from the epoch in which it is stepped
+                    event = Received(self.index_of.get(queued.institution), queued.message)
+                else:
+                    event = queued
                 if type(event) is not Received:
                     log.note(world.now_us, self.number, OTHER, type(event).__name__.encode())
                     log.show(world.now_us, self.number, "<", event)

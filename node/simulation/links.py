@@ -14,6 +14,10 @@ from node.simulation.schedule import Plan
 STRAGGLER = 10  # times as long as others
 
 
+FLIGHT_US = 20_000_000
+"""What takes longer is lost: pings would have gone unanswered, and the connection ended, before it came."""
+
+
 class Link:
     """From one node to one other."""
 
@@ -64,10 +68,13 @@ class Links:
         if plan.reordering:
             if link.random() < plan.reordering:
                 at_us += (STRAGGLER - 1) * (at_us - now_us)
+                if at_us - now_us > FLIGHT_US:
+                    return ()
         else:
             link.last_us = at_us = max(at_us, link.last_us)
         if plan.duplication and link.random() < plan.duplication:
-            return (at_us, at_us + link.delay_us() * self.times)
+            again_us = at_us + link.delay_us() * self.times
+            return (at_us, again_us) if again_us - now_us <= FLIGHT_US else (at_us,)
         return (at_us,)
 
     def cut(self, pairs: Iterable[tuple[int, int]]) -> None:

@@ -251,6 +251,6 @@ class _Drawing:
             how = keys.choice(("rotate", "rotate", "replace"))
             actions.append(Move(self._when(rng), keys.choice(honest), how, rng.choice(honest)))
         if rng.random() < 0.3:
-            name, value = rng.choice((("delta_ms", 400), ("delta_ms", 900), ("block_bytes", 65_536)))
+            name, value = rng.choice((("delta_ms", 400), ("delta_ms", 900), ("block_bytes", 300_000)))
             actions.append(Move(self._when(rng), rng.choice(honest), "set", 0, name, value))
         return [action for action in actions if action.at_ms < self.heal_ms]

@@ -12,7 +12,18 @@ from node.simulation.runner import Order, cores, play_all
 
 SEEDS = int(os.environ.get("CHARTLEDGER_SEEDS", "300"))
 BASE_BITS = 40
-FIXED = (0, 50, 100, 417594078814, 417594078766)
+FIXED = (
+    0,
+    50,
+    100,
+    417594078814,
+    417594078766,
+    145548778159,
+    145548782464,
+    145548782549,
+    145548782709,
+    145548783008,
+)
 """Played in every run as well: multiples of fifty share nothing between their nodes, the others once failed."""
 
 

@@ -173,6 +173,28 @@ async def test_what_no_block_has_room_for_is_refused_by_name(place: Place) -> No
     assert solo.submission.pending == 0
 
 
+async def test_what_a_motion_makes_too_large_is_no_work_until_another_makes_room(place: Place) -> None:
+    """Or every leader in turn would build an empty block for it until it expires."""
+    solo = await place.start()
+    (small,) = await solo.submission.prepare([opening("a")])
+    (large,) = await solo.submission.prepare([opening("b") + opening("c")])
+    await solo.submission.submit([small])
+    block = await solo.build()
+    await solo.submission.submit([large])
+    wide = solo.standing.params
+    solo.standing.params = msgspec.structs.replace(wide, block_bytes=len(small.raw) + 5 + 6 + HEADER_BYTES)
+    await solo.finalize(block)
+    assert not solo.pool.has_work
+    assert await solo.submission.outcomes([large.id], 0) == [Waiting.PENDING]
+    solo.clock.monotonic += 60_000
+    await solo.submission.tick()
+    assert not solo.pool.has_work
+    solo.standing.params = wide
+    solo.clock.monotonic += 60_000
+    await solo.submission.tick()
+    assert solo.pool.has_work
+
+
 async def test_of_two_that_exclude_each_other_the_second_dies_by_name(place: Place) -> None:
     solo = await place.start()
     (first,) = await solo.submission.prepare([opening("a")])
