@@ -17,7 +17,7 @@ from typing import Any, Protocol, cast
 from msgspec import Struct
 
 from node.clock import Clock
-from node.epochs import Term, VotingKey, epoch_of
+from node.epochs import Term, VotingKey
 from node.execution import Obsolete, Refused
 from node.logs import get_logger
 from node.network.interface import Channel, Network
@@ -48,6 +48,7 @@ from protocol.consensus.events import (
     Verdict,
     WorkChanged,
 )
+from protocol.consensus.votes import epoch_of
 from protocol.crypto.hashing import block_digest
 from protocol.errors import InvalidBlock
 from protocol.types.block import Block

@@ -28,29 +28,17 @@ from protocol.consensus.chain import FinalHead
 from protocol.consensus.core import Config as MachineConfig
 from protocol.consensus.effects import Record
 from protocol.consensus.machine import Machine
+from protocol.consensus.votes import epoch_of
 from protocol.crypto.signing import SigningKey, Verifier, sign_vote, verify
 from protocol.errors import ChartledgerError, DecodeError, JournalBroken
 from protocol.params import Params
 from protocol.types.block import Header
 from protocol.types.institutions import AuthoritySet
-from protocol.types.votes import Body, Certificate, ConsensusMessage, Fetch, Proposal, Vote, VoteSubject
+from protocol.types.votes import Certificate, Vote, VoteSubject
 
 log = get_logger("epochs")
 
 _RECORD = cast(type[Record], Record)
-
-
-def epoch_of(message: ConsensusMessage) -> int:
-    """The epoch that a message or a record of the journal belongs to."""
-    match message:
-        case Vote(subject) | Certificate(subject):
-            return subject.epoch
-        case Proposal(_, vote):
-            return vote.subject.epoch
-        case Body(block):
-            return block.header.epoch
-        case Fetch(epoch):
-            return epoch
 
 
 class FinalState(Struct, frozen=True):

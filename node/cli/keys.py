@@ -5,7 +5,8 @@ Each new key goes into the node's keystore first, then onto the ledger; the node
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,16 +79,12 @@ def rotate_vote(
 
     Also the cure for a node that lost its journal: it votes again with the new key.
     """
-    settings, here = _open(config, passphrase_file)
-    with connect(settings.socket) as session:
-        at = here(session)
-        change = _in_force(
-            at, lambda own, fresh: rotations.new_vote_key(
-                at.keys, at.data, session.chain(), own.name, own.vote, fresh=fresh
-            ),
-        )  # fmt: skip
-    said = "The node votes with it from the next epoch on, and then destroys the old one and its journal."
-    _tell(change, "vote key", said, as_json)
+
+    def make(here: Here, own: Own, fresh: bool) -> KeyChange:
+        return rotations.new_vote_key(here.keys, here.data, here.session.chain(), own.name, own.vote, fresh=fresh)
+
+    then = "The node votes with it from the next epoch on, and then destroys the old one and its journal."
+    _tell(_rotate(make, config, passphrase_file), "vote key", then, as_json)
 
 
 @rotate.command("operations")
@@ -95,18 +92,14 @@ def rotate_operations(
     config: ConfigOption, passphrase_file: NodePassphraseOption = None, as_json: JsonOption = False
 ) -> None:
     """A new operations key, which the node signs with from now on. The old one counts until it is retired."""
-    settings, here = _open(config, passphrase_file)
-    with connect(settings.socket) as session:
-        at = here(session)
-        change = _in_force(
-            at, lambda own, fresh: rotations.new_operations_key(
-                at.keys, session.chain(), own.name, own.operations, fresh=fresh
-            ),
-        )  # fmt: skip
-    said = (
+
+    def make(here: Here, own: Own, fresh: bool) -> KeyChange:
+        return rotations.new_operations_key(here.keys, here.session.chain(), own.name, own.operations, fresh=fresh)
+
+    then = (
         "Once `chartledger status` shows an empty outbox: `chartledger keys retire operations INDEX` with the old one."
     )
-    _tell(change, "operations key", said, as_json)
+    _tell(_rotate(make, config, passphrase_file), "operations key", then, as_json)
 
 
 @rotate.command("network")
@@ -114,14 +107,12 @@ def rotate_network(
     config: ConfigOption, passphrase_file: NodePassphraseOption = None, as_json: JsonOption = False
 ) -> None:
     """A new network key and certificate. Peers accept both until the old one is retired."""
-    settings, here = _open(config, passphrase_file)
-    with connect(settings.socket) as session:
-        at = here(session)
-        change = _in_force(
-            at, lambda own, fresh: rotations.new_certificate(at.keys, own.name, own.certificates, fresh=fresh)
-        )  # fmt: skip
-    said = "Once `chartledger peers` shows that all peers have this height: `chartledger keys retire network INDEX`."
-    _tell(change, "network certificate", said, as_json)
+
+    def make(here: Here, own: Own, fresh: bool) -> KeyChange:
+        return rotations.new_certificate(here.keys, own.name, own.certificates, fresh=fresh)
+
+    then = "Once `chartledger peers` shows that all peers have this height: `chartledger keys retire network INDEX`."
+    _tell(_rotate(make, config, passphrase_file), "network certificate", then, as_json)
 
 
 @rotate.command("encryption")
@@ -129,13 +120,12 @@ def rotate_encryption(
     config: ConfigOption, passphrase_file: NodePassphraseOption = None, as_json: JsonOption = False
 ) -> None:
     """A new encryption key. The old one stays in the keystore, to open what was sealed to it."""
-    settings, here = _open(config, passphrase_file)
-    with connect(settings.socket) as session:
-        at = here(session)
-        change = _in_force(
-            at, lambda own, fresh: rotations.new_encryption_key(at.keys, own.encryption, fresh=fresh)
-        )  # fmt: skip
-    _tell(change, "encryption key", "What others seal to this institution is sealed to it from now on.", as_json)
+
+    def make(here: Here, own: Own, fresh: bool) -> KeyChange:
+        return rotations.new_encryption_key(here.keys, own.encryption, fresh=fresh)
+
+    then = "What others seal to this institution is sealed to it from now on."
+    _tell(_rotate(make, config, passphrase_file), "encryption key", then, as_json)
 
 
 @retire.command("operations")
@@ -163,10 +153,8 @@ def retire_network(
 @app.command()
 def show(config: ConfigOption, passphrase_file: NodePassphraseOption = None, as_json: JsonOption = False) -> None:
     """This institution's keys on the ledger, and which of them this node's keystore holds."""
-    settings, here = _open(config, passphrase_file)
-    with connect(settings.socket) as session:
-        at = here(session)
-        own, keystore = at.own(), at.keys.keystore
+    with _here(config, passphrase_file) as here:
+        own, keystore = here.own(), here.keys.keystore
     held = {SigningKey(seed).public for seed in (*keystore.operations, *keystore.votes)}
     rows: list[tuple[str, int | None, str, bool]] = [
         ("operations", index, key.hex(), key in held) for index, key in enumerate(own.operations) if key != RETIRED_KEY
@@ -199,35 +187,34 @@ def backup(
     emit({"backup": str(out)}, as_json, render)
 
 
-def _open(config: Path, passphrase_file: Path | None) -> tuple[Any, Callable[[Session], Here]]:
+@contextmanager
+def _here(config: Path, passphrase_file: Path | None) -> Iterator[Here]:
     settings = load_config(config)
     keys = open_keystore(settings.keystore, find_passphrase(settings, passphrase_file))
-    return settings, lambda session: Here(session, keys, settings.data)
+    with connect(settings.socket) as session:
+        yield Here(session, keys, settings.data)
 
 
-def _in_force(here: Here, make: Callable[[Own, bool], KeyChange]) -> dict[str, Any]:
+def _rotate(make: Callable[[Here, Own, bool], KeyChange], config: Path, passphrase_file: Path | None) -> dict[str, Any]:
     """Make the key and wait until it is final. One that the ledger once had, left in the keystore, is passed over."""
-    change = make(here.own(), False)
-    try:
-        done = here.session.change_key(encode(change))
-    except Claimed:
-        change = make(here.own(), True)
-        done = here.session.change_key(encode(change))
+    with _here(config, passphrase_file) as here:
+        try:
+            done = here.session.change_key(encode(make(here, here.own(), False)))
+        except Claimed:
+            done = here.session.change_key(encode(make(here, here.own(), True)))
     return {"height": done["height"], "time_ms": done["time_ms"], "transaction": done["transaction"]}
 
 
 def _retire(
     change: RetireOperationsKey | RetireNetworkCertificate, what: str, config: Path, passphrase: Path | None, js: bool
 ) -> None:
-    settings, here = _open(config, passphrase)
-    with connect(settings.socket) as session:
-        at = here(session)
-        before = at.own()
+    with _here(config, passphrase) as here:
+        before = here.own()
         listed = before.operations if isinstance(change, RetireOperationsKey) else before.certificates
-        done = session.change_key(encode(change))
-        after = at.own()
+        done = here.session.change_key(encode(change))
+        after = here.own()
         if listed[change.index] not in (*after.operations, *after.certificates):  # as it is unless two retire at once
-            rotations.forget(at.keys, listed[change.index])
+            rotations.forget(here.keys, listed[change.index])
     _tell(done, what, "It is retired, and out of the keystore.", js)
 
 

@@ -9,7 +9,18 @@ to contradict another, or if a different signature comes for its place.
 from __future__ import annotations
 
 from protocol.types.block import Header
-from protocol.types.votes import FINALIZE, NOTARIZE, NULLIFY, Body, Certificate, Proposal, Vote, VoteSubject
+from protocol.types.votes import (
+    FINALIZE,
+    NOTARIZE,
+    NULLIFY,
+    Body,
+    Certificate,
+    ConsensusMessage,
+    Fetch,
+    Proposal,
+    Vote,
+    VoteSubject,
+)
 
 EVIDENCE_VIEWS = 64
 """Votes are looked at, and kept to be held against later ones, for so many views below the current one."""
@@ -24,6 +35,11 @@ def scope(message: Vote | Certificate | Proposal | Body) -> VoteSubject | Header
     if isinstance(message, Body):
         return message.block.header
     return message.vote.subject if isinstance(message, Proposal) else message.subject
+
+
+def epoch_of(message: ConsensusMessage) -> int:
+    """The epoch that a message, or a record of the journal, belongs to."""
+    return message.epoch if isinstance(message, Fetch) else scope(message).epoch
 
 
 class Tally:

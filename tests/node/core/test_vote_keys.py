@@ -9,13 +9,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from node.epochs import Epochs, FinalState, VoteKeys, epoch_of
+from node.epochs import Epochs, FinalState, VoteKeys
 from node.institution_keys import new_institution
 from node.keystore import KeyfileRefused, Keystore, KeystoreFile, open_keystore, write_keystore
 from node.rotations import forget, new_certificate, new_encryption_key, new_operations_key, new_vote_key
 from node.standing import Standing
 from node.storage.journal import Journal, Owner, journal_path, journals
 from protocol.codec.canonical import encode
+from protocol.consensus.votes import epoch_of
 from protocol.crypto.keyfiles import Cost
 from protocol.crypto.signing import SigningKey
 from protocol.errors import JournalBroken

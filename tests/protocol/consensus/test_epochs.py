@@ -24,36 +24,22 @@ from tests.protocol.consensus.bench import (
     GENESIS,
     A,
     Bench,
+    E,
+    F,
     block,
     certificate,
     finalize_of,
     fire,
     last,
     notarize_of,
+    notarized,
     nullify_of,
     only,
+    others,
     proposal,
     sent,
     vote,
 )
-
-E = last(GENESIS, 1, b"e")
-F = last(GENESIS, 2, b"f")
-NEXT = FinalHead(E.header, None)
-
-
-def others(me: int) -> tuple[int, ...]:
-    return tuple(index for index in range(4) if index != me)
-
-
-def notarized(bench: Bench) -> Bench:
-    """E is notarized in view 1 and validated here; the machine is in view 2."""
-    assert bench.index is not None
-    bench.get(proposal(E, 1, 0), 1)
-    bench.answer(E, 1)
-    bench.get(certificate(notarize_of(E, 1, 0), *others(bench.index)))
-    assert bench.machine.view == 2
-    return bench
 
 
 def lost(bench: Bench, *views: int) -> Bench:
