@@ -180,7 +180,7 @@ class Wallet:
         self,
         chart: WalletChart,
         generation: int,
-        grantee: int,
+        grantees: Iterable[int],
         labels: GrantLabels,
         *,
         purposes: Iterable[str],
@@ -191,7 +191,7 @@ class Wallet:
         assert chart.number is not None, "a chart is granted once it is open"
         self._remember(labels)
         tags = tags_through(self.keys(chart).chart_secret, generation, labels)
-        terms = GrantTerms(grantee, tags, tuple(sorted(set(purposes))), not_before, not_after)
+        terms = GrantTerms(tuple(sorted(set(grantees))), tags, tuple(sorted(set(purposes))), not_before, not_after)
         return Grant(chart.number, terms)
 
     def revocation(

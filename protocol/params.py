@@ -29,6 +29,8 @@ class Params(Wire, frozen=True):
     freshness_ms: int = 60 * 60 * 1_000  # a custodian releases only if its last final block is no older
     motion_ms: int = 30 * 24 * 3600 * 1_000  # how far ahead a motion may expire
     rotation_rest_ms: int = 3600 * 1_000  # between two changes of one institution's vote key
+    recovery_ms: int = 7 * 24 * 3600 * 1_000  # what changes a chart's owner key or guardians waits so long
+    review_ms: int = 72 * 3600 * 1_000  # within which another institution must review an emergency
 
     def check(self) -> None:
         """Raise `BadTerms` unless each parameter lies within its bounds.
@@ -61,5 +63,7 @@ BOUNDS: Final[dict[str, tuple[int, int]]] = {
     "freshness_ms": (1_001, LONGEST_MS),
     "motion_ms": (3600 * 1_000, 366 * DAY_MS),
     "rotation_rest_ms": (1, 30 * DAY_MS),
+    "recovery_ms": (1_000, 366 * DAY_MS),
+    "review_ms": (1_000, 366 * DAY_MS),
 }
 """The least and the most of each parameter. docs/spec/limits.md says why."""

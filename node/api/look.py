@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import UnionType
 from typing import Final, Literal
 
 from msgspec import msgpack
@@ -10,24 +11,14 @@ from starlette.responses import Response
 from node.api.call import CHART_MAX, Call, json_response
 from node.api.context import Context
 from node.api.errors import NothingThere
-from node.api.schemas import BlockOut, ChartOut, EventOut, EventsOut, GrantOut, Health, InstitutionOut
+from node.api.events import event_out
+from node.api.schemas import BlockOut, ChartOut, EventsOut, GrantOut, Health, InstitutionOut
 from node.motions import authorities
 from node.services import FinalBlock
 from protocol import limits
 from protocol.errors import UnknownChart, UnknownGrant
 from protocol.ledger import keys
-from protocol.ledger.events import (
-    ChartOpened,
-    Disclosed,
-    Event,
-    Granted,
-    Outcome,
-    Reason,
-    RecordAppended,
-    Revoked,
-    decode_event,
-    reason_text,
-)
+from protocol.ledger.events import Disclosed, Event, GlassBroken, RecordAppended, decode_event
 from protocol.ledger.leaves import Chart
 from protocol.types.institutions import STATUS_ACCREDITED, STATUS_REMOVED, STATUS_SUSPENDED
 from protocol.types.operations import GrantTags
@@ -171,7 +162,7 @@ async def grant(context: Context, call: Call) -> Response:
         GrantOut(
             chart=chart_number,
             grant=number,
-            grantee=terms.grantee,
+            grantees=list(terms.grantees),
             tags=_hex_tags(terms.tags),
             purposes=list(terms.purposes),
             not_before=terms.not_before,
@@ -195,10 +186,10 @@ async def records(context: Context, call: Call) -> Response:
 
 
 async def disclosures(context: Context, call: Call) -> Response:
-    return await _events(context, call, Disclosed)
+    return await _events(context, call, Disclosed | GlassBroken)
 
 
-async def _events(context: Context, call: Call, kind: type[Event] | None) -> Response:
+async def _events(context: Context, call: Call, kind: type[Event] | UnionType | None) -> Response:
     """A page of a chart's events. A kind narrows what is shown, not what is counted: pages go by event numbers."""
     number = call.chart()
     found = await require_chart(context, number)
@@ -209,54 +200,3 @@ async def _events(context: Context, call: Call, kind: type[Event] | None) -> Res
     after = first + count
     shown = [event_out(n, raw, event) for n, raw, event in events if kind is None or isinstance(event, kind)]
     return json_response(EventsOut(number, shown, after if after < found.events else None))
-
-
-def event_out(number: int, raw: bytes, event: Event) -> EventOut:
-    """An event as JSON."""
-    height, time_ms, who = event.height, event.time_ms, event.institution
-    match event:
-        case ChartOpened():
-            return EventOut(number, "opened", height, time_ms, who, raw)
-        case RecordAppended():
-            entry = event.entry
-            return EventOut(
-                number, "record", height, time_ms, who, raw,
-                commitment=entry.commitment.hex(),
-                tags=[t.hex() for t in entry.tags],
-                generation=event.generation,
-                supersedes=entry.supersedes,
-            )  # fmt: skip
-        case Granted():
-            terms = event.terms
-            return EventOut(
-                number, "granted", height, time_ms, who, raw,
-                grant=event.grant,
-                grantee=terms.grantee,
-                purposes=list(terms.purposes),
-                not_before=terms.not_before,
-                not_after=terms.not_after,
-            )  # fmt: skip
-        case Revoked():
-            return EventOut(
-                number, "revoked", height, time_ms, who, raw, grant=event.grant, generation=event.generation
-            )  # fmt: skip
-        case Disclosed():
-            return EventOut(
-                number, "disclosure", height, time_ms, who, raw,
-                grant=event.grant,
-                records=list(event.records),
-                purpose=event.purpose,
-                outcome=outcome_name(event.outcome),
-                reason=reason_name(event.reason),
-                sentence=reason_text(event.reason),
-                release_until=event.release_until,
-            )  # fmt: skip
-
-
-def outcome_name(outcome: Outcome) -> Literal["disclosed", "denied"]:
-    return "disclosed" if outcome is Outcome.DISCLOSED else "denied"
-
-
-def reason_name(reason: Reason) -> str:
-    """Kebab-case, as everywhere on the socket."""
-    return reason.name.lower().replace("_", "-")

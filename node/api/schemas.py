@@ -6,7 +6,7 @@ does both ways for `bytes`); times are milliseconds of ledger time. /openapi.jso
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -134,11 +134,12 @@ class OperationDone(Struct, frozen=True):
 
 
 class DisclosureDone(Struct, frozen=True):
-    """The rules' decision: `outcome` is "disclosed" or "denied", `reason` its public name and `sentence` says it."""
+    """The rules' decision: `outcome` is "disclosed", "denied" or, for an emergency that
+    a second institution must vouch for, "pending"; `reason` its public name and `sentence` says it."""
 
     chart: int
     disclosure: int
-    outcome: Literal["disclosed", "denied"]
+    outcome: Literal["disclosed", "denied", "pending"]
     reason: str
     sentence: str
     records: list[int]
@@ -215,7 +216,7 @@ class GrantOut(Struct, frozen=True):
 
     chart: int
     grant: int
-    grantee: int
+    grantees: list[int]
     tags: list[list[str] | None]
     purposes: list[str]
     not_before: int
@@ -224,30 +225,78 @@ class GrantOut(Struct, frozen=True):
     revoked_at: int | None
 
 
+EventKind = Literal[
+    "opened",
+    "record",
+    "granted",
+    "revoked",
+    "disclosure",
+    "policy",
+    "delegate",
+    "delegate-ended",
+    "change-begun",
+    "change-cancelled",
+    "change-completed",
+    "emergency",
+    "emergency-confirmed",
+    "emergency-reviewed",
+    "erased",
+    "erasure-receipt",
+    "hold",
+    "hold-released",
+]
+
+
 class EventOut(Struct, frozen=True, omit_defaults=True):
     """Something that happened to a chart; which members are there depends on `kind`. `raw` is canonical (base64)."""
 
     number: int
-    kind: Literal["opened", "record", "granted", "revoked", "disclosure"]
+    kind: EventKind
     height: int
     time_ms: int
     institution: int
     raw: bytes
+    sentence: str | None = None
     commitment: str | None = None
     tags: list[str] | None = None
     generation: int | None = None
     supersedes: int | None = None
+    disputes: int | None = None
+    holders: list[int] | None = None
     grant: int | None = None
-    grantee: int | None = None
+    grantees: list[int] | None = None
     purposes: list[str] | None = None
     not_before: int | None = None
     not_after: int | None = None
+    terms: dict[str, Any] | None = None
     records: list[int] | None = None
     purpose: str | None = None
-    outcome: Literal["disclosed", "denied"] | None = None
+    outcome: Literal["disclosed", "denied", "pending"] | None = None
     reason: str | None = None
-    sentence: str | None = None
     release_until: int | None = None
+    practitioner: str | None = None
+    details: str | None = None
+    delegate: int | None = None
+    reissues: list[dict[str, Any]] | None = None
+    delegates: list[dict[str, Any]] | None = None
+    bars: bool | None = None
+    policy: dict[str, Any] | None = None
+    change: int | None = None
+    change_kind: int | None = None
+    keys: dict[str, Any] | None = None
+    guardians: dict[str, Any] | None = None
+    overrule: bool | None = None
+    ready_at: int | None = None
+    by_guardians: bool | None = None
+    review_by: int | None = None
+    justification: str | None = None
+    emergency: int | None = None
+    justified: bool | None = None
+    findings: str | None = None
+    late: bool | None = None
+    erasure: int | None = None
+    basis: str | None = None
+    hold: int | None = None
 
 
 class EventsOut(Struct, frozen=True):

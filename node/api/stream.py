@@ -18,7 +18,8 @@ from starlette.responses import Response, StreamingResponse
 from node.api.call import CHART_MAX, Call
 from node.api.context import Context
 from node.api.errors import BadRequest, TooManyStreams
-from node.api.look import block_out, event_out
+from node.api.events import event_out
+from node.api.look import block_out
 from node.services import FinalBlock
 from protocol.ledger.events import decode_event
 

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from node.api.call import JSON, Call, json_response, parse_json
 from node.api.context import Context
 from node.api.errors import BadRequest, UnsupportedMediaType
-from node.api.look import outcome_name, reason_name
+from node.api.events import outcome_name, reason_name
 from node.api.schemas import (
     ChartIn,
     ChartOpened,
@@ -41,7 +41,7 @@ async def open_chart(context: Context, call: Call) -> Response:
         body.encryption_suite,
         bytes.fromhex(body.encryption_public),
         bytes.fromhex(body.chart_secret),
-        Cosignature(ROLE_OWNER, owner.number, owner.expires_at, bytes.fromhex(owner.signature)),
+        Cosignature(ROLE_OWNER, 0, owner.number, owner.expires_at, bytes.fromhex(owner.signature)),
     )
 
     async def begin() -> list[Prepared]:

@@ -67,7 +67,7 @@ def show(chart: ChartArgument, socket: SocketOption = SOCKET, as_json: JsonOptio
         rows = (
             [
                 grant["grant"],
-                names.get(grant["grantee"], grant["grantee"]),
+                ", ".join(str(names.get(number, number)) for number in grant["grantees"]),
                 grant["purposes"],
                 when(grant["not_before"]),
                 when(grant["not_after"]),
@@ -109,7 +109,8 @@ def details(event: dict[str, Any]) -> str:
             return f"amends record {amends}" if amends is not None else ""
         case "granted":
             purposes, until = ", ".join(event["purposes"]), when(event["not_after"])
-            return f"grant {event['grant']} to institution {event['grantee']} for {purposes} until {until}"
+            grantees = ", ".join(map(str, event["grantees"]))
+            return f"grant {event['grant']} to institution {grantees} for {purposes} until {until}"
         case "revoked":
             return f"grant {event['grant']}"
         case "disclosure":

@@ -106,10 +106,10 @@ class Reader:
         """The records that this institution's final disclosure names. Raises `NotDisclosed` or `ReleaseDenied`."""
         found = await self._node.events_at(chart, [disclosure])
         event = decode_event(found[disclosure]) if disclosure in found else None
-        return consent.check_disclosure(event, self._node.institution, ()).records
+        return consent.check_asking(event, self._node.institution, ()).records
 
     async def read(self, chart: int, disclosure: int, record: int) -> Content:
-        """One record of any size. Raises as `consent.check_disclosure`, what the custodian refuses,
+        """One record of any size. Raises as `consent.check_asking`, what the custodian refuses,
         `CustodianUnreachable`, `SealBroken` or `CommitmentMismatch`."""
         custodian, entries = await self._entries(chart, disclosure, [record])
         entry = entries[record]
@@ -156,8 +156,8 @@ class Reader:
             raise UnknownChart(f"there is no chart {chart}")
         raw = await self._node.events_at(chart, [disclosure, *records])
         events = {number: decode_event(found) for number, found in raw.items()}
-        consent.check_disclosure(events.get(disclosure), self._node.institution, records)
-        return leaf.custodian, {number: consent.entry_of(events.get(number), number) for number in records}
+        consent.check_asking(events.get(disclosure), self._node.institution, records)
+        return leaf.custodian, {number: consent.record_of(events.get(number), number).entry for number in records}
 
     async def _ask(
         self, custodian: int, chart: int, disclosure: int, records: Sequence[int], mine: _Recipient

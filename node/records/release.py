@@ -35,8 +35,8 @@ from protocol.codec.canonical import decode, encode
 from protocol.crypto.envelopes import envelope_info, seal_envelope
 from protocol.crypto.hashing import encryption_key_digest
 from protocol.errors import ChartledgerError, DecodeError
-from protocol.ledger.events import decode_event
-from protocol.types.operations import RecordEntry
+from protocol.ledger.events import RecordAppended, decode_event
+from protocol.ledger.leaves import decode_leaf
 
 CATCH_UP_S = 5.0
 AHEAD_EVENTS = 2_000
@@ -99,8 +99,10 @@ class Releaser:
         stored = await self._stored(request.chart, [request.record])
         return BlobPiece(await self._blobs.part(stored[0].blob_id, request.offset, ANSWER_BYTES))
 
-    async def check(self, reader: int, chart: int, disclosure: int, records: Sequence[int]) -> dict[int, RecordEntry]:
-        """The ledger's entries of the records, if `reader` may have them now; raises as `node.records.consent`."""
+    async def check(
+        self, reader: int, chart: int, disclosure: int, records: Sequence[int]
+    ) -> dict[int, RecordAppended]:
+        """The records as they stand on the ledger, if `reader` may have them now; raises as `node.records.consent`."""
         node = self._node
         await self._catch_up(chart, disclosure)
         leaf = await node.chart(chart)
@@ -108,14 +110,14 @@ class Releaser:
             raise NotCustodian(f"institution {node.institution} is not the custodian of chart {chart}")
         raw = await node.events_at(chart, [disclosure, *records])
         events = {number: decode_event(found) for number, found in raw.items()}
-        disclosed = consent.check_disclosure(events.get(disclosure), reader, records)
+        asking = consent.check_asking(events.get(disclosure), reader, records)
         head, now_ms = node.head(), node.now_ms()
         consent.check_fresh(head, now_ms, node.params)
-        entries = {number: consent.entry_of(events.get(number), number) for number in records}
-        grant = None if disclosed.grant is None else await node.grant(chart, disclosed.grant)
-        institution = await node.institution_leaf(reader)
-        consent.check_in_force(disclosed, grant, institution, list(entries.values()), max(head.timestamp, now_ms))
-        return entries
+        appended = {number: consent.record_of(events.get(number), number) for number in records}
+        found = await node.leaves(consent.leaves_needed(chart, disclosure, asking, records))
+        leaves = {key: decode_leaf(key, leaf) for key, leaf in found.items()}
+        consent.check_in_force(chart, disclosure, asking, leaves, appended, max(head.timestamp, now_ms))
+        return appended
 
     async def _catch_up(self, chart: int, event: int) -> None:
         """Wait a little if the event is not final here yet: what just became final elsewhere is a moment away, and a
@@ -142,10 +144,11 @@ class Releaser:
         return [found[number] for number in records]
 
     def _released(
-        self, stored: StoredRecord, entry: RecordEntry, suite: int, public: bytes, blob: bytes | None
+        self, stored: StoredRecord, appended: RecordAppended, suite: int, public: bytes, blob: bytes | None
     ) -> Released:
-        secret = self._kek.open_secret(stored.sealed, stored.chart, entry.commitment)
+        commitment = appended.entry.commitment
+        secret = self._kek.open_secret(stored.sealed, stored.chart, commitment)
         key = ReleasedKey(secret.key, secret.opening, secret.media_type, secret.length)
         recipient = encryption_key_digest(suite, public)
-        info = envelope_info(self._node.chain, stored.chart, entry.commitment, recipient)
+        info = envelope_info(self._node.chain, stored.chart, commitment, recipient)
         return Released(stored.event, seal_envelope(suite, public, info, encode(key)), stored.blob_bytes, blob)

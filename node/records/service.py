@@ -91,9 +91,8 @@ class Records:
         stored = await self._row(chart, record)
         raw = await self._node.events_at(chart, [record])
         event = decode_event(raw[record]) if record in raw else None
-        entry = consent.entry_of(event, record)
-        assert isinstance(event, RecordAppended)
-        return event, stored, self._kek.open_secret(stored.sealed, chart, entry.commitment)
+        appended = consent.record_of(event, record)
+        return appended, stored, self._kek.open_secret(stored.sealed, chart, appended.entry.commitment)
 
     async def _row(self, chart: int, record: int) -> StoredRecord:
         stored = (await self._store.get(chart, [record])).get(record)

@@ -24,7 +24,7 @@ from protocol.crypto.envelopes import check_public
 from protocol.crypto.hashing import blob_id, encryption_key_digest
 from protocol.crypto.tags import Labels
 from protocol.errors import CryptoError, UnknownChart, UnknownGrant
-from protocol.ledger.access import covered
+from protocol.ledger.decisions import covered
 from protocol.ledger.events import RecordAppended, decode_event
 from protocol.types.operations import AppendRecords, Cosignature, Disclose, OpenChart, SignedOperation
 

@@ -18,7 +18,7 @@ from protocol.crypto.hashing import operation_digest
 from protocol.types.base import U16, Digest, Name, Number, PublicKey, TimeMs, Wire
 from protocol.types.governance import Application
 from protocol.types.institutions import Institution
-from protocol.types.operations import Cosignature, Operation
+from protocol.types.operations import Cosignature, Operation, OwnerKeys
 from protocol.types.transaction import Transaction, TransactionBody
 from protocol.types.votes import Vote, VoteSubject
 
@@ -30,6 +30,7 @@ TRANSACTION_LABEL = b"chartledger transaction v1\0"
 COSIGNATURE_LABEL = b"chartledger cosignature v1\0"
 VOTE_LABEL = b"chartledger vote v1\0"
 POSSESSION_LABEL = b"chartledger possession v1\0"
+OWNER_POSSESSION_LABEL = b"chartledger owner possession v1\0"
 APPLICATION_LABEL = b"chartledger application v1\0"
 
 Verifier = Callable[[bytes, bytes, bytes], bool]
@@ -42,8 +43,18 @@ class CosignatureSubject(Wire, frozen=True):
     chain: Digest
     operation: Digest
     role: U16
+    actor: Number
     number: Number
     expires_at: TimeMs
+
+
+class OwnerPossessionSubject(Wire, frozen=True):
+    """What a chart's next owner key signs: this chart, this change of it, these keys."""
+
+    chain: Digest
+    chart: Number
+    change: Number
+    keys: OwnerKeys
 
 
 class PossessionSubject(Wire, frozen=True):
@@ -113,15 +124,22 @@ def sign_transaction(key: SigningKey, body: TransactionBody) -> Transaction:
     return Transaction(body, key.sign(transaction_message(body)))
 
 
-def cosignature_message(chain: bytes, op_digest: bytes, role: int, number: int, expires_at: int) -> bytes:
+def cosignature_message(chain: bytes, op_digest: bytes, role: int, actor: int, number: int, expires_at: int) -> bytes:
     """What a co-signer signs of an operation: `number` is used up in its anti-replay window, `expires_at` is ms."""
-    return COSIGNATURE_LABEL + encode(CosignatureSubject(chain, op_digest, role, number, expires_at))
+    return COSIGNATURE_LABEL + encode(CosignatureSubject(chain, op_digest, role, actor, number, expires_at))
 
 
-def cosign(key: SigningKey, chain: bytes, operation: Operation, role: int, number: int, expires_at: int) -> Cosignature:
-    """A co-signature of `operation` on this chain."""
-    message = cosignature_message(chain, operation_digest(operation), role, number, expires_at)
-    return Cosignature(role, number, expires_at, key.sign(message))
+def cosign(
+    key: SigningKey, chain: bytes, operation: Operation, role: int, number: int, expires_at: int, *, actor: int = 0
+) -> Cosignature:
+    """A co-signature of `operation` on this chain; `actor` as in `Cosignature`."""
+    message = cosignature_message(chain, operation_digest(operation), role, actor, number, expires_at)
+    return Cosignature(role, actor, number, expires_at, key.sign(message))
+
+
+def owner_possession_message(chain: bytes, chart: int, change: int, keys: OwnerKeys) -> bytes:
+    """What a new owner key signs to show that whoever has it wants it for this chart, by this change."""
+    return OWNER_POSSESSION_LABEL + encode(OwnerPossessionSubject(chain, chart, change, keys))
 
 
 def vote_message(subject: VoteSubject) -> bytes:

@@ -16,7 +16,7 @@ from protocol.ledger.working import Working
 from protocol.types.operations import OpenChart
 
 
-def _reads_open(operation: OpenChart, institution: int, read: ReadSet) -> None:
+def _reads_open(operation: OpenChart, call: Call, read: ReadSet) -> None:
     read.keys.add(keys.owner(operation.owner_key))
 
 

@@ -31,7 +31,7 @@ def contradicts(first: VoteSubject, second: VoteSubject) -> bool:
     return {first.kind, second.kind} == _EITHER
 
 
-def _reads(operation: ReportEquivocation, institution: int, read: ReadSet) -> None:
+def _reads(operation: ReportEquivocation, call: Call, read: ReadSet) -> None:
     epoch = operation.first.subject.epoch
     read.keys.add(keys.authorities(epoch))
     read.keys.add(keys.evidence(epoch, operation.first.index))

@@ -32,7 +32,7 @@ from protocol.types.institutions import Authority, faults_of, quorum_of
 Voters = dict[int, Authority]
 
 
-def _reads_motion(operation: Motion, institution: int, read: ReadSet) -> None:
+def _reads_motion(operation: Motion, call: Call, read: ReadSet) -> None:
     read.keys.add(keys.OPEN_MOTIONS)
     enactment.reads(operation.change, read)
 
@@ -65,7 +65,7 @@ def _move(working: Working, operation: Motion, call: Call) -> OperationReceipt:
     return _settle(working, number, motion, voters)
 
 
-def _reads_ballot(operation: Ballot, institution: int, read: ReadSet) -> None:
+def _reads_ballot(operation: Ballot, call: Call, read: ReadSet) -> None:
     read.keys.add(keys.OPEN_MOTIONS)
     if operation.motion <= keys.MOTION_MAX:
         read.keys.add(keys.motion(operation.motion))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from protocol import limits
 from protocol.crypto.hashing import Domain, digest
 
 KIND_PARAMS: Final = 1
@@ -24,11 +25,20 @@ KIND_MOTION: Final = 10
 KIND_OPEN_MOTIONS: Final = 11
 KIND_EVIDENCE: Final = 12
 KIND_CLAIM: Final = 13
+KIND_POLICY: Final = 14
+KIND_RECOVERY: Final = 15
+KIND_DELEGATE: Final = 16
+KIND_EMERGENCY: Final = 17
+KIND_EMERGENCIES: Final = 18
+KIND_ERASURE: Final = 19
+KIND_ERASED: Final = 20
+KIND_HOLDS: Final = 21
 
 INSTITUTION_MAX: Final = (1 << 24) - 1
 CHART_MAX: Final = (1 << 40) - 1
 GRANT_MAX: Final = (1 << 16) - 1
 MOTION_MAX: Final = (1 << 32) - 1
+DELEGATE_MAX: Final = (1 << 16) - 1
 
 PARAMS: Final = bytes([KIND_PARAMS])
 COUNTERS: Final = bytes([KIND_COUNTERS])
@@ -48,6 +58,14 @@ KEY_BYTES: Final = {
     KIND_OPEN_MOTIONS: 1,
     KIND_EVIDENCE: 11,
     KIND_CLAIM: 17,
+    KIND_POLICY: 6,
+    KIND_RECOVERY: 6,
+    KIND_DELEGATE: 8,
+    KIND_EMERGENCY: 9,
+    KIND_EMERGENCIES: 4,
+    KIND_ERASURE: 9,
+    KIND_ERASED: 8,
+    KIND_HOLDS: 6,
 }
 """Length of a whole key by kind. No key is a prefix of another, which the state tree relies on."""
 
@@ -85,6 +103,46 @@ def owner(owner_key: bytes) -> bytes:
 def denials(chart_number: int, institution_number: int) -> bytes:
     """Key of the `Denials` counter of one asker at one chart."""
     return b"\x09" + chart_number.to_bytes(5, "big") + institution_number.to_bytes(3, "big")
+
+
+def policy(chart_number: int) -> bytes:
+    """Key of a chart's `PolicyLeaf`."""
+    return b"\x0e" + chart_number.to_bytes(5, "big")
+
+
+def recovery(chart_number: int) -> bytes:
+    """Key of a chart's `Recovery`: its guardians, and what waits."""
+    return b"\x0f" + chart_number.to_bytes(5, "big")
+
+
+def delegate(chart_number: int, number: int) -> bytes:
+    """Key of a `DelegateLeaf`."""
+    return b"\x10" + chart_number.to_bytes(5, "big") + number.to_bytes(2, "big")
+
+
+def emergency(chart_number: int, event: int) -> bytes:
+    """Key of the `Emergency` that this event of the chart opened."""
+    return b"\x11" + chart_number.to_bytes(5, "big") + event.to_bytes(3, "big")
+
+
+def emergencies(institution_number: int) -> bytes:
+    """Key of an institution's `Emergencies`."""
+    return b"\x12" + institution_number.to_bytes(3, "big")
+
+
+def erasure(chart_number: int, event: int) -> bytes:
+    """Key of the `Erasure` that this event of the chart ordered."""
+    return b"\x13" + chart_number.to_bytes(5, "big") + event.to_bytes(3, "big")
+
+
+def erased(chart_number: int, event: int) -> bytes:
+    """Key of the `ErasedPage` that says of this event of the chart whether it is an erased record."""
+    return b"\x14" + chart_number.to_bytes(5, "big") + (event // limits.ERASED_PAGE_EVENTS).to_bytes(2, "big")
+
+
+def holds(chart_number: int) -> bytes:
+    """Key of a chart's `Holds`."""
+    return b"\x15" + chart_number.to_bytes(5, "big")
 
 
 def motion(number: int) -> bytes:

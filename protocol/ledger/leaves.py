@@ -14,12 +14,13 @@ from msgspec import Meta
 
 from protocol import limits
 from protocol.ledger import history, keys
+from protocol.ledger.events import ChangeKind
 from protocol.ledger.windows import Window
 from protocol.params import Params
 from protocol.types.base import U16, Digest, Number, PublicKey, TimeMs, Wire
 from protocol.types.governance import Change
 from protocol.types.institutions import AuthoritySet, Institution
-from protocol.types.operations import GrantTerms
+from protocol.types.operations import DelegateTerms, GrantTerms, Guardians, OwnerKeys, Policy
 from protocol.types.votes import Vote
 
 
@@ -35,7 +36,8 @@ class Chart(Wire, frozen=True):
     """One chart. `events` counts everything that ever happened to it and `peaks` commit to all of it, in order.
 
     `generation` counts revocations, `grants` counts grants ever made, `window` is the owner key's, `opened_at` the
-    height of the block that opened it.
+    height of the block that opened it. `delegates` counts those ever named, of which those below `delegates_from` ended
+    when the chart was recovered.
     """
 
     custodian: Number
@@ -48,6 +50,8 @@ class Chart(Wire, frozen=True):
     window: Window
     events: Number
     peaks: Annotated[tuple[Digest, ...], Meta(max_length=53)]
+    delegates: Number = 0
+    delegates_from: Number = 0
 
     @property
     def history_root(self) -> bytes:
@@ -64,8 +68,98 @@ class GrantLeaf(Wire, frozen=True):
     revoked_at: Number | None = None
 
 
+class DelegateLeaf(Wire, frozen=True):
+    """A delegate as it stands now: reissues replace `terms.tags`. `window` is its key's."""
+
+    terms: DelegateTerms
+    named_at: Number
+    window: Window
+    ended_at: Number | None = None
+
+
+class PolicyLeaf(Wire, frozen=True):
+    """A chart's policy, and the generation of the chart whose tags its bars hold."""
+
+    policy: Policy
+    generation: Number
+
+
+class Pending(Wire, frozen=True):
+    """What waits until `ready_at` (ledger time): number `change` of the chart's changes."""
+
+    change: Number
+    kind: ChangeKind
+    keys: OwnerKeys | None
+    guardians: Guardians | None
+    overrule: bool
+    ready_at: TimeMs
+
+
+class Recovery(Wire, frozen=True):
+    """A chart's guardians, and what waits. `changes` counts all that were ever begun."""
+
+    changes: Number = 0
+    guardians: Guardians | None = None
+    pending: Pending | None = None
+
+
+class Emergency(Wire, frozen=True):
+    """An emergency that was disclosed, or waits for a second institution: then `release_until` and `review_by` are
+    None."""
+
+    institution: Number
+    asked_at: TimeMs
+    release_until: TimeMs | None
+    review_by: TimeMs | None
+    confirmed_by: Number | None = None
+    reviewed_by: Number | None = None
+    justified: bool | None = None
+
+
+class Emergencies(Wire, frozen=True):
+    """An institution's emergencies: how many it opened, how many of their reviews came late, and how many found no
+    justification. `unreviewed` are (review_by, chart, event), ascending; those past their time are overdue."""
+
+    opened: Number = 0
+    late: Number = 0
+    unjustified: Number = 0
+    unreviewed: Annotated[
+        tuple[tuple[TimeMs, Number, Number], ...], Meta(max_length=limits.EMERGENCIES_UNREVIEWED)
+    ] = ()
+
+
+class Erasure(Wire, frozen=True):
+    """An order to erase: who owes a receipt (ascending, the custodian among them), and who gave it at which height."""
+
+    ordered_at: Number
+    owed: Annotated[tuple[Number, ...], Meta(max_length=limits.HOLDERS_PER_ERASURE + 1)]
+    receipts: Annotated[tuple[tuple[Number, Number], ...], Meta(max_length=limits.HOLDERS_PER_ERASURE + 1)] = ()
+
+
+class ErasedPage(Wire, frozen=True):
+    """Which events of one page are erased records: bit i of the little-endian bitmap stands for the page's event i.
+    No trailing zero bytes."""
+
+    bitmap: Annotated[bytes, Meta(min_length=1, max_length=limits.ERASED_PAGE_EVENTS // 8)]
+
+
+class Holds(Wire, frozen=True):
+    """A chart's holds in force: (event number, records or None for all), ascending."""
+
+    holds: Annotated[
+        tuple[
+            tuple[
+                Number,
+                Annotated[tuple[Number, ...], Meta(min_length=1, max_length=limits.RECORDS_PER_HOLD)] | None,
+            ],
+            ...,
+        ],
+        Meta(max_length=limits.HOLDS_PER_CHART),
+    ]
+
+
 class OwnerIndex(Wire, frozen=True):
-    """Which chart an owner key opened."""
+    """Which chart an owner key opened, or was named for by a change that was begun."""
 
     chart: Number
 
@@ -147,6 +241,14 @@ Leaf = (
     | OpenMotions
     | EvidenceLeaf
     | Claim
+    | PolicyLeaf
+    | Recovery
+    | DelegateLeaf
+    | Emergency
+    | Emergencies
+    | Erasure
+    | ErasedPage
+    | Holds
 )
 
 KINDS: Final[dict[int, type[Leaf]]] = {
@@ -163,6 +265,14 @@ KINDS: Final[dict[int, type[Leaf]]] = {
     keys.KIND_OPEN_MOTIONS: OpenMotions,
     keys.KIND_EVIDENCE: EvidenceLeaf,
     keys.KIND_CLAIM: Claim,
+    keys.KIND_POLICY: PolicyLeaf,
+    keys.KIND_RECOVERY: Recovery,
+    keys.KIND_DELEGATE: DelegateLeaf,
+    keys.KIND_EMERGENCY: Emergency,
+    keys.KIND_EMERGENCIES: Emergencies,
+    keys.KIND_ERASURE: Erasure,
+    keys.KIND_ERASED: ErasedPage,
+    keys.KIND_HOLDS: Holds,
 }
 
 _DECODERS: Final = {kind: msgspec.msgpack.Decoder(leaf) for kind, leaf in KINDS.items()}

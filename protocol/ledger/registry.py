@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Final
 
-from protocol.ledger import access, charts, consent, evidence, governance, records, rotation
+from protocol.ledger import (
+    access,
+    charts,
+    consent,
+    control,
+    emergency,
+    erasure,
+    evidence,
+    governance,
+    records,
+    recovery,
+    rotation,
+)
 from protocol.ledger.rules import Rule
 
 RULES: Final[dict[type, Rule]] = {
@@ -12,6 +24,10 @@ RULES: Final[dict[type, Rule]] = {
     **records.RULES,
     **consent.RULES,
     **access.RULES,
+    **control.RULES,
+    **recovery.RULES,
+    **emergency.RULES,
+    **erasure.RULES,
     **governance.RULES,
     **rotation.RULES,
     **evidence.RULES,

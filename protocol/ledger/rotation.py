@@ -40,7 +40,7 @@ def _claimed(change: object) -> list[claims.Value]:
             return []
 
 
-def _reads(operation: RotateInstitutionKey, institution: int, read: ReadSet) -> None:
+def _reads(operation: RotateInstitutionKey, call: Call, read: ReadSet) -> None:
     """The institution itself is what every transaction of it reads."""
     claims.reads(_claimed(operation.change), read)
 

@@ -29,8 +29,9 @@ class Family(Enum):
 class OperationReceipt(Wire, frozen=True):
     """What one operation did: `events` new events of `chart` from number `first_event` on.
 
-    `grant` is the number assigned or revoked, `outcome` and `reason` those of a disclosure. Governance touches no
-    chart: then `chart` is None, `motion` the number assigned or voted on, and `motion_state` where that stands now.
+    `grant` is the number assigned or revoked, `delegate` that of the delegate named or ended, `outcome` and `reason`
+    those of an asking to read. Governance touches no chart: then `chart` is None, `motion` the number assigned or voted
+    on, and `motion_state` where that stands now.
     """
 
     chart: Number | None
@@ -41,6 +42,7 @@ class OperationReceipt(Wire, frozen=True):
     reason: Reason | None = None
     motion: Number | None = None
     motion_state: MotionState | None = None
+    delegate: Number | None = None
 
     @property
     def on_chart(self) -> int:
@@ -59,14 +61,14 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`reads(operation, institution, read_set)` names what `apply(working, operation, call)` may look at.
+    """`reads(operation, call, read_set)` names what `apply(working, operation, call)` may look at.
 
     All take the operation type that the rule stands for. `apply` raises `InvalidTransaction` to refuse. `cost` bounds
     the work of both beforehand, from the operation alone, in the units of `limits.BLOCK_COST`.
     """
 
     family: Family
-    reads: Callable[[Any, int, ReadSet], None]
+    reads: Callable[[Any, Call, ReadSet], None]
     apply: Callable[[Working, Any, Call], OperationReceipt]
     cost: Callable[[Any], int]
 

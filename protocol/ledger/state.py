@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from protocol.ledger import institutions, keys
 from protocol.ledger.registry import RULES
+from protocol.ledger.rules import Call
 from protocol.ledger.view import Changes, ReadSet, StateView
 from protocol.types.transaction import TransactionBody
 
@@ -22,5 +23,6 @@ def read_set(transactions: Iterable[TransactionBody], epoch: int) -> ReadSet:
     for body in transactions:
         institutions.reads(body, read)
         for signed in body.operations:
-            RULES[type(signed.operation)].reads(signed.operation, body.institution, read)
+            call = Call(body.institution, signed.cosignatures)
+            RULES[type(signed.operation)].reads(signed.operation, call, read)
     return read

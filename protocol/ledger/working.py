@@ -142,6 +142,8 @@ class Working:
             chart.window,
             at,
             history.append_all(chart.peaks, first, leaves),
+            chart.delegates,
+            chart.delegates_from,
         )
 
     def forget(self) -> None:

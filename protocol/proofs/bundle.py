@@ -12,18 +12,11 @@ from protocol import limits
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.hashing import block_digest
 from protocol.errors import BadProof, DecodeError
-from protocol.ledger.events import (
-    ChartOpened,
-    Disclosed,
-    Event,
-    Granted,
-    Outcome,
-    RecordAppended,
-    Revoked,
-)
+from protocol.ledger.events import RecordAppended
 from protocol.proofs.final import Finality, FinalityProof
 from protocol.proofs.inclusion import Claim, InclusionProof
 from protocol.proofs.light import Checkpoint
+from protocol.proofs.wording import sentence
 from protocol.types.base import Wire
 from protocol.types.institutions import Genesis
 
@@ -110,8 +103,9 @@ def explain(claim: Claim, genesis: Genesis | None) -> list[str]:
     `genesis` is the one that the claim was checked by, if any: it knows the names of those that began the network.
     """
     event = claim.event
+    what = sentence(event, lambda number: _name(number, genesis))
     lines = [
-        f"On {_chain(claim.final)}, event {claim.number} of chart {claim.chart} is final: {_what(event, genesis)}.",
+        f"On {_chain(claim.final)}, event {claim.number} of chart {claim.chart} is final: {what}.",
         f"It happened in block {event.height}, at {_time(event.time_ms)} by ledger time.",
         *_finality(claim.final, genesis),
     ]
@@ -143,23 +137,6 @@ def _finality(final: Finality, genesis: Genesis | None) -> list[str]:
             f"{_time(last.timestamp)}: a quorum of each one's authorities vouched for those of the next."
         )
     return lines
-
-
-def _what(event: Event, genesis: Genesis | None) -> str:
-    who = _name(event.institution, genesis)
-    match event:
-        case ChartOpened():
-            return f"the chart was opened, with {who} as its custodian"
-        case RecordAppended(entry=entry):
-            amends = "" if entry.supersedes is None else f", which amends record {entry.supersedes}"
-            return f"{who} recorded a record{amends}, under commitment {entry.commitment.hex()}"
-        case Granted(grant=grant, terms=terms):
-            return f"the chart's owner gave {_name(terms.grantee, genesis)} permission number {grant}"
-        case Revoked(grant=grant):
-            return f"the chart's owner withdrew permission number {grant}"
-        case Disclosed(records=records, purpose=purpose, outcome=outcome):
-            decided = "it was disclosed" if outcome is Outcome.DISCLOSED else "it was denied"
-            return f"{who} asked to read {len(records)} record(s) for purpose {purpose}, and {decided}"
 
 
 def _name(institution: int, genesis: Genesis | None) -> str:

@@ -114,7 +114,14 @@ def test_no_name_text_or_category_is_anywhere_in_the_open(network) -> None:
     now = hospital.ledger_now()
     labels = GrantLabels(("Condition", CANARIES[2]), sensitivities=("PSYTHPN",))
     grant = grant_with(
-        hospital, wallet, key, grantee=2, labels=labels, purposes=["TREAT"], not_before=now - 1, not_after=now + 10**9
+        hospital,
+        wallet,
+        key,
+        grantees=[2],
+        labels=labels,
+        purposes=["TREAT"],
+        not_before=now - 1,
+        not_after=now + 10**9,
     )["grant"]
     network.same_height()
     answer = reader.disclose(chart, grant, "TREAT", [record, labelled])

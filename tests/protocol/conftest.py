@@ -255,7 +255,7 @@ class World:
 
     def terms(self, grantee: int = 1, tags: GrantTags | None = None, **changes: object) -> GrantTerms:
         fields: dict[str, object] = {
-            "grantee": grantee,
+            "grantees": (grantee,),
             "tags": tags or tag_lists(None, None, [3], [4]),
             "purposes": ("TREAT",),
             "not_before": self.now,

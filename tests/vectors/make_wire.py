@@ -102,7 +102,11 @@ EVIDENCE = governance.ReportEquivocation(
         key=encode,
     )
 )
-TERMS = operations.GrantTerms(3, _tag_lists(years=False), ("TREAT", "HRESCH"), 1_750_000_000_000, 1_760_000_000_000)
+TERMS = operations.GrantTerms(
+    (3, 5), _tag_lists(years=False), ("TREAT", "HRESCH"), 1_750_000_000_000, 1_760_000_000_000
+)
+    (3, 5), _tag_lists(years=False), ("TREAT", "HRESCH"), 1_750_000_000_000, 1_760_000_000_000
+)
 OPERATIONS: dict[str, list[operations.Operation]] = {
     "open-chart": [operations.OpenChart(2, OWNER.public, 1, material("enc key"))],
     "append-records": [
@@ -188,7 +192,7 @@ def _values() -> dict[str, tuple[Any, list[Wire]]]:
             signing.CosignatureSubject,
             [
                 signing.CosignatureSubject(
-                    CHAIN, hashing.operation_digest(OPERATIONS["grant"][0]), 1, 9, 1_750_000_100_000
+                    CHAIN, hashing.operation_digest(OPERATIONS["grant"][0]), 1, 0, 9, 1_750_000_100_000
                 )
             ],
         ),
@@ -251,7 +255,7 @@ def digests(value: Any) -> dict[str, str]:
         found["signed_message"] = signing.vote_message(value)
     elif isinstance(value, signing.CosignatureSubject):
         found["signed_message"] = signing.cosignature_message(
-            value.chain, value.operation, value.role, value.number, value.expires_at
+            value.chain, value.operation, value.role, value.actor, value.number, value.expires_at
         )
     elif isinstance(value, signing.ApplicationSubject):
         found["signed_message"] = signing.application_message(value.chain, value.institution)

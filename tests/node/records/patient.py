@@ -41,7 +41,7 @@ class Patient:
         tags = grant_tags(self.keys.chart_secret, 0, labels)
         now = self.chain.clock.ms
         values = {"purposes": ("TREAT",), "not_before": now - HOUR_MS, "not_after": now + 240 * HOUR_MS} | terms
-        return self.sign(Grant(chart, GrantTerms(grantee, tags, **values)))
+        return self.sign(Grant(chart, GrantTerms((grantee,), tags, **values)))
 
     def revoke(self, chart: int, grant: int) -> SignedOperation:
         return self.sign(Revoke(chart, grant))

@@ -111,7 +111,7 @@ class Chain:
 
     def grant(self, owner: int, chart: int, grantee: int) -> Transaction:
         tags = (None, None, (bytes([2]) * 16,), (bytes([3]) * 16,))
-        terms = GrantTerms(grantee, tags, ("TREAT",), START_MS, START_MS + 1000 * HOUR_MS)
+        terms = GrantTerms((grantee,), tags, ("TREAT",), START_MS, START_MS + 1000 * HOUR_MS)
         return self.transaction(0, self.owned(owner, Grant(chart, terms)))
 
     def pass_change(self, change: Change) -> list[Transaction]:

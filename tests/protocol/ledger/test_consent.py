@@ -63,8 +63,8 @@ def test_owners_numbers_come_in_any_order_within_the_window(world: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
-        ({"grantee": 4}, UnknownInstitution),
-        ({"grantee": limits.U53}, UnknownInstitution),
+        ({"grantees": (4,)}, UnknownInstitution),
+        ({"grantees": (limits.U53,)}, UnknownInstitution),
         ({"access": 2}, BadTerms),
         ({"not_after": 0}, BadTerms),
         ({"not_before": 0, "not_after": 5}, BadTerms),

@@ -36,7 +36,7 @@ def cosigned(state: State, signed: SignedOperation, owner_key: bytes, numbers: N
     require(state.timestamp <= cosignature.expires_at, "the co-signature has expired")
     numbers.use(cosignature.number)
     message = cosignature_message(
-        state.chain, operation_digest(signed.operation), ROLE_OWNER, cosignature.number, cosignature.expires_at
+        state.chain, operation_digest(signed.operation), ROLE_OWNER, 0, cosignature.number, cosignature.expires_at
     )
     require(state.verify(owner_key, message, cosignature.signature), "the co-signature does not verify")
 
@@ -81,8 +81,10 @@ def grant(state: State, operation: Grant, signed: SignedOperation, carrier: int)
     """The chart's next grant."""
     held, terms = chart(state, operation.chart), operation.terms
     cosigned(state, signed, held.owner_key, held.numbers)
-    state.institution(terms.grantee)
-    require(terms.access == 1, "the grant's access is unknown")
+    ascend(terms.grantees, "a grant's grantees")
+    for grantee in terms.grantees:
+        state.institution(grantee)
+    require(terms.access in (1, 2, 3), "the grant's access is unknown")
     require(terms.not_before < terms.not_after and terms.not_after > state.timestamp, "the grant's times are wrong")
     ascend(terms.purposes, "a grant's purposes")
     for listed in terms.tags:
@@ -124,9 +126,9 @@ def cost(operation: Operation) -> int:
     if isinstance(operation, AppendRecords):
         return 4 + len(operation.entries)
     if isinstance(operation, Disclose):
-        return 4 + len(operation.records) + (0 if operation.grant is None else 16)
+        return 4 + 4 + 16 + len(operation.records)
     if isinstance(operation, Grant):
-        return 20
+        return 4 + 16 + 16 + len(operation.terms.grantees)
     if isinstance(operation, Revoke):
-        return 20 + 16 * len(operation.reissues)
+        return 4 + 16 * (1 + len(operation.reissues)) + 16 * (1 + len(operation.delegates)) + 4
     return 4

@@ -1,0 +1,176 @@
+"""Emergencies: read without a grant by the chart's policy, and answered for.
+
+Every emergency that releases anything is owed a review by another institution in time. What is owed, late and without
+justification is counted for each institution; who owes too many reviews opens no more.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from protocol import limits
+from protocol.chart_errors import AlreadyReviewed, NotWaiting, TooEarly, TooManyUnreviewed, UnknownEmergency
+from protocol.errors import BadTerms, Expired, Unauthorised
+from protocol.ledger import access, cosigning, decisions, keys, purposes
+from protocol.ledger.events import GlassBroken, GlassConfirmed, GlassReviewed, Outcome, Reason
+from protocol.ledger.leaves import Chart, Emergencies, Emergency, PolicyLeaf
+from protocol.ledger.rules import Call, Family, OperationReceipt, Rule
+from protocol.ledger.view import ReadSet
+from protocol.ledger.working import Working
+from protocol.types.operations import BreakGlass, BreakGlassMode, ConfirmBreakGlass, ReviewBreakGlass
+
+
+def _reads_break(operation: BreakGlass, call: Call, read: ReadSet) -> None:
+    access.reads_asking(operation, call, read)
+    if call.institution <= keys.INSTITUTION_MAX:
+        read.keys.add(keys.emergencies(call.institution))
+
+
+def _break(working: Working, operation: BreakGlass, call: Call) -> OperationReceipt:
+    """Never invalid for want of permission, as a disclosure is not: denied on the record."""
+    cosigning.none_needed(call)
+    number, institution = operation.chart, call.institution
+    chart = working.chart(number)
+    asked = access.asking(working, operation, call, chart)
+    if not purposes.is_emergency(operation.purpose):
+        raise BadTerms("only emergencies are read without a grant: ETREAT and what lies below it")
+    policy = working.get(keys.policy(number), PolicyLeaf)
+    full = len(_count(working, institution).unreviewed) >= limits.EMERGENCIES_UNREVIEWED
+    reason = decisions.by_emergency(asked, policy, full)
+    outcome, release_until, review_by = Outcome.DENIED, None, None
+    if reason is not Reason.NONE:
+        access.count_denial(working, number, institution)
+    elif decisions.break_glass_mode(policy) is BreakGlassMode.TWO_INSTITUTIONS:
+        outcome = Outcome.PENDING
+    else:
+        outcome = Outcome.DISCLOSED
+        release_until, review_by = _open(working, institution, number, chart.events)
+    if outcome is not Outcome.DENIED:
+        emergency = Emergency(institution, working.timestamp, release_until, review_by)
+        working.put(keys.emergency(number, chart.events), emergency)
+    broken = GlassBroken(
+        working.height,
+        working.timestamp,
+        institution,
+        operation.records,
+        operation.purpose,
+        outcome,
+        reason,
+        release_until,
+        review_by,
+        operation.justification,
+        operation.practitioner,
+    )
+    working.put(keys.chart(number), working.append(number, chart, [broken]))
+    return OperationReceipt(number, chart.events, 1, outcome=outcome, reason=reason)
+
+
+def _open(working: Working, institution: int, chart: int, event: int) -> tuple[int, int]:
+    """Until when the emergency may be read, and when its review is due; it counts from here on."""
+    release_until = working.timestamp + working.params.release_ms
+    review_by = working.timestamp + working.params.review_ms
+    count = _count(working, institution)
+    unreviewed = tuple(sorted((*count.unreviewed, (review_by, chart, event))))
+    working.put(keys.emergencies(institution), replace(count, opened=count.opened + 1, unreviewed=unreviewed))
+    return release_until, review_by
+
+
+def _reads_later(operation: ConfirmBreakGlass | ReviewBreakGlass, call: Call, read: ReadSet) -> None:
+    if operation.chart > keys.CHART_MAX or operation.institution > keys.INSTITUTION_MAX:
+        return
+    read.keys.add(keys.chart(operation.chart))
+    read.keys.add(keys.policy(operation.chart))
+    read.keys.add(keys.emergency(operation.chart, operation.emergency))
+    read.keys.add(keys.emergencies(operation.institution))
+
+
+def _confirm(working: Working, operation: ConfirmBreakGlass, call: Call) -> OperationReceipt:
+    """Soon, or the emergency is over; and by the policy of now, which may have forbidden it meanwhile."""
+    cosigning.none_needed(call)
+    number, event = operation.chart, operation.emergency
+    chart, emergency = _found(working, operation)
+    if emergency.release_until is not None:
+        raise NotWaiting()
+    if call.institution == emergency.institution:
+        raise Unauthorised("an institution cannot vouch for an emergency of its own")
+    if working.timestamp > emergency.asked_at + working.params.release_ms:
+        raise Expired("the emergency was asked for too long ago to be confirmed")
+    if decisions.break_glass_mode(working.get(keys.policy(number), PolicyLeaf)) is BreakGlassMode.FORBIDDEN:
+        raise Unauthorised("the owner forbade reading in emergencies meanwhile")
+    if len(_count(working, emergency.institution).unreviewed) >= limits.EMERGENCIES_UNREVIEWED:
+        raise TooManyUnreviewed()
+    release_until, review_by = _open(working, emergency.institution, number, event)
+    after = replace(emergency, release_until=release_until, review_by=review_by, confirmed_by=call.institution)
+    working.put(keys.emergency(number, event), after)
+    height, time_ms = working.height, working.timestamp
+    confirmed = GlassConfirmed(height, time_ms, call.institution, event, release_until, review_by)
+    working.put(keys.chart(number), working.append(number, chart, [confirmed]))
+    return OperationReceipt(number, chart.events, 1)
+
+
+def _review(working: Working, operation: ReviewBreakGlass, call: Call) -> OperationReceipt:
+    """By an institution that neither asked nor vouched."""
+    cosigning.none_needed(call)
+    number, event = operation.chart, operation.emergency
+    chart, emergency = _found(working, operation)
+    if emergency.review_by is None:
+        raise TooEarly("the emergency waits for a second institution: there is nothing to review yet")
+    if emergency.reviewed_by is not None:
+        raise AlreadyReviewed()
+    if call.institution in (emergency.institution, emergency.confirmed_by):
+        raise Unauthorised("an emergency is reviewed by an institution that neither asked nor vouched for it")
+    late = working.timestamp > emergency.review_by
+    after = replace(emergency, reviewed_by=call.institution, justified=operation.justified)
+    working.put(keys.emergency(number, event), after)
+    count = _count(working, emergency.institution)
+    working.put(
+        keys.emergencies(emergency.institution),
+        replace(
+            count,
+            late=count.late + late,
+            unjustified=count.unjustified + (not operation.justified),
+            unreviewed=tuple(one for one in count.unreviewed if one[1:] != (number, event)),
+        ),
+    )
+    reviewed = GlassReviewed(
+        working.height,
+        working.timestamp,
+        call.institution,
+        event,
+        operation.justified,
+        operation.findings,
+        late,
+    )
+    working.put(keys.chart(number), working.append(number, chart, [reviewed]))
+    return OperationReceipt(number, chart.events, 1)
+
+
+def _found(working: Working, operation: ConfirmBreakGlass | ReviewBreakGlass) -> tuple[Chart, Emergency]:
+    number, event = operation.chart, operation.emergency
+    chart = working.chart(number)
+    known = operation.institution <= keys.INSTITUTION_MAX
+    emergency = working.get(keys.emergency(number, event), Emergency) if known else None
+    if emergency is None or emergency.institution != operation.institution:
+        raise UnknownEmergency(f"chart {number} has no emergency {event} of institution {operation.institution}")
+    return chart, emergency
+
+
+def _count(working: Working, institution: int) -> Emergencies:
+    return working.get(keys.emergencies(institution), Emergencies) or Emergencies()
+
+
+def _cost_break(operation: BreakGlass) -> int:
+    return _cost_later(operation) + limits.ITEM_COST * len(operation.records)
+
+
+def _cost_later(operation: object) -> int:
+    return limits.OPERATION_COST + limits.POLICY_COST + limits.EMERGENCY_COST
+
+
+RULES: Final[dict[type, Rule]] = {
+    BreakGlass: Rule(Family.INSTITUTION, _reads_break, _break, _cost_break),
+    ConfirmBreakGlass: Rule(Family.INSTITUTION, _reads_later, _confirm, _cost_later),
+    ReviewBreakGlass: Rule(Family.INSTITUTION, _reads_later, _review, _cost_later),
+}
