@@ -257,6 +257,8 @@ class EventOut(Struct, frozen=True, omit_defaults=True):
     institution: int
     raw: bytes
     sentence: str | None = None
+    encryption_suite: int | None = None
+    encryption_key: str | None = None
     commitment: str | None = None
     tags: list[str] | None = None
     generation: int | None = None
