@@ -105,8 +105,6 @@ EVIDENCE = governance.ReportEquivocation(
 TERMS = operations.GrantTerms(
     (3, 5), _tag_lists(years=False), ("TREAT", "HRESCH"), 1_750_000_000_000, 1_760_000_000_000
 )
-    (3, 5), _tag_lists(years=False), ("TREAT", "HRESCH"), 1_750_000_000_000, 1_760_000_000_000
-)
 OPERATIONS: dict[str, list[operations.Operation]] = {
     "open-chart": [operations.OpenChart(2, OWNER.public, 1, material("enc key"))],
     "append-records": [
