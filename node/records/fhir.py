@@ -5,8 +5,9 @@ msgspec for slicing (`Raw`), and closes its gaps: it checks UTF-8, names that re
 
 Labels: category is the resource type; clinical year is the year of what the resource is about (not of its
 paperwork, where both stand); sensitivities are the codes of HL7 v3 InformationSensitivityPolicy (v3-ActCode) in
-`meta.security` (https://hl7.org/fhir/R4/security-labels.html), the resource's own and those of whatever it holds: the
-entries of a Bundle that is kept whole, for one.
+`meta.security` (https://hl7.org/fhir/R4/security-labels.html), the resource's own and those of whatever it holds (the
+entries of a Bundle that is kept whole, for one), and what its clinical codes and words show
+(`node.records.sensitivity`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from node.records import sensitivity
 from node.records.errors import BadBundle, BadRecord, NotFhir, SensitivitiesUnstated
 from node.records.seal import Plain
 from protocol.crypto.tags import NONE, record_labels
@@ -212,7 +214,7 @@ def described(resource: bytes) -> Described:
     kind = glance.resourceType
     if not isinstance(kind, str) or not _RESOURCE_TYPE.fullmatch(kind):
         raise NotFhir("the record has no resourceType")
-    return Described(kind, _year(glance), _sensitivities(text))
+    return Described(kind, _year(glance), tuple(sorted({*_labelled(text), *sensitivity.found_in(text)})))
 
 
 def _year(glance: _Glance) -> str | None:
@@ -225,11 +227,11 @@ def _year(glance: _Glance) -> str | None:
     return None
 
 
-def _sensitivities(text: str) -> tuple[str, ...]:
+def _labelled(text: str) -> frozenset[str]:
     """The codes under any member `security`, at whatever depth and however often its name repeats: other readers may
     take the first of two, or open what lies inside, and no sensitivity may be lost on the way there."""
     if '"security"' not in text and "\\u" not in text:  # a name may be written with escapes
-        return ()
+        return frozenset()
     found: set[str] = set()
 
     def visit(pairs: list[tuple[str, Any]]) -> frozenset[str] | None:
@@ -248,4 +250,4 @@ def _sensitivities(text: str) -> tuple[str, ...]:
         json.loads(text, object_pairs_hook=visit, parse_int=len, parse_float=len, parse_constant=len)
     except (ValueError, RecursionError):
         raise BadRecord("the record cannot be looked into for sensitivities: it is nested too deep") from None
-    return tuple(sorted(found))
+    return frozenset(found)

@@ -77,13 +77,11 @@ class DelegateReissue(Wire, frozen=True):
 
 class Bar(Wire, frozen=True):
     """Who must not read what, whatever any grant says: this institution, or all (None). A bar beats every grant;
-    it holds in emergencies only if it says so. `generation` is the last of the chart's that its tags speak of: what
-    was recorded later counts as barred, until the owner renews the bar."""
+    it holds in emergencies only if it says so."""
 
     institution: Number | None
     tags: BarTags
     emergencies: bool = False
-    generation: Number = 0
 
 
 class BreakGlassMode(IntEnum):
