@@ -58,7 +58,17 @@ class Domain:
     WALLET_SIGNING: Final = b"cl/wallet/sign"
     WALLET_SECRET: Final = b"cl/wallet/tags"
     WALLET_ENCRYPTION: Final = b"cl/wallet/enc"
+    WALLET_VERSION: Final = b"cl/wallet/vers"
+    WALLET_DELEGATE: Final = b"cl/wallet/deleg"
+    WALLET_GUARDIAN: Final = b"cl/wallet/guard"
     X25519_SEED: Final = b"cl/suite2/seed"
+
+    # keyed by an institution's secret
+    PRACTITIONERS: Final = b"cl/staff/secret"
+    PRACTITIONER: Final = b"cl/staff"
+
+    # what an envelope to a chart's owner holds besides a record
+    CHART_SECRET: Final = b"cl/chart/secret"
 
     # a node's own, never on the wire
     IDEMPOTENCY: Final = b"cl/node/idem"

@@ -179,7 +179,7 @@ def _revoke(working: Working, operation: Revoke, call: Call) -> OperationReceipt
         generation += 1
         grants = tuple(reissue for reissue in operation.reissues if _reissue(working, number, reissue))
         delegates = tuple(again for again in operation.delegates if _renew(working, number, again))
-        bars = _renew_bars(working, operation, generation)
+        bars = _renew_bars(working, operation)
     revoked = Revoked(
         working.height,
         working.timestamp,
@@ -236,13 +236,13 @@ def _renew(working: Working, chart: int, again: DelegateReissue) -> bool:
     return True
 
 
-def _renew_bars(working: Working, operation: Revoke, generation: int) -> bool:
+def _renew_bars(working: Working, operation: Revoke) -> bool:
     if operation.bars is None:
         return False
     key = keys.policy(operation.chart)
     before = working.get(key, PolicyLeaf)
     policy = Policy() if before is None else before.policy
-    working.put(key, PolicyLeaf(replace(policy, bars=operation.bars), generation))
+    working.put(key, PolicyLeaf(replace(policy, bars=operation.bars)))
     return True
 
 

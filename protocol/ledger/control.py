@@ -43,7 +43,7 @@ def _set_policy(working: Working, operation: SetPolicy, call: Call) -> Operation
     check_bars(operation.policy)
     event = PolicySet(working.height, working.timestamp, call.institution, operation.policy)
     working.put(keys.chart(number), working.append(number, signed, [event]))
-    working.put(keys.policy(number), PolicyLeaf(operation.policy, chart.generation))
+    working.put(keys.policy(number), PolicyLeaf(operation.policy))
     return OperationReceipt(number, chart.events, 1)
 
 

@@ -126,18 +126,19 @@ def _bars_and_erasure(asked: Asked, policy: PolicyLeaf | None, *, emergency: boo
 
 
 def barred(asked: Asked, policy: PolicyLeaf, *, emergency: bool) -> bool:
-    """Whether a bar stands against it. A bar's tags say nothing of records of a later generation than they are of, so
-    until they are renewed such records count as barred: what a patient forbade never opens by itself."""
+    """Whether a bar stands against it. A bar's tags say nothing of records of a later generation than the owner made
+    them for, so until they are renewed such records count as barred: what a patient forbade never opens by itself, not
+    even if the policy was under way while the chart moved on."""
     for bar in policy.policy.bars:
         if bar.institution not in (None, asked.institution) or (emergency and not bar.emergencies):
             continue
-        if any(_stands_against(bar, record, policy.generation) for record in asked.records):
+        if any(_stands_against(bar, record) for record in asked.records):
             return True
     return False
 
 
-def _stands_against(bar: Bar, record: RecordAppended, generation: int) -> bool:
-    if record.generation > generation:
+def _stands_against(bar: Bar, record: RecordAppended) -> bool:
+    if record.generation > bar.generation:
         return True
     categories, years, sensitivities = bar.tags
     category, year, first, second = record.entry.tags

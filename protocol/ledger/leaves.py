@@ -78,10 +78,9 @@ class DelegateLeaf(Wire, frozen=True):
 
 
 class PolicyLeaf(Wire, frozen=True):
-    """A chart's policy, and the generation of the chart whose tags its bars hold."""
+    """A chart's policy. Its bars say themselves which generations' tags they hold."""
 
     policy: Policy
-    generation: Number
 
 
 class Pending(Wire, frozen=True):
@@ -159,9 +158,11 @@ class Holds(Wire, frozen=True):
 
 
 class OwnerIndex(Wire, frozen=True):
-    """Which chart an owner key opened, or was named for by a change that was begun."""
+    """Which chart an owner key opened, or was named for by a change that was begun. `spent`: it was the chart's once,
+    and another took its place."""
 
     chart: Number
+    spent: bool = False
 
 
 class Denials(Wire, frozen=True):

@@ -138,6 +138,8 @@ def _complete(working: Working, operation: CompleteRecovery, call: Call) -> Oper
     else:
         assert pending.keys is not None, "a rotation or recovery leads to keys"
         fresh = pending.keys.owner_key != chart.owner_key
+        if fresh:
+            working.put(keys.owner(chart.owner_key), OwnerIndex(number, spent=True))
         recovered = pending.kind is ChangeKind.RECOVERY
         chart = replace(
             chart,
@@ -177,6 +179,8 @@ def _claim_keys(working: Working, operation: RotateOwnerKey | BeginRecovery, cha
     known = working.get(index, OwnerIndex)
     if known is not None and known.chart != number:
         raise ChartExists()
+    if known is not None and known.spent:
+        raise BadTerms("the chart had this owner key before: with a fresh window, what it signed then would count anew")
     if (to.owner_key, to.encryption_suite, to.encryption_key) == (
         chart.owner_key,
         chart.encryption_suite,

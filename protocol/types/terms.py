@@ -77,11 +77,13 @@ class DelegateReissue(Wire, frozen=True):
 
 class Bar(Wire, frozen=True):
     """Who must not read what, whatever any grant says: this institution, or all (None). A bar beats every grant;
-    it holds in emergencies only if it says so."""
+    it holds in emergencies only if it says so. `generation` is the last of the chart's that its tags speak of: what
+    was recorded later counts as barred, until the owner renews the bar."""
 
     institution: Number | None
     tags: BarTags
     emergencies: bool = False
+    generation: Number = 0
 
 
 class BreakGlassMode(IntEnum):

@@ -22,7 +22,7 @@ for entry in (str(ROOT), str(FOLDER)):
 from ed25519_edges import L, edge_cases  # noqa: E402 - needs the path above
 
 from protocol.codec.canonical import encode  # noqa: E402
-from protocol.crypto import commitments, envelopes, keyfiles, sealing, tags, wallet  # noqa: E402
+from protocol.crypto import commitments, envelopes, keyfiles, pseudonyms, sealing, tags, wallet  # noqa: E402
 from protocol.crypto.fields import json_fields  # noqa: E402
 from protocol.crypto.hashing import Domain, digest, keyed_digest  # noqa: E402
 from protocol.crypto.merkle import merkle_path, merkle_root  # noqa: E402
@@ -208,6 +208,62 @@ def wallets() -> Cases:
     return cases
 
 
+def versions() -> Cases:
+    """Keys after rotations: the chart's secret stays."""
+    cases: Cases = []
+    seed, chain = material("wallet 1", 32), material("chain", 32)
+    for custodian, index, version in ((0, 0, 0), (0, 0, 1), (0, 0, 2), (3, 1, 1), (3, 1, 2**32 - 1)):
+        keys = wallet.chart_keys(seed, chain, custodian, index, version)
+        cases.append(
+            {
+                "seed": seed.hex(),
+                "chain": chain.hex(),
+                "custodian": custodian,
+                "index": index,
+                "version": version,
+                "signing_seed": keys.signing_seed.hex(),
+                "chart_secret": keys.chart_secret.hex(),
+                "encryption_seed": keys.encryption_seed.hex(),
+            }
+        )
+    return cases
+
+
+def acting() -> Cases:
+    """What delegates and guardians of a chart sign with."""
+    cases: Cases = []
+    seed, chain = material("wallet 1", 32), material("chain", 32)
+    for chart in (0, 7, 2**40 - 1):
+        delegate = wallet.delegate_keys(seed, chain, chart)
+        cases.append(
+            {
+                "seed": seed.hex(),
+                "chain": chain.hex(),
+                "chart": chart,
+                "delegate_signing_seed": delegate.signing_seed.hex(),
+                "delegate_encryption_seed": delegate.encryption_seed.hex(),
+                "guardian_public": wallet.guardian_key(seed, chain, chart).public.hex(),
+            }
+        )
+    return cases
+
+
+def practitioners() -> Cases:
+    stable, chain = material("encryption seed", 32), material("chain", 32)
+    secret = pseudonyms.practitioner_secret(stable, chain)
+    return [
+        {
+            "encryption_seed": stable.hex(),
+            "chain": chain.hex(),
+            "secret": secret.hex(),
+            "chart": chart,
+            "staff": staff,
+            "pseudonym": pseudonyms.pseudonym(secret, chart, staff).hex(),
+        }
+        for chart, staff in ((0, "4711"), (7, "4711"), (7, "4712"), (2**40 - 1, "caf\u00e9"))
+    ]
+
+
 def keyfile() -> Cases:
     passphrase, plain = "correct horse, caf\u00e9".encode(), material("keys", 96)
     cost = keyfiles.Cost(passes=2, memory_kib=64)
@@ -264,6 +320,9 @@ COMPUTED: dict[str, Callable[[], Cases]] = {
     "commitments": commitment,
     "tags": tag,
     "wallet": wallets,
+    "versions": versions,
+    "acting": acting,
+    "practitioners": practitioners,
     "keyfiles": keyfile,
     "keypairs": keypairs,
 }

@@ -1,4 +1,4 @@
-"""docs/spec/cryptography.md written down again from its text, with hashlib alone, and checked against the vectors.
+"""docs/spec/cryptography.md written down again from its text, without the code, and checked against the vectors.
 
 Nothing of `protocol` is imported here: if the page and the code part, one of these fails.
 """
@@ -9,6 +9,8 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 Vectors = Callable[[str], Any]
 
@@ -85,6 +87,37 @@ def test_tags_and_wallet(vectors: Vectors) -> None:
             assert keyed_digest("cl/wallet/sign", own, b"").hex() == chart["signing_seed"]
             assert keyed_digest("cl/wallet/tags", own, b"").hex() == chart["chart_secret"]
             assert keyed_digest("cl/wallet/enc", own, b"").hex() == chart["encryption_seed"]
+
+
+def test_rotated_keys_and_those_of_delegates_and_guardians(vectors: Vectors) -> None:
+    for case in vectors("crypto/versions"):
+        place = case["custodian"].to_bytes(8, "big") + case["index"].to_bytes(4, "big")
+        root = keyed_digest("cl/wallet/chart", bytes.fromhex(case["seed"]), bytes.fromhex(case["chain"]) + place)
+        version = case["version"]
+        turned = keyed_digest("cl/wallet/vers", root, version.to_bytes(4, "big")) if version else root
+        assert keyed_digest("cl/wallet/sign", turned, b"").hex() == case["signing_seed"]
+        assert keyed_digest("cl/wallet/tags", root, b"").hex() == case["chart_secret"]
+        assert keyed_digest("cl/wallet/enc", turned, b"").hex() == case["encryption_seed"]
+    for case in vectors("crypto/acting"):
+        seed, place = bytes.fromhex(case["seed"]), bytes.fromhex(case["chain"]) + case["chart"].to_bytes(8, "big")
+        delegate = keyed_digest("cl/wallet/deleg", seed, place)
+        assert keyed_digest("cl/wallet/sign", delegate, b"").hex() == case["delegate_signing_seed"]
+        assert keyed_digest("cl/wallet/enc", delegate, b"").hex() == case["delegate_encryption_seed"]
+        guardian = keyed_digest("cl/wallet/sign", keyed_digest("cl/wallet/guard", seed, place), b"")
+        assert public_of(guardian).hex() == case["guardian_public"]
+
+
+def public_of(seed: bytes) -> bytes:
+    key = Ed25519PrivateKey.from_private_bytes(seed)
+    return key.public_key().public_bytes_raw()
+
+
+def test_practitioners_pseudonyms(vectors: Vectors) -> None:
+    for case in vectors("crypto/practitioners"):
+        secret = keyed_digest("cl/staff/secret", bytes.fromhex(case["encryption_seed"]), bytes.fromhex(case["chain"]))
+        assert secret.hex() == case["secret"]
+        of = case["chart"].to_bytes(8, "big") + case["staff"].encode()
+        assert keyed_digest("cl/staff", secret, of, 16).hex() == case["pseudonym"]
 
 
 def test_padme(vectors: Vectors) -> None:

@@ -17,7 +17,7 @@ from protocol.errors import SealBroken
 Vectors = Callable[[str], Any]
 COMPUTED = (
     "hashing", "merkle", "signing", "ed25519", "padme", "secretbox",
-    "fields", "commitments", "tags", "wallet", "keyfiles", "keypairs",
+    "fields", "commitments", "tags", "wallet", "versions", "acting", "practitioners", "keyfiles", "keypairs",
 )  # fmt: skip
 
 

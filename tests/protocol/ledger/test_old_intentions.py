@@ -1,0 +1,72 @@
+"""What an owner once signed or forbade keeps its meaning when the chart has moved on meanwhile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from protocol.crypto.signing import SigningKey, owner_possession_message
+from protocol.errors import BadTerms
+from protocol.ledger.events import Reason
+from protocol.types.operations import (
+    Bar,
+    CompleteRecovery,
+    OwnerKeys,
+    Policy,
+    Revoke,
+    RotateOwnerKey,
+    SetPolicy,
+)
+
+HIV_OF_GENERATION = (3, 30)
+"""The numbers of the tags that one sensitivity has in two generations."""
+
+
+def bar(make_tags: Any, generations: int) -> Bar:
+    """A bar on that sensitivity for all, with the tags of so many generations."""
+    return Bar(None, (None, None, make_tags(list(HIV_OF_GENERATION[:generations]))[0]), generation=generations - 1)
+
+
+def test_a_bar_that_was_under_way_while_the_chart_moved_on_lets_nothing_new_through(
+    world: Any, make_entry: Any, make_tags: Any
+) -> None:
+    patient = world.open_chart()
+    reading = world.grant(patient, world.terms(tags=make_tags(None, None, [3, 30, 31], [4, 40])))
+    other = world.grant(patient)
+    policy = world.owned(patient, SetPolicy(patient.chart, Policy(bars=(bar(make_tags, 1),))))
+    world.revoke(patient, other)
+    world.run(2, policy)
+    barred, plain = world.append(patient, make_entry(1, 2, 30, 40), make_entry(1, 2, 31, 40))
+    assert world.disclose(patient, reading, barred).reason is Reason.BARRED
+    assert world.disclose(patient, reading, plain).reason is Reason.BARRED
+    world.run(2, world.owned(patient, SetPolicy(patient.chart, Policy(bars=(bar(make_tags, 2),)))))
+    assert world.disclose(patient, reading, barred).reason is Reason.BARRED
+    assert world.disclose(patient, reading, plain).reason is Reason.NONE
+
+
+def test_bars_that_a_crossing_revocation_renewed_let_nothing_new_through(
+    world: Any, make_entry: Any, make_tags: Any
+) -> None:
+    patient = world.open_chart()
+    reading = world.grant(patient, world.terms(tags=make_tags(None, None, [3, 31], [4, 40])))
+    one, two = world.grant(patient), world.grant(patient)
+    world.run(2, world.owned(patient, Revoke(patient.chart, one, bars=(bar(make_tags, 1),))))
+    world.run(2, world.owned(patient, Revoke(patient.chart, two, bars=(bar(make_tags, 2),))))
+    (record,) = world.append(patient, make_entry(1, 2, 31, 40))
+    assert world.disclose(patient, reading, record).reason is Reason.BARRED
+
+
+def rotation(world: Any, patient: Any, change: int, to: SigningKey) -> Any:
+    into = OwnerKeys(to.public, 1, bytes([change]) * 32)
+    possession = to.sign(owner_possession_message(world.head.chain, patient.chart, change, into))
+    return world.owned(patient, RotateOwnerKey(patient.chart, change, into, possession))
+
+
+def test_a_key_that_the_chart_once_had_never_comes_back_with_what_it_signed(world: Any) -> None:
+    patient = world.open_chart()
+    first, second = patient.key, SigningKey(b"\7" * 32)
+    world.run(1, rotation(world, patient, 0, second))
+    world.wait(world.genesis.params.recovery_ms)
+    world.run(1, CompleteRecovery(patient.chart, 0))
+    patient.key, patient.next_number = second, 0
+    world.refuses(BadTerms, world.body(1, rotation(world, patient, 1, first)))
+    world.run(1, rotation(world, patient, 1, second))  # the same key with another encryption key is no return
