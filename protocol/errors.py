@@ -61,6 +61,12 @@ class SealBroken(CryptoError):
     """A sealed thing does not open: wrong key, truncated or altered."""
 
 
+class BadShares(CryptoError):
+    """These key shares do not give a key: too few, or not of one split."""
+
+    advice = "Ask more of the record's holders: docs/spec/records.md says how many must agree."
+
+
 class CommitmentMismatch(CryptoError):
     """What was opened is not what was committed."""
 

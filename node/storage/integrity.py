@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import Final
 
 from node.storage.database import Database
-from node.storage.integrity_charts import Fault, Problem, Progress, check_charts, check_outbox, check_records
+from node.storage.integrity_charts import (
+    Fault,
+    Problem,
+    Progress,
+    check_charts,
+    check_held,
+    check_outbox,
+    check_records,
+)
 from node.storage.journal import MARK_BYTES
 from node.storage.lookup import rows_in
 from node.storage.schema import LEDGER
@@ -61,6 +69,7 @@ def _all(connection: sqlite3.Connection, progress: Progress, verifier: Verifier)
     problems += _guarded("state", _state(connection, progress))
     problems += _guarded("events", check_charts(connection, progress))
     problems += _guarded("records", check_records(connection, progress))
+    problems += _guarded("held", check_held(connection, progress))
     problems += _guarded("outbox", check_outbox(connection, verifier))
     return problems
 

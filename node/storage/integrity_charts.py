@@ -11,7 +11,8 @@ from itertools import groupby
 
 from msgspec import Struct
 
-from node.storage.records_store import StoredRecord, chart_secret_mark, record_mark
+from node.storage.held_store import held_mark, held_record
+from node.storage.records_store import HELD_COUNT, chart_secret_mark, record_mark, stored_record, tally
 from node.storage.schema import place, unplace
 from protocol import limits
 from protocol.codec.canonical import decode
@@ -147,10 +148,12 @@ def _against_block(connection: sqlite3.Connection, chart: int, raw: bytes) -> st
 
 
 def check_records(connection: sqlite3.Connection, progress: Progress) -> Iterator[Problem]:
-    query = "SELECT place, mark, blob_id, blob_bytes, sealed, owner_envelope FROM record ORDER BY place"
+    query = """SELECT mark, place, blob_id, blob_bytes, sealed, owner_envelope, shares, copies, lacking
+               FROM record ORDER BY place"""
     count = 0
-    for at, mark, *rest in connection.execute(query):
-        record = StoredRecord(*unplace(at), *rest)
+    for mark, *row in connection.execute(query):
+        at: int = row[0]
+        record = stored_record(row)
         count += 1
         where = f"ledger.db, record {record.event} of chart {record.chart}"
         if record_mark(record) != mark:
@@ -168,6 +171,24 @@ def check_records(connection: sqlite3.Connection, progress: Progress) -> Iterato
             yield Problem(f"ledger.db, secret of chart {chart}", "its bytes are not those that were stored")
         if not connection.execute("SELECT 1 FROM event WHERE place = ?", (place(chart, 0),)).fetchall():
             yield Problem(f"ledger.db, secret of chart {chart}", "the ledger has no such chart")
+
+
+def check_held(connection: sqlite3.Connection, progress: Progress) -> Iterator[Problem]:
+    query = """SELECT mark, place, writer, blob_id, blob_bytes, share, details, owner_envelope
+               FROM held ORDER BY place"""
+    count = 0
+    for mark, *row in connection.execute(query):
+        record = held_record(row)
+        count += 1
+        where = f"ledger.db, held record {record.event} of chart {record.chart}"
+        if held_mark(record) != mark:
+            yield Problem(where, "its bytes are not those that were stored")
+        if not connection.execute("SELECT 1 FROM event WHERE place = ?", (row[0],)).fetchall():
+            yield Problem(where, "the ledger has no such event")
+        progress("held records", count)
+    total = tally(connection, HELD_COUNT)
+    if total != count:
+        yield Problem("ledger.db, held records", f"{count} are stored, and {total} should be")
 
 
 def check_outbox(connection: sqlite3.Connection, verifier: Verifier) -> Iterator[Problem]:

@@ -14,10 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from node.storage import held_store as held_tables
 from node.storage import outbox as outbox_tables
 from node.storage import records_store as record_tables
 from node.storage.database import Database
 from node.storage.errors import OutOfOrder
+from node.storage.held_store import HeldStore
 from node.storage.lookup import rows_in
 from node.storage.outbox import Idempotency, Outbox
 from node.storage.records_store import RecordsStore
@@ -35,13 +37,14 @@ _JOURNAL_MARK: Final = "journal mark"
 
 
 class LedgerStore:
-    """The open ledger database. `outbox`, `idempotency` and `records` are its other tables, in the same file."""
+    """The open ledger database. `outbox`, `idempotency`, `records`, `held`: its other tables, in the same file."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
         self.outbox = Outbox(database)
         self.idempotency = Idempotency(database)
         self.records = RecordsStore(database)
+        self.held = HeldStore(database)
 
     @classmethod
     async def open(cls, path: Path, *, read_only: bool = False) -> LedgerStore:
@@ -214,6 +217,7 @@ def _store(connection: sqlite3.Connection, blocks: Sequence[CommittedBlock]) -> 
     connection.executemany("INSERT INTO epoch VALUES (?, ?)", ends)
     events = sorted((place(chart, number), raw) for block in blocks for chart, number, raw in block.events)
     connection.executemany("INSERT INTO event VALUES (?, ?)", events)
+    held_tables.settle(connection, events)
     opened = [(at, raw) for at, raw in events if unplace(at)[1] == 0]
     connection.executemany(
         "INSERT INTO custody VALUES (?, ?)",

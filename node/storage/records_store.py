@@ -1,4 +1,4 @@
-"""The custodian's side of its charts: for each record its blob's id, its sealed key material and the owner's envelope.
+"""A writer's side of its records: for each its blob's id, its sealed key material, the owner's envelope, its copies.
 
 Everything that bears content arrives sealed; nothing here could be read by who steals the disk. What belongs to an
 entry is *staged* under its transaction's id before the transaction leaves, and moves to its place, chart and event
@@ -13,21 +13,26 @@ import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
+from typing import Any
 
 from msgspec import Struct
 
 from node.storage.database import Database
 from node.storage.lookup import rows_in
 from node.storage.schema import place, places, prefix, span, unplace
-from node.storage.types import Settled
+from node.storage.types import Copy, Settled
+from protocol.codec.canonical import decode, encode
 
 _COUNT = "records"
+HELD_COUNT = "held"
 _MARK_BYTES = 8
 
 
 class StagedRecord(Struct, frozen=True):
     """For entry `entry` of operation `operation`: `blob_bytes` is the blob's size, `sealed` the record's key, opening,
-    media type and labels under the key-encryption key, `owner_envelope` the same sealed to the owner."""
+    media type and labels under the key-encryption key, `owner_envelope` the same sealed to the owner. `shares` are all
+    shares of the record's key, sealed likewise (empty without holders); `lacking` is how many copies fewer than wanted
+    there are."""
 
     operation: int
     entry: int
@@ -35,6 +40,9 @@ class StagedRecord(Struct, frozen=True):
     blob_bytes: int
     sealed: bytes
     owner_envelope: bytes
+    shares: bytes = b""
+    copies: tuple[Copy, ...] = ()
+    lacking: int = 0
 
 
 class StagedSecret(Struct, frozen=True):
@@ -48,7 +56,7 @@ Staged = StagedRecord | StagedSecret
 
 
 class StoredRecord(Struct, frozen=True):
-    """A record of this custodian: chart, event number, and what was staged for it."""
+    """A record that this institution wrote: chart, event number, and what was staged for it."""
 
     chart: int
     event: int
@@ -56,20 +64,23 @@ class StoredRecord(Struct, frozen=True):
     blob_bytes: int
     sealed: bytes
     owner_envelope: bytes
+    shares: bytes = b""
+    copies: tuple[Copy, ...] = ()
+    lacking: int = 0
 
 
 class RecordsStore:
-    """Records and chart secrets that this custodian keeps."""
+    """Records that this institution wrote, and secrets of the charts that it keeps."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def stage(self, batch: Mapping[bytes, Sequence[Staged]]) -> None:
+    async def stage(self, batch: Mapping[bytes, Sequence[Staged]], instead: Collection[bytes] = ()) -> None:
         """Make durable, with one sync, what belongs to transactions that are about to leave, by transaction id.
 
-        Staging for an id again replaces what was staged.
+        Staging for an id again replaces what was staged; what was staged for the ids `instead` is replaced, too.
         """
-        await self._database.write(partial(_stage, batch=batch))
+        await self._database.write(partial(_stage, batch=batch, instead=instead))
 
     async def unstage(self, ids: Collection[bytes]) -> Sequence[bytes]:
         """Forget what was staged for transactions that will never be final; the ids of the blobs that belonged to it.
@@ -96,6 +107,26 @@ class RecordsStore:
         """Up to `count` records of all charts behind event number `event` of `chart`, ascending. -1 is before all."""
         return await self._database.read(partial(_after, chart=chart, event=event, count=count))
 
+    async def lacking(self, chart: int, event: int, count: int) -> Sequence[StoredRecord]:
+        """As `after`, of the records that have fewer copies than wanted."""
+        return await self._database.read(partial(_after, chart=chart, event=event, count=count, lacking=True))
+
+    async def count_lacking(self) -> int:
+        """How many records have fewer copies than wanted."""
+        query = "SELECT count(*) FROM record WHERE lacking > 0"
+        rows = await self._database.read(lambda connection: connection.execute(query).fetchall())
+        found: int = rows[0][0]
+        return found
+
+    async def set_copies(self, records: Sequence[StoredRecord]) -> None:
+        """Note `copies` and `lacking` of these records as they are now; those that are gone meanwhile stay gone."""
+        await self._database.write(partial(_set_copies, records=records))
+
+    async def forget(self, chart: int, events: Collection[int]) -> Sequence[bytes]:
+        """Delete all that is kept of these records, written here or held for others: keys, shares, envelopes. The ids
+        of the blobs that belonged to them, for the caller to discard. With `secure_delete` the rows are overwritten."""
+        return await self._database.write(partial(_forget, chart=chart, events=events))
+
     async def chart_secret(self, chart: int) -> bytes | None:
         """The chart's secret under the key-encryption key; None if this institution does not keep the chart."""
         query = "SELECT sealed FROM chart_secret WHERE chart = ?"
@@ -103,7 +134,7 @@ class RecordsStore:
         return rows[0][0] if rows else None
 
     async def count(self) -> int:
-        """How many records this custodian keeps."""
+        """How many records of its own this institution keeps."""
         return await self._database.read(_count)
 
 
@@ -112,7 +143,7 @@ class RecordsStore:
 
 def promote(connection: sqlite3.Connection, settled: Iterable[Settled]) -> None:
     """Move what was staged for final transactions to where the ledger put it. The rest staged for them is dropped."""
-    records: list[tuple[int, bytes, bytes, int, bytes, bytes]] = []
+    records: list[tuple[object, ...]] = []
     secrets = []
     done = []
     for one in settled:
@@ -120,38 +151,43 @@ def promote(connection: sqlite3.Connection, settled: Iterable[Settled]) -> None:
             continue
         done.append(one.id)
         placed = {at.operation: at for at in one.places}
-        query = """SELECT operation, entry, blob_id, blob_bytes, sealed, owner_envelope FROM staged
-                   WHERE prefix = ? AND id = ?"""
-        for operation, entry, blob_id, size, sealed, envelope in connection.execute(query, (prefix(one.id), one.id)):
+        query = """SELECT operation, entry, sealed, blob_id, blob_bytes, owner_envelope, shares, copies, lacking
+                   FROM staged WHERE prefix = ? AND id = ?"""
+        for operation, entry, sealed, *rest in connection.execute(query, (prefix(one.id), one.id)):
             at = placed.get(operation)
             if at is None:
                 continue
+            blob_id, size, envelope, shares, copies, lacking = rest
             if blob_id is None:
                 secrets.append((at.chart, chart_secret_mark(at.chart, sealed), sealed))
             else:
-                record = StoredRecord(at.chart, at.event + entry, blob_id, size, sealed, envelope)
-                where = place(record.chart, record.event)
-                records.append((where, record_mark(record), blob_id, size, sealed, envelope))
+                where = place(at.chart, at.event + entry)
+                mark = _record_mark(at.chart, at.event + entry, size, (blob_id, sealed, envelope), (shares, copies))
+                records.append((where, mark, blob_id, size, sealed, envelope, shares, copies, lacking))
     if not done:
         return
     records.sort()
-    connection.executemany("INSERT INTO record VALUES (?, ?, ?, ?, ?, ?)", records)
+    connection.executemany("INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", records)
     connection.executemany("INSERT OR REPLACE INTO chart_secret VALUES (?, ?, ?)", secrets)
-    if records:
-        total = _count(connection) + len(records)
-        connection.execute("INSERT OR REPLACE INTO tally VALUES (?, ?)", (_COUNT, total))
+    add_tally(connection, _COUNT, len(records))
     delete_staged(connection, done)
 
 
 def record_mark(record: StoredRecord) -> bytes:
     """The checksum of a record's row."""
     parts = (record.blob_id, record.sealed, record.owner_envelope)
-    return _mark((record.chart, record.event, record.blob_bytes), parts)
+    copies = encode(record.copies) if record.copies else b""
+    return _record_mark(record.chart, record.event, record.blob_bytes, parts, (record.shares, copies))
+
+
+def _record_mark(chart: int, event: int, size: int, parts: Sequence[bytes], copied: Sequence[bytes]) -> bytes:
+    """Rows from before there were copies have a mark without them."""
+    return row_mark((chart, event, size), (*parts, *copied) if any(copied) else parts)
 
 
 def chart_secret_mark(chart: int, sealed: bytes) -> bytes:
     """The checksum of a chart secret's row."""
-    return _mark((chart,), (sealed,))
+    return row_mark((chart,), (sealed,))
 
 
 def delete_staged(connection: sqlite3.Connection, ids: Collection[bytes]) -> None:
@@ -168,7 +204,8 @@ def _unstage(connection: sqlite3.Connection, ids: Collection[bytes]) -> Sequence
     return blobs
 
 
-def _mark(numbers: Sequence[int], parts: Sequence[bytes]) -> bytes:
+def row_mark(numbers: Sequence[int], parts: Sequence[bytes]) -> bytes:
+    """The checksum of a row that no digest on the ledger covers."""
     state = blake2b(digest_size=_MARK_BYTES)
     for number in numbers:
         state.update(number.to_bytes(8, "big"))
@@ -178,45 +215,89 @@ def _mark(numbers: Sequence[int], parts: Sequence[bytes]) -> bytes:
     return state.digest()
 
 
-def _stage(connection: sqlite3.Connection, batch: Mapping[bytes, Sequence[Staged]]) -> None:
-    delete_staged(connection, batch.keys())
-    rows: list[tuple[int, bytes, int, int, bytes | None, int, bytes, bytes]] = []
+def _stage(connection: sqlite3.Connection, batch: Mapping[bytes, Sequence[Staged]], instead: Collection[bytes]) -> None:
+    delete_staged(connection, [*batch, *instead])
+    rows: list[tuple[object, ...]] = []
     for transaction, items in batch.items():
         for item in items:
             if isinstance(item, StagedSecret):
-                rows.append((prefix(transaction), transaction, item.operation, 0, None, 0, item.sealed, b""))
+                tail: tuple[object, ...] = (0, None, 0, item.sealed, b"", b"", b"", 0)
             else:
-                tail = (item.blob_id, item.blob_bytes, item.sealed, item.owner_envelope)
-                rows.append((prefix(transaction), transaction, item.operation, item.entry, *tail))
+                copies = encode(item.copies) if item.copies else b""
+                tail = (item.entry, item.blob_id, item.blob_bytes, item.sealed, item.owner_envelope)
+                tail += (item.shares, copies, item.lacking)
+            rows.append((prefix(transaction), transaction, item.operation, *tail))
     connection.executemany(
-        """INSERT INTO staged (prefix, id, operation, entry, blob_id, blob_bytes, sealed, owner_envelope)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
+        """INSERT INTO staged (prefix, id, operation, entry, blob_id, blob_bytes, sealed, owner_envelope, shares,
+           copies, lacking) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         rows,
     )
 
 
-_COLUMNS = "place, blob_id, blob_bytes, sealed, owner_envelope"
+def _set_copies(connection: sqlite3.Connection, records: Sequence[StoredRecord]) -> None:
+    connection.executemany(
+        "UPDATE record SET mark = ?, copies = ?, lacking = ? WHERE place = ?",
+        [(record_mark(one), encode(one.copies), one.lacking, place(one.chart, one.event)) for one in records],
+    )
+
+
+def _forget(connection: sqlite3.Connection, chart: int, events: Collection[int]) -> Sequence[bytes]:
+    wanted = places((chart, event) for event in events)
+    blobs: list[bytes] = []
+    for table, name in (("record", _COUNT), ("held", HELD_COUNT)):
+        query = f"SELECT place, blob_id FROM {table} WHERE place IN"  # noqa: S608  # our own names
+        found = list(rows_in(connection, query, wanted))
+        connection.executemany(f"DELETE FROM {table} WHERE place = ?", [(at,) for at, _ in found])  # noqa: S608
+        add_tally(connection, name, -len(found))
+        blobs += [blob for _, blob in found]
+    return blobs
+
+
+_COLUMNS = "place, blob_id, blob_bytes, sealed, owner_envelope, shares, copies, lacking"
+
+
+def stored_record(row: Sequence[Any]) -> StoredRecord:
+    """The record in a row of these columns: place, blob_id, blob_bytes, sealed, owner_envelope, shares, copies,
+    lacking."""
+    at, blob_id, size, sealed, envelope, shares, copies, lacking = row
+    listed = decode(tuple[Copy, ...], copies) if copies else ()
+    return StoredRecord(*unplace(at), blob_id, size, sealed, envelope, shares, listed, lacking)
 
 
 def _get(connection: sqlite3.Connection, chart: int, events: Collection[int]) -> dict[int, StoredRecord]:
     wanted = places((chart, event) for event in events)
     rows = rows_in(connection, f"SELECT {_COLUMNS} FROM record WHERE place IN", wanted)  # noqa: S608  # a constant
-    return {unplace(row[0])[1]: StoredRecord(*unplace(row[0]), *row[1:]) for row in rows}
+    return {unplace(row[0])[1]: stored_record(row) for row in rows}
 
 
 def _list(connection: sqlite3.Connection, chart: int, first: int, count: int) -> list[StoredRecord]:
     query = f"SELECT {_COLUMNS} FROM record WHERE place >= ? AND place < ? ORDER BY place LIMIT ?"  # noqa: S608  # a constant
     rows = connection.execute(query, (*span(chart, first), count)).fetchall()
-    return [StoredRecord(*unplace(row[0]), *row[1:]) for row in rows]
+    return [stored_record(row) for row in rows]
 
 
-def _after(connection: sqlite3.Connection, chart: int, event: int, count: int) -> list[StoredRecord]:
-    query = f"SELECT {_COLUMNS} FROM record WHERE place > ? ORDER BY place LIMIT ?"  # noqa: S608  # a constant
+def _after(
+    connection: sqlite3.Connection, chart: int, event: int, count: int, lacking: bool = False
+) -> list[StoredRecord]:
+    only = "AND lacking > 0" if lacking else ""
+    query = f"SELECT {_COLUMNS} FROM record WHERE place > ? {only} ORDER BY place LIMIT ?"  # noqa: S608  # constants
     behind = place(chart, event) if event >= 0 else place(chart, 0) - 1
     rows = connection.execute(query, (behind, count)).fetchall()
-    return [StoredRecord(*unplace(row[0]), *row[1:]) for row in rows]
+    return [stored_record(row) for row in rows]
 
 
 def _count(connection: sqlite3.Connection) -> int:
-    rows = connection.execute("SELECT value FROM tally WHERE name = ?", (_COUNT,)).fetchall()
+    return tally(connection, _COUNT)
+
+
+def tally(connection: sqlite3.Connection, name: str) -> int:
+    """A running total."""
+    rows = connection.execute("SELECT value FROM tally WHERE name = ?", (name,)).fetchall()
     return rows[0][0] if rows else 0
+
+
+def add_tally(connection: sqlite3.Connection, name: str, more: int) -> None:
+    """Count so many more, or less."""
+    if more:
+        total = tally(connection, name) + more
+        connection.execute("INSERT OR REPLACE INTO tally VALUES (?, ?)", (name, total))

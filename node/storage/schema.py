@@ -75,6 +75,34 @@ _LEDGER_2: Migration = (
     "CREATE TABLE epoch (epoch INTEGER PRIMARY KEY, height INTEGER NOT NULL UNIQUE) STRICT",
 )
 
+_LEDGER_3: Migration = (
+    # what a writer knows of its records' copies: all shares of the key, sealed; who holds one or did; how many lack
+    *(
+        f"ALTER TABLE {table} ADD COLUMN {column}"
+        for table in ("staged", "record")
+        for column in (
+            "shares BLOB NOT NULL DEFAULT x''",
+            "copies BLOB NOT NULL DEFAULT x''",
+            "lacking INTEGER NOT NULL DEFAULT 0",
+        )
+    ),
+    "CREATE INDEX record_lacking ON record (place) WHERE lacking > 0",
+    # what this institution holds for others, found by commitment until its entry is final
+    """CREATE TABLE held_staged (
+        position INTEGER PRIMARY KEY, prefix INTEGER NOT NULL, commitment BLOB NOT NULL, chart INTEGER NOT NULL,
+        holder INTEGER NOT NULL, writer INTEGER NOT NULL, staged_ms INTEGER NOT NULL, blob_id BLOB NOT NULL,
+        blob_bytes INTEGER NOT NULL, share BLOB NOT NULL, details BLOB NOT NULL, owner_envelope BLOB NOT NULL)
+        STRICT""",
+    "CREATE INDEX held_staged_prefix ON held_staged (prefix)",
+    """CREATE TABLE held (
+        place INTEGER PRIMARY KEY, mark BLOB NOT NULL, writer INTEGER NOT NULL, blob_id BLOB NOT NULL,
+        blob_bytes INTEGER NOT NULL, share BLOB NOT NULL, details BLOB NOT NULL, owner_envelope BLOB NOT NULL)
+        STRICT""",
+    # the owner's public envelope key, of which the ledger has the digest only
+    """CREATE TABLE held_owner (
+        chart INTEGER PRIMARY KEY, suite INTEGER NOT NULL, public BLOB NOT NULL) STRICT""",
+)
+
 _BLOBS_1: Migration = (
     "CREATE TABLE tally (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID, STRICT",
     # data is NULL for a blob that lies in the object store
@@ -93,7 +121,7 @@ class Schema(Struct, frozen=True):
     migrations: tuple[Migration, ...]
 
 
-LEDGER: Final = Schema("ledger", 0x434C4C31, (_LEDGER_1, _LEDGER_2))
+LEDGER: Final = Schema("ledger", 0x434C4C31, (_LEDGER_1, _LEDGER_2, _LEDGER_3))
 BLOBS: Final = Schema("blobs", 0x434C4231, (_BLOBS_1,))
 
 

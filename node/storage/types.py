@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from protocol.codec.canonical import decode, encode
+from protocol.crypto.shares import ShareIndex
+from protocol.types.base import Number, Wire
 from protocol.types.block import Block, Header
 from protocol.types.institutions import AuthoritySet
 from protocol.types.votes import Certificate
@@ -20,6 +22,15 @@ class Place(Struct, frozen=True):
     operation: int
     chart: int
     event: int
+
+
+class Copy(Wire, frozen=True):
+    """A record at one of its holders: share number `index` of its key was sent there, and `held` says whether the
+    holder has it still, as far as its writer knows. Who ever had one stays listed: it owes a receipt for an erasure."""
+
+    holder: Number
+    index: ShareIndex
+    held: bool
 
 
 class Settled(Struct, frozen=True):

@@ -50,6 +50,11 @@ class Domain:
     COMMITTED_DUMMY: Final = b"cl/commit/dummy"
     COMMITTED_STREAM: Final = b"cl/commit/stream"  # before the record's secret in SHAKE-256, not in BLAKE2b
 
+    # for holders: PLACEMENT is keyed by the chain's id, HELD_DETAILS by a record's key
+    PLACEMENT: Final = b"cl/placement"
+    HOLDING: Final = b"cl/holding"
+    HELD_DETAILS: Final = b"cl/held/details"
+
     # keyed by a chart's secret
     TAG: Final = b"cl/tag"
 

@@ -22,7 +22,7 @@ for entry in (str(ROOT), str(FOLDER)):
 from ed25519_edges import L, edge_cases  # noqa: E402 - needs the path above
 
 from protocol.codec.canonical import encode  # noqa: E402
-from protocol.crypto import commitments, envelopes, keyfiles, pseudonyms, sealing, tags, wallet  # noqa: E402
+from protocol.crypto import commitments, envelopes, keyfiles, placement, pseudonyms, sealing, shares, tags, wallet  # noqa: E402
 from protocol.crypto.fields import json_fields  # noqa: E402
 from protocol.crypto.hashing import Domain, digest, keyed_digest  # noqa: E402
 from protocol.crypto.merkle import merkle_path, merkle_root  # noqa: E402
@@ -309,6 +309,27 @@ def envelope() -> Cases:
     return cases
 
 
+def placement_lists() -> Cases:
+    cases: Cases = []
+    for chart, writer, institutions in ((0, 0, 4), (7, 2, 5), (7, 3, 5), (1_000_000, 65_534, 12)):
+        chain = material("chain", 32)
+        order = placement.ranked(chain, chart, writer, range(institutions))
+        scores = [placement.score(chain, chart, writer, one).hex() for one in range(institutions)]
+        names = {"chain": chain.hex(), "chart": chart, "writer": writer}
+        cases.append(names | {"scores": scores, "ranked": order})
+    return cases
+
+
+def split() -> Cases:
+    cases: Cases = []
+    for threshold, count in ((2, 2), (2, 3), (3, 4), (5, 8)):
+        key = material(f"split {count}", 32)
+        made = shares.split_key(key, threshold, count)
+        listed = [{"index": one.index, "share": one.share.hex()} for one in made]
+        cases.append({"key": key.hex(), "threshold": threshold, "shares": listed})
+    return cases
+
+
 COMPUTED: dict[str, Callable[[], Cases]] = {
     "hashing": hashing,
     "merkle": merkle,
@@ -325,8 +346,9 @@ COMPUTED: dict[str, Callable[[], Cases]] = {
     "practitioners": practitioners,
     "keyfiles": keyfile,
     "keypairs": keypairs,
+    "placement": placement_lists,
 }
-DRAWN: dict[str, Callable[[], Cases]] = {"sealed": sealed, "envelopes": envelope}
+DRAWN: dict[str, Callable[[], Cases]] = {"sealed": sealed, "envelopes": envelope, "shares": split}
 
 
 def main() -> None:

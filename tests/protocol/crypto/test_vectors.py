@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import sha256
+from itertools import combinations
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,13 +12,14 @@ from typing import Any
 import pytest
 
 from protocol.codec.canonical import decode
-from protocol.crypto import commitments, envelopes, fields, hashing, keyfiles, merkle, sealing, signing, wallet
+from protocol.crypto import commitments, envelopes, fields, hashing, keyfiles, merkle, sealing, shares, signing, wallet
 from protocol.errors import SealBroken
 
 Vectors = Callable[[str], Any]
 COMPUTED = (
     "hashing", "merkle", "signing", "ed25519", "padme", "secretbox",
     "fields", "commitments", "tags", "wallet", "versions", "acting", "practitioners", "keyfiles", "keypairs",
+    "placement",
 )  # fmt: skip
 
 
@@ -72,6 +74,13 @@ def test_envelopes_open(vectors: Vectors) -> None:
         assert envelopes.open_envelope(case["suite"], private, info, sealed) == bytes.fromhex(case["plain"])
         with pytest.raises(SealBroken):
             envelopes.open_envelope(case["suite"], private, info + b"\0", sealed)
+
+
+def test_shares_give_their_key(vectors: Vectors) -> None:
+    for case in vectors("crypto/shares"):
+        made = [shares.KeyShare(x["index"], case["threshold"], bytes.fromhex(x["share"])) for x in case["shares"]]
+        for chosen in combinations(made, case["threshold"]):
+            assert shares.combine_shares(chosen).hex() == case["key"]
 
 
 def test_commitments_open_as_published(vectors: Vectors) -> None:
