@@ -47,6 +47,7 @@ from protocol.types.operations import (
 )
 from protocol.types.transaction import Transaction, TransactionBody
 from protocol.types.votes import Certificate, Vote, VoteSubject
+from tests.protocol.charts import ChartHelpers
 
 START_MS = 1_750_000_000_000
 HOUR_MS = 3_600_000
@@ -79,6 +80,7 @@ class Patient:
         self.key = SigningKey(seed(9, number))
         self.next_number = 0
         self.chart = -1
+        self.guardians: list[SigningKey] = []
 
 
 class Keys:
@@ -108,7 +110,7 @@ class Keys:
         return apply_as(chain, self.institution(**changes), self.operations, self.vote)
 
 
-class World:
+class World(ChartHelpers):
     """A chain of `count` institutions, of which the first `authorities` (all, by default) have authority.
 
     Each block is built as a leader does and then validated whole.
@@ -128,6 +130,7 @@ class World:
         self.nodes = dict(start.tree.nodes)
         self.numbers: dict[int, int] = {}
         self.patients = 0
+        self.helpers = 0
         self.now = START_MS
 
     # --- making transactions

@@ -58,6 +58,7 @@ def _module(name: str, path: Path) -> ModuleType:
 
 
 fixtures = _module("vectors_ledger_world", ROOT / "tests" / "protocol" / "conftest.py")
+patients = _module("vectors_ledger_patients", FOLDER / "ledger_patients.py")
 governance = _module("vectors_ledger_governance", FOLDER / "ledger_governance.py")
 readable = _module("vectors_ledger_wire", FOLDER / "make_wire.py").readable
 
@@ -134,11 +135,13 @@ def story() -> tuple[Recorder, list[tuple[Any, str]]]:
     recorder.block(world.body(1, Disclose(0, 0, (1,), "TREAT")), revoking)
     world.wait(60_000)
     recorder.block()
+    care = patients.Care(recorder, fixtures)
+    care.play()
     again = world.body(3, world.owned(ann, Revoke(0, 0)))
     appended = world.body(0, AppendRecords(0, (_entry((8, 8, 8, 8), b"\x05" * 32),)))
     recorder.block(again, appended)
     governance.govern(recorder, fixtures)
-    return recorder, _refused(recorder, ann, ben, appended)
+    return recorder, _refused(recorder, ann, ben, appended) + care.refused()
 
 
 def _refused(recorder: Recorder, ann: Any, ben: Any, replayed: Any) -> list[tuple[Any, str]]:
@@ -155,7 +158,7 @@ def _refused(recorder: Recorder, ann: Any, ben: Any, replayed: Any) -> list[tupl
         "number-too-far": world.body(0, good, number=1 << 40),
         "mixed-transaction": world.body(0, good, granting),
         "unauthorised": world.body(1, good),
-        "unknown-chart": world.body(0, AppendRecords(2, good.entries)),
+        "unknown-chart": world.body(0, AppendRecords(9, good.entries)),
         "unknown-record": world.body(0, AppendRecords(0, (_entry((1, 2, 3, 4), bytes(32), supersedes=0),))),
         "chart-exists": world.body(2, world.opening(ben, 2)),
         "missing-cosignature": world.body(0, Grant(0, world.terms())),
@@ -195,7 +198,7 @@ def _expect(world: Any, signed: Any, code: str) -> None:
     except InvalidTransaction as error:
         found = error.code
     if found != code:
-        raise AssertionError(f"{found} instead of {code}")
+        raise AssertionError(f"{found} instead of {code}: {signed.body.operations}")
 
 
 # --- its parts -------------------------------------------------------------------------------------------------

@@ -105,30 +105,99 @@ EVIDENCE = governance.ReportEquivocation(
 TERMS = operations.GrantTerms(
     (3, 5), _tag_lists(years=False), ("TREAT", "HRESCH"), 1_750_000_000_000, 1_760_000_000_000
 )
+TAG_LISTS = _tag_lists(years=True)
+NEW_KEYS = operations.OwnerKeys(SIGNER.public, 1, material("newer enc key"))
+POSSESSION = SIGNER.sign(signing.owner_possession_message(CHAIN, 300, 4, NEW_KEYS))
+GUARDIANS = operations.Guardians(2, tuple(sorted(key.public for key in (OWNER, SIGNER, VOTER))))
+BARS = (
+    operations.Bar(None, (None, None, TAG_LISTS[2]), True),
+    operations.Bar(70_000, (TAG_LISTS[0], TAG_LISTS[1], None)),
+)
+DELEGATE_TERMS = operations.DelegateTerms(
+    SIGNER.public,
+    1,
+    material("delegate enc key"),
+    operations.ACT_GRANT | operations.ACT_READ,
+    TAG_LISTS,
+    ("TREAT",),
+    1_750_000_000_000,
+    1_760_000_000_000,
+)
+WIDER = msgspec.structs.replace(
+    TERMS, tags=TAG_LISTS, access=operations.ACCESS_READ | operations.ACCESS_WRITE, practitioners=tuple(sorted(TAGS))
+)
 OPERATIONS: dict[str, list[operations.Operation]] = {
     "open-chart": [operations.OpenChart(2, OWNER.public, 1, material("enc key"))],
     "append-records": [
         operations.AppendRecords(0, (operations.RecordEntry(material("c1"), TAGS),)),
         operations.AppendRecords(
             2**40,
-            (operations.RecordEntry(material("c1"), TAGS, 17), operations.RecordEntry(material("c2"), TAGS, 2**53 - 1)),
+            (
+                operations.RecordEntry(material("c1"), TAGS, 17),
+                operations.RecordEntry(material("c2"), TAGS, 2**53 - 1, 600),
+            ),
+            (0, 3, 70_000),
+            7,
         ),
     ],
-    "grant": [
-        operations.Grant(300, TERMS),
-        operations.Grant(300, msgspec.structs.replace(TERMS, tags=_tag_lists(years=True))),
-    ],
+    "grant": [operations.Grant(300, TERMS), operations.Grant(300, WIDER)],
     "revoke": [
         operations.Revoke(300, 2),
-        operations.Revoke(300, 2, (operations.Reissue(5, _tag_lists(years=True)),)),
+        operations.Revoke(
+            300, 2, (operations.Reissue(5, TAG_LISTS),), (operations.DelegateReissue(1, TAG_LISTS),), BARS
+        ),
     ],
-    "disclose": [operations.Disclose(300, 2, (4, 5, 600), "TREAT"), operations.Disclose(300, None, (0,), "ETREAT")],
+    "disclose": [
+        operations.Disclose(300, 2, (4, 5, 600), "TREAT"),
+        operations.Disclose(300, None, (0,), "ETREAT", TAGS[0], material("details")),
+    ],
     "motion": [governance.Motion(change, 1_750_000_900_000) for change in CHANGES],
     "ballot": [governance.Ballot(70, change, change is CHANGES[0]) for change in CHANGES],
     "rotate-institution-key": [governance.RotateInstitutionKey(change) for change in KEY_CHANGES],
     "report-equivocation": [EVIDENCE],
+    "set-policy": [
+        operations.SetPolicy(300, operations.Policy()),
+        operations.SetPolicy(300, operations.Policy(operations.BreakGlassMode.FORBIDDEN, BARS)),
+    ],
+    "delegate": [operations.Delegate(300, DELEGATE_TERMS)],
+    "end-delegate": [operations.EndDelegate(300, 63)],
+    "set-guardians": [operations.SetGuardians(300, 4, GUARDIANS), operations.SetGuardians(300, 5, None)],
+    "rotate-owner-key": [operations.RotateOwnerKey(300, 4, NEW_KEYS, POSSESSION)],
+    "begin-recovery": [
+        operations.BeginRecovery(300, 4, NEW_KEYS, POSSESSION),
+        operations.BeginRecovery(300, 4, NEW_KEYS, POSSESSION, True),
+    ],
+    "cancel-recovery": [operations.CancelRecovery(300, 4)],
+    "complete-recovery": [operations.CompleteRecovery(300, 4)],
+    "break-glass": [
+        operations.BreakGlass(300, (4, 5, 600), "ETREAT", material("justification")),
+        operations.BreakGlass(300, (4,), "BTG", material("justification"), TAGS[0]),
+    ],
+    "confirm-break-glass": [operations.ConfirmBreakGlass(300, 70_000, 3)],
+    "review-break-glass": [
+        operations.ReviewBreakGlass(300, 70_000, 3, True),
+        operations.ReviewBreakGlass(300, 70_000, 3, False, material("findings")),
+    ],
+    "erase": [operations.Erase(300, (4, 5, 600), (0, 3, 70_000))],
+    "erasure-receipt": [operations.ErasureReceipt(300, 70_000)],
+    "hold": [
+        operations.Hold(300, None, material("basis")),
+        operations.Hold(300, (4, 5, 600), material("basis")),
+    ],
+    "release-hold": [operations.ReleaseHold(300, 2**24 - 1)],
 }
-OWNERS = ("open-chart", "grant", "revoke")
+OWNERS = (
+    "open-chart",
+    "grant",
+    "revoke",
+    "set-policy",
+    "delegate",
+    "end-delegate",
+    "set-guardians",
+    "rotate-owner-key",
+    "cancel-recovery",
+    "erase",
+)
 
 
 def signed(operation: operations.Operation, owners: bool) -> operations.SignedOperation:
@@ -183,8 +252,18 @@ def _values() -> dict[str, tuple[Any, list[Wire]]]:
     }
     table |= {
         "record-entry": (operations.RecordEntry, [operations.RecordEntry(material("c1"), TAGS)]),
-        "grant-terms": (operations.GrantTerms, [TERMS]),
+        "grant-terms": (operations.GrantTerms, [TERMS, WIDER]),
         "reissue": (operations.Reissue, [operations.Reissue(5, _tag_lists(years=True))]),
+        "delegate-reissue": (operations.DelegateReissue, [operations.DelegateReissue(1, TAG_LISTS)]),
+        "bar": (operations.Bar, list(BARS)),
+        "policy": (operations.Policy, [operations.Policy(), operations.Policy(bars=BARS)]),
+        "delegate-terms": (operations.DelegateTerms, [DELEGATE_TERMS]),
+        "guardians": (operations.Guardians, [GUARDIANS]),
+        "owner-keys": (operations.OwnerKeys, [NEW_KEYS]),
+        "owner-possession-subject": (
+            signing.OwnerPossessionSubject,
+            [signing.OwnerPossessionSubject(CHAIN, 300, 4, NEW_KEYS)],
+        ),
         "cosignature": (operations.Cosignature, [signed(OPERATIONS["grant"][0], True).cosignatures[0]]),
         "cosignature-subject": (
             signing.CosignatureSubject,
@@ -255,6 +334,8 @@ def digests(value: Any) -> dict[str, str]:
         found["signed_message"] = signing.cosignature_message(
             value.chain, value.operation, value.role, value.actor, value.number, value.expires_at
         )
+    elif isinstance(value, signing.OwnerPossessionSubject):
+        found["signed_message"] = signing.owner_possession_message(value.chain, value.chart, value.change, value.keys)
     elif isinstance(value, signing.ApplicationSubject):
         found["signed_message"] = signing.application_message(value.chain, value.institution)
     elif isinstance(value, signing.PossessionSubject):

@@ -152,7 +152,7 @@ def test_bytes_cannot_move_between_signature_and_message() -> None:
 def test_a_message_names_all_that_it_is_about() -> None:
     body = TransactionBody(bytes(32), 1, 0, 5, 10, (SignedOperation(Revoke(1, 2)),))
     subject = VoteSubject(NOTARIZE, bytes(32), 0, 3, 2, bytes(32))
-    cosigned = (bytes(32), operation_digest(Revoke(1, 2)), ROLE_OWNER, 7, 99)
+    cosigned = (bytes(32), operation_digest(Revoke(1, 2)), ROLE_OWNER, 0, 7, 99)
     messages = {
         signing.transaction_message(body),
         signing.vote_message(subject),
@@ -161,17 +161,18 @@ def test_a_message_names_all_that_it_is_about() -> None:
         signing.cosignature_message(*cosigned),
         signing.cosignature_message(b"\1" * 32, *cosigned[1:]),
         signing.cosignature_message(cosigned[0], operation_digest(Revoke(1, 3)), *cosigned[2:]),
-        signing.cosignature_message(*cosigned[:2], 2, 7, 99),
-        signing.cosignature_message(*cosigned[:3], 8, 99),
-        signing.cosignature_message(*cosigned[:4], 100),
+        signing.cosignature_message(*cosigned[:2], 2, 0, 7, 99),
+        signing.cosignature_message(*cosigned[:3], 1, 7, 99),
+        signing.cosignature_message(*cosigned[:4], 8, 99),
+        signing.cosignature_message(*cosigned[:5], 100),
     }
-    assert len(messages) == 10
+    assert len(messages) == 11
 
 
 def test_cosignatures_and_votes_verify_as_the_ledger_checks_them() -> None:
     operation = Disclose(1, None, (2,), "TREAT")
     given_by = signing.cosign(KEY, bytes(32), operation, ROLE_OWNER, 7, 99)
-    message = signing.cosignature_message(bytes(32), operation_digest(operation), ROLE_OWNER, 7, 99)
+    message = signing.cosignature_message(bytes(32), operation_digest(operation), ROLE_OWNER, 0, 7, 99)
     assert signing.verify(KEY.public, message, given_by.signature)
     subject = VoteSubject(NOTARIZE, bytes(32), 0, 3, 2, bytes(32))
     vote = signing.sign_vote(KEY, subject, 4)

@@ -67,7 +67,7 @@ def test_tags_of_grants_and_records_are_what_the_wire_takes() -> None:
     for position in listed:
         assert position is not None
         assert list(position) == sorted(set(position))
-    terms = GrantTerms(1, listed, ("TREAT",), 0, 1)
+    terms = GrantTerms((1,), listed, ("TREAT",), 0, 1)
     assert decode(GrantTerms, encode(terms)) == terms
     entry = RecordEntry(bytes(32), tags.tags_of(SECRET, 0, tags.Labels()))
     assert decode(RecordEntry, encode(entry)) == entry

@@ -19,6 +19,7 @@ from protocol.codec.canonical import decode, encode
 from protocol.crypto.signing import (
     ApplicationSubject,
     CosignatureSubject,
+    OwnerPossessionSubject,
     PossessionSubject,
     sign_transaction,
     transaction_message,
@@ -35,12 +36,13 @@ from protocol.types.votes import ConsensusMessage
 Generator = Callable[[str], ModuleType]
 WIRE = Path(__file__).resolve().parents[2] / "vectors" / "wire"
 FILES = sorted(path.stem for path in WIRE.glob("*.json"))
-MODULES = ("base", "operations", "governance", "transaction", "block", "votes", "institutions")
+MODULES = ("base", "terms", "operations", "governance", "transaction", "block", "votes", "institutions")
 
 
 def _types() -> dict[str, Any]:
     found: dict[str, Any] = {
-        kind.__name__: kind for kind in (ApplicationSubject, CosignatureSubject, PossessionSubject)
+        kind.__name__: kind
+        for kind in (ApplicationSubject, CosignatureSubject, OwnerPossessionSubject, PossessionSubject)
     }
     for name in MODULES:
         for key, value in vars(importlib.import_module(f"protocol.types.{name}")).items():
@@ -144,9 +146,9 @@ def test_deep_nesting_is_refused_and_does_not_recurse() -> None:
 
 def test_a_float_with_an_integral_value_is_no_number() -> None:
     raw = encode(operations.Revoke(1, 2))
-    assert raw == bytes([0x94, 4, 1, 2, 0x90])
+    assert raw == bytes([0x96, 4, 1, 2, 0x90, 0x90, 0xC0])
     with pytest.raises(DecodeError):
-        decode(Operation, bytes([0x94, 4]) + b"\xcb" + b"\x3f\xf0" + bytes(6) + bytes([2, 0x90]))
+        decode(Operation, bytes([0x96, 4]) + b"\xcb" + b"\x3f\xf0" + bytes(6) + bytes([2, 0x90, 0x90, 0xC0]))
 
 
 def test_oversize_is_refused_before_decoding() -> None:

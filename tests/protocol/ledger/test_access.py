@@ -7,11 +7,22 @@ from typing import Any
 import pytest
 
 from protocol import limits
+from protocol.codec.canonical import encode
 from protocol.errors import DenialCapReached, NotAscending, Unauthorised, UnknownChart, UnknownPurpose, UnknownRecord
+from protocol.ledger import keys
 from protocol.ledger.access import DAY_MS
-from protocol.ledger.events import Disclosed, Outcome, Reason, decode_event, reason_text
+from protocol.ledger.events import Disclosed, GlassBroken, Outcome, Reason, decode_event, reason_text
+from protocol.ledger.leaves import Emergencies
 from protocol.params import Params
-from protocol.types.operations import AppendRecords, Disclose, Revoke
+from protocol.types.operations import (
+    ACCESS_WRITE,
+    AppendRecords,
+    Bar,
+    BreakGlassMode,
+    Disclose,
+    Policy,
+    Revoke,
+)
 
 
 def test_disclosed_until_the_release_deadline(world: Any) -> None:
@@ -28,23 +39,46 @@ def test_disclosed_until_the_release_deadline(world: Any) -> None:
 
 def reasons(world: Any, make_entry: Any, make_tags: Any) -> dict[Reason, Any]:
     """A denial for each reason, each the only rule against it."""
-    patient = world.open_chart()
-    world.append(patient, make_entry(1, 2, 3, 4), make_entry(1, 2, 5, 4))  # 1 and 2
+    patient, closed = world.open_chart(), world.open_chart()
+    world.append(patient, *[make_entry(1, 2, number, 4) for number in (3, 5, 6, 3)])  # 1 to 4
+    world.append(closed)
+    world.set_policy(closed, Policy(BreakGlassMode.FORBIDDEN))
     plain = world.grant(patient)
     revoked = world.grant(patient)
     world.revoke(patient, revoked)
+    world.set_policy(patient, Policy(bars=(Bar(1, make_tags(None, None, [6])[:3]),)))
     later = world.grant(patient, world.terms(not_before=world.now + 1_000))
     brief = world.grant(patient, world.terms(not_after=world.now + 2))
+    wide = world.grant(patient, world.terms(tags=make_tags(None, None, [3, 5, 6], [4])))
+    certain = world.grant(patient, world.terms(practitioners=(b"p" * 16,)))
+    writing = world.grant(patient, world.terms(access=ACCESS_WRITE))
+    ended, bound = world.name_delegate(patient), world.name_delegate(patient)
+    world.end_delegate(patient, ended)
+    world.erase(patient, 4)
+    full = tuple((world.now, patient.chart, at) for at in range(limits.EMERGENCIES_UNREVIEWED))
+    world.leaves[keys.emergencies(3)] = encode(Emergencies(unreviewed=full))
     world.wait(10)
+
+    def delegated(helper: Any, *records: int) -> Any:
+        return world.run(0, world.delegated(helper, Disclose(patient.chart, None, records, "TREAT")))
+
     return {
         Reason.EMERGENCY_PURPOSE: lambda: world.disclose(patient, plain, 1, purpose="BTG"),
         Reason.NO_GRANT: lambda: world.disclose(patient, None, 1),
         Reason.WRONG_INSTITUTION: lambda: world.disclose(patient, plain, 1, reader=3),
+        Reason.WRITE_ONLY: lambda: world.disclose(patient, writing, 1),
         Reason.REVOKED: lambda: world.disclose(patient, revoked, 1),
         Reason.NOT_YET: lambda: world.disclose(patient, later, 1),
         Reason.EXPIRED: lambda: world.disclose(patient, brief, 1),
         Reason.PURPOSE: lambda: world.disclose(patient, plain, 1, purpose="HRESCH"),
+        Reason.PRACTITIONER: lambda: world.disclose(patient, certain, 1),
         Reason.OUTSIDE: lambda: world.disclose(patient, plain, 1, 2),
+        Reason.BARRED: lambda: world.disclose(patient, wide, 1, 3),
+        Reason.ERASED: lambda: world.disclose(patient, plain, 1, 4),
+        Reason.DELEGATE_ENDED: lambda: delegated(ended, 1),
+        Reason.DELEGATE_BOUNDS: lambda: delegated(bound, 1, 2),
+        Reason.BREAK_GLASS_FORBIDDEN: lambda: world.break_glass(closed, 1),
+        Reason.REVIEWS_OWED: lambda: world.break_glass(patient, 1, reader=3),
     }
 
 
@@ -53,7 +87,7 @@ def test_denied_with_its_reason(world: Any, make_entry: Any, make_tags: Any, rea
     receipt = reasons(world, make_entry, make_tags)[reason]()
     assert (receipt.outcome, receipt.reason) == (Outcome.DENIED, reason)
     event = decode_event(world.events[(receipt.chart, receipt.first_event)])
-    assert isinstance(event, Disclosed)
+    assert isinstance(event, Disclosed | GlassBroken)
     assert (event.outcome, event.reason, event.release_until) == (Outcome.DENIED, reason, None)
 
 

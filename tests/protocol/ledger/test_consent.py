@@ -65,7 +65,12 @@ def test_owners_numbers_come_in_any_order_within_the_window(world: Any) -> None:
     [
         ({"grantees": (4,)}, UnknownInstitution),
         ({"grantees": (limits.U53,)}, UnknownInstitution),
-        ({"access": 2}, BadTerms),
+        ({"grantees": (1, 1)}, NotAscending),
+        ({"grantees": (2, 1)}, NotAscending),
+        ({"access": 0}, BadTerms),
+        ({"access": 4}, BadTerms),
+        ({"access": 5}, BadTerms),
+        ({"practitioners": (b"b" * 16, b"a" * 16)}, NotAscending),
         ({"not_after": 0}, BadTerms),
         ({"not_before": 0, "not_after": 5}, BadTerms),
         ({"purposes": ("NOTHING",)}, UnknownPurpose),

@@ -163,6 +163,14 @@ def test_keys_are_prefix_free() -> None:
         keys.OPEN_MOTIONS,
         keys.evidence(0, 0),
         keys.claim(keys.CLAIM_NAME, b""),
+        keys.policy(0),
+        keys.recovery(0),
+        keys.delegate(0, 0),
+        keys.emergency(0, 0),
+        keys.emergencies(0),
+        keys.erasure(0, 0),
+        keys.erased(0, 0),
+        keys.holds(0),
     ]
     assert {key[0]: len(key) for key in made} == keys.KEY_BYTES
     assert decode(list[bytes | None], tree.EMPTY_TREE[tree.ROOT_PATH]) == [None] * 16

