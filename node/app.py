@@ -146,7 +146,7 @@ class Node:
         config, keystore = self.config, self._keys.keystore
         leaf = core.standing.institution(config.institution)
         sealed_to = encryption_key(keystore, leaf) or keystore.encryption[-1]
-        keys = RecordKeys(keystore.kek, sealed_to.suite, sealed_to.seed)
+        keys = RecordKeys(keystore.kek, sealed_to.suite, sealed_to.seed, keystore.encryption[0].seed)
         records = Records(
             core, store=store.records, blobs=blobs, keys=keys, folder=config.data / "incoming", threads=threads
         )
@@ -156,6 +156,7 @@ class Node:
         keeping = Housekeeping(core, store.idempotency, store.outbox, records.submitter)
         self._open.callback(keeping.start(core.fail))
         self._open.callback(scrub.start(core.fail))
+        self._open.callback(records.changes.start(core.fail))
         settings = ApiSettings(
             socket=config.socket,
             roles=role_map(config.submitters, config.governors),

@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from protocol import errors
+from protocol import chart_errors, errors
 from protocol.errors import ChartledgerError
 
 TIMEOUT_S = 120.0
@@ -79,6 +79,14 @@ class Client:
         """Send a JSON document; with `wait`, the answer comes when what it submits is final."""
         headers = {"content-type": "application/json"}
         return self.send(path, msgspec.json.encode(document), headers, key=key, wait=wait, **query)
+
+    def put(self, path: str, document: Any) -> Any:
+        """Send a JSON document that may be sent again at will."""
+        body, headers = msgspec.json.encode(document), {"content-type": "application/json"}
+        try:
+            return msgspec.json.decode(self._request("PUT", path, {}, body, headers))
+        except Unreachable:
+            return msgspec.json.decode(self._request("PUT", path, {}, body, headers))
 
     def send(
         self,
@@ -162,5 +170,8 @@ def problem_of(body: bytes, status: int) -> ChartledgerError:
 
 
 _ERRORS = {
-    kind.code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ChartledgerError)
+    kind.code: kind
+    for module in (errors, chart_errors)
+    for kind in vars(module).values()
+    if isinstance(kind, type) and issubclass(kind, ChartledgerError)
 }

@@ -8,7 +8,6 @@ erasure and would not do.
 
 from __future__ import annotations
 
-from node.keystore import Keystore
 from protocol.crypto.pseudonyms import STAFF_ID_BYTES, practitioner_secret, pseudonym
 from protocol.errors import ChartledgerError
 
@@ -24,8 +23,9 @@ class BadStaffId(ChartledgerError):
 class Practitioners:
     """The pseudonyms of one institution's staff on one chain."""
 
-    def __init__(self, keystore: Keystore, chain: bytes) -> None:
-        self._secret = practitioner_secret(keystore.encryption[0].seed, chain)
+    def __init__(self, oldest_seed: bytes, chain: bytes) -> None:
+        """`oldest_seed` is that of the oldest encryption key in the institution's keystore (`encryption[0].seed`)."""
+        self._secret = practitioner_secret(oldest_seed, chain)
 
     def pseudonym(self, chart: int, staff: str) -> bytes:
         """16 bytes: what this institution calls the staff member with that id towards that chart's owner. The same

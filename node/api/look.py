@@ -12,16 +12,15 @@ from node.api.call import CHART_MAX, Call, json_response
 from node.api.context import Context
 from node.api.errors import NothingThere
 from node.api.events import event_out
-from node.api.schemas import BlockOut, ChartOut, EventsOut, GrantOut, Health, InstitutionOut
+from node.api.schemas import BlockOut, ChartOut, EventsOut, Health, InstitutionOut
 from node.motions import authorities
 from node.services import FinalBlock
 from protocol import limits
-from protocol.errors import UnknownChart, UnknownGrant
+from protocol.errors import UnknownChart
 from protocol.ledger import keys
 from protocol.ledger.events import Disclosed, Event, GlassBroken, RecordAppended, decode_event
-from protocol.ledger.leaves import Chart
+from protocol.ledger.leaves import Chart, OwnerIndex, decode_leaf
 from protocol.types.institutions import STATUS_ACCREDITED, STATUS_REMOVED, STATUS_SUSPENDED
-from protocol.types.operations import GrantTags
 
 PAGE = 100
 PAGE_MOST = 1_000
@@ -116,10 +115,21 @@ async def charts(context: Context, call: Call) -> Response:
         owner_key = bytes.fromhex(text)
     except ValueError:
         owner_key = b""
-    number = await context.node.chart_of_owner(owner_key) if len(owner_key) == 32 else None
+    number = None
+    if len(owner_key) == 32:
+        former = call.query_flag("former")
+        number = await (_once_named(context, owner_key) if former else context.node.chart_of_owner(owner_key))
     if number is None:
         raise UnknownChart("no chart has this owner key")
     return json_response([await _chart_out(context, number)])
+
+
+async def _once_named(context: Context, owner_key: bytes) -> int | None:
+    """The chart that this key opened, or that a change was to lead to it, whether or not it is the owner's now."""
+    index = keys.owner(owner_key)
+    raw = (await context.node.leaves([index])).get(index)
+    found = None if raw is None else decode_leaf(index, raw)
+    return found.chart if isinstance(found, OwnerIndex) else None
 
 
 async def chart(context: Context, call: Call) -> Response:
@@ -149,32 +159,6 @@ async def require_chart(context: Context, number: int) -> Chart:
     if found is None:
         raise UnknownChart(f"there is no chart {number}")
     return found
-
-
-async def grant(context: Context, call: Call) -> Response:
-    chart_number, number = call.chart(), call.path_number("grant", keys.GRANT_MAX)
-    await require_chart(context, chart_number)
-    leaf = await context.node.grant(chart_number, number)
-    if leaf is None:
-        raise UnknownGrant(f"chart {chart_number} has no grant {number}")
-    terms = leaf.terms
-    return json_response(
-        GrantOut(
-            chart=chart_number,
-            grant=number,
-            grantees=list(terms.grantees),
-            tags=_hex_tags(terms.tags),
-            purposes=list(terms.purposes),
-            not_before=terms.not_before,
-            not_after=terms.not_after,
-            granted_at=leaf.granted_at,
-            revoked_at=leaf.revoked_at,
-        )
-    )
-
-
-def _hex_tags(tags: GrantTags) -> list[list[str] | None]:
-    return [None if listed is None else [t.hex() for t in listed] for listed in tags]
 
 
 async def history(context: Context, call: Call) -> Response:

@@ -9,7 +9,18 @@ from typing import Any
 
 from msgspec import Struct
 
-from node.api import governance, look, motion_schemas, proofs, records, schemas, stream, submit
+from node.api import (
+    control,
+    control_schemas,
+    governance,
+    look,
+    motion_schemas,
+    proofs,
+    records,
+    schemas,
+    stream,
+    submit,
+)
 from node.api.context import Handler
 from node.api.peercred import Role
 
@@ -135,19 +146,51 @@ CHARTS = (
         look.charts,
         {JSON: list[schemas.ChartOut]},
         "The chart of an owner key, or the charts that this institution keeps",
-        (Query("owner_key", "string", "the owner's Ed25519 key in hex"), *PAGED),
+        (
+            Query("owner_key", "string", "the owner's Ed25519 key in hex"),
+            Query("former", "boolean", "also the chart that this key was the owner's of, or was to be"),
+            *PAGED,
+        ),
     ),
     _look(CHART, look.chart, {JSON: schemas.ChartOut}, "A chart at the final head"),
     _look(f"{CHART}/events", look.history, {JSON: schemas.EventsOut}, "All that happened to a chart", PAGED),
     _look(f"{CHART}/records", look.records, {JSON: schemas.EventsOut}, "The records among a chart's events", PAGED),
     _look(f"{CHART}/disclosures", look.disclosures, {JSON: schemas.EventsOut}, "Who looked, when and why", PAGED),
-    _look(CHART + "/grants/{grant:int}", look.grant, {JSON: schemas.GrantOut}, "A grant as it stands"),
+    _look(CHART + "/grants/{grant:int}", control.grant, {JSON: control_schemas.GrantOut}, "A grant as it stands"),
+    _look(
+        f"{CHART}/control",
+        control.control,
+        {JSON: control_schemas.ControlOut},
+        "All grants, the policy, delegates, guardians, and what waits",
+    ),
+    Place(
+        "PUT",
+        f"{CHART}/owner-key",
+        Role.SUBMIT,
+        control.hand_in_owner_key,
+        "Hand in the owner's new envelope key, at the custodian",
+        {JSON: control_schemas.OwnerKeyDone},
+        {JSON: control_schemas.OwnerKeyIn},
+    ),
+    _read(
+        f"{CHART}/secret-envelope",
+        control.secret_envelope,
+        {BYTES: None},
+        "The chart's secret, sealed to its owner, at the custodian",
+    ),
+    _read(
+        f"{CHART}/pseudonym",
+        control.pseudonym,
+        {JSON: control_schemas.PseudonymOut},
+        "What this institution calls one of its staff towards the chart's owner",
+        (Query("staff", "string", "the id that the institution has for the person"),),
+    ),
     _send(
         "/v1/operations",
         submit.operation,
         {JSON: schemas.OperationIn},
         schemas.OperationDone,
-        "Submit an operation that the owner signed",
+        "Submit what the owner, a delegate or guardians signed",
     ),
 )
 RECORDS = (

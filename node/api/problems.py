@@ -13,8 +13,11 @@ from starlette.responses import Response
 
 from node.api import errors as api
 from node.network.interface import RequestFailed
+from node.practitioners import BadStaffId
 from node.records import errors as records
+from node.records import owner_keys
 from node.storage import errors as storage
+from protocol import chart_errors as chart
 from protocol import errors as core
 from protocol.errors import ChartledgerError
 
@@ -53,12 +56,31 @@ STATUS: dict[type[ChartledgerError], int] = {
     core.Claimed: 409,
     core.RotatedTooSoon: 409,
     core.AlreadyReported: 409,
+    chart.UnknownDelegate: 404,
+    chart.UnknownEmergency: 404,
+    chart.UnknownErasure: 404,
+    chart.UnknownHold: 404,
+    chart.TooManyDelegates: 409,
+    chart.WrongChange: 409,
+    chart.ChangePending: 409,
+    chart.NoGuardians: 409,
+    chart.TooEarly: 409,
+    chart.NotWaiting: 409,
+    chart.AlreadyReviewed: 409,
+    chart.TooManyUnreviewed: 409,
+    chart.AlreadyErased: 409,
+    chart.OnHold: 409,
+    chart.AlreadyAcknowledged: 409,
+    chart.TooManyHolds: 409,
     core.BadProof: 422,
     core.Busy: 503,
     records.RecordsError: 422,
     records.NotCustodian: 409,
     records.ChartUnknownHere: 409,
     records.RecordUnknownHere: 404,
+    owner_keys.OwnerKeyUnknown: 409,
+    owner_keys.OwnerKeyMissing: 409,
+    BadStaffId: 400,
     records.ReleaseDenied: 403,
     records.NotDisclosed: 403,
     records.GrantEnded: 403,

@@ -72,7 +72,8 @@ class RecordsIn(Request, frozen=True):
 
 
 class OperationIn(Request, frozen=True):
-    """An operation that the owner signed: the canonical bytes of a `SignedOperation` (base64)."""
+    """An operation that the owner, or who may act for it, signed: the canonical bytes of a `SignedOperation`
+    (base64)."""
 
     chart: ChartNumber
     operation: bytes
@@ -123,10 +124,12 @@ class RecordsStored(Struct, frozen=True):
 
 
 class OperationDone(Struct, frozen=True):
-    """An owner's operation is final. `grant` is the number of the grant made or revoked, `event` where it stands."""
+    """An owner's operation is final. `grant` is the number of the grant made or revoked, `delegate` that of the
+    delegate named or ended, `event` the number of its last event, null if it changed nothing."""
 
     chart: int
-    grant: int
+    grant: int | None
+    delegate: int | None
     event: int | None
     height: int
     time_ms: int
@@ -209,20 +212,6 @@ class ChartOut(Struct, frozen=True):
     history_root: str
     owner_number: int
     held_here: bool
-
-
-class GrantOut(Struct, frozen=True):
-    """A grant as it stands at the final head; tags in hex by position, null for "any"."""
-
-    chart: int
-    grant: int
-    grantees: list[int]
-    tags: list[list[str] | None]
-    purposes: list[str]
-    not_before: int
-    not_after: int
-    granted_at: int
-    revoked_at: int | None
 
 
 EventKind = Literal[

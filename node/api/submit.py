@@ -27,9 +27,36 @@ from protocol.codec.canonical import decode
 from protocol.errors import ChartledgerError, Unauthorised
 from protocol.ledger.events import Disclosed, decode_event, reason_text
 from protocol.ledger.transition import OperationReceipt
-from protocol.types.operations import ROLE_OWNER, Cosignature, Grant, Revoke, SignedOperation
+from protocol.types.operations import (
+    ROLE_OWNER,
+    BeginRecovery,
+    CancelRecovery,
+    CompleteRecovery,
+    Cosignature,
+    Delegate,
+    EndDelegate,
+    Grant,
+    Revoke,
+    RotateOwnerKey,
+    SetGuardians,
+    SetPolicy,
+    SignedOperation,
+)
 
 MSGPACK_LIST = "application/octet-stream"
+OWNERS = (
+    Grant,
+    Revoke,
+    SetPolicy,
+    Delegate,
+    EndDelegate,
+    SetGuardians,
+    RotateOwnerKey,
+    BeginRecovery,
+    CancelRecovery,
+    CompleteRecovery,
+)
+"""What any institution may carry for whoever signed it; the last takes no signature."""
 _lists = msgspec.msgpack.Decoder(list[bytes])
 
 
@@ -54,11 +81,11 @@ async def open_chart(context: Context, call: Call) -> Response:
 
 
 async def operation(context: Context, call: Call) -> Response:
-    """An owner's operation rides in a transaction of this institution."""
+    """What an owner, or who may act for it, signed rides in a transaction of this institution."""
     body = await call.json(OperationIn)
     signed = decode(SignedOperation, body.operation, limits.TRANSACTION_BYTES)
-    if not isinstance(signed.operation, Grant | Revoke):
-        raise Unauthorised("only what an owner signs by itself comes this way: Grant and Revoke")
+    if not isinstance(signed.operation, OWNERS):
+        raise Unauthorised("only what an owner, a delegate or guardians sign by themselves comes this way")
     if signed.operation.chart != body.chart:
         raise BadRequest("the operation is about another chart than the request says")
 
@@ -67,10 +94,9 @@ async def operation(context: Context, call: Call) -> Response:
 
     async def answer(final: list[Final]) -> OperationDone:
         receipt = _receipt(final)
-        assert receipt.grant is not None
-        event = receipt.first_event if receipt.events else None
+        event = receipt.first_event + receipt.events - 1 if receipt.events else None
         height, time_ms, name = final[0].height, final[0].timestamp, final[0].id.hex()
-        return OperationDone(receipt.on_chart, receipt.grant, event, height, time_ms, name)
+        return OperationDone(receipt.on_chart, receipt.grant, receipt.delegate, event, height, time_ms, name)
 
     return await context.writes.perform(call, begin, answer)
 

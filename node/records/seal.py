@@ -36,11 +36,14 @@ MediaType = Annotated[str, Meta(min_length=3, max_length=MEDIA_TYPE_BYTES, patte
 
 
 class RecordKeys(Struct, frozen=True):
-    """An institution's secrets that the records side needs: 32-byte key-encryption key, and its envelope key's seed."""
+    """An institution's secrets that the records side needs: 32-byte key-encryption key, and its envelope key's seed.
+    `staff_seed` is that of its oldest envelope key, which its practitioners' pseudonyms are made with; without it,
+    there is but one."""
 
     kek: bytes
     encryption_suite: int
     encryption_seed: bytes
+    staff_seed: bytes | None = None
 
     def __repr__(self) -> str:
         return "RecordKeys(hidden)"
@@ -122,7 +125,8 @@ class Kek:
 
 
 class ChartSealer:
-    """Seals records of one chart in its present generation."""
+    """Seals records of one chart in its present generation. Without the owner's public key, `secret` has none and no
+    envelope is made: that comes once the key is handed in."""
 
     def __init__(self, kek: Kek, chain: bytes, chart: int, generation: int, secret: ChartSecret) -> None:
         self._kek = kek
@@ -146,7 +150,7 @@ class ChartSealer:
         tags = tags_of(self._secret.secret, self._generation, secret.labels)
         info = envelope_info(self._chain, self._chart, commitment, self._owner)
         suite, public = self._secret.encryption_suite, self._secret.encryption_public
-        envelope = seal_envelope(suite, public, info, encode(secret))
+        envelope = seal_envelope(suite, public, info, encode(secret)) if public else b""
         sealed = self._kek.seal_secret(secret, self._chart, commitment)
         return Sealed(RecordEntry(commitment, tags, supersedes), blob, sealed, envelope)
 

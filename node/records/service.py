@@ -10,9 +10,12 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from node.practitioners import Practitioners
 from node.records import consent
+from node.records.changes import Changes
 from node.records.errors import RecordUnknownHere
 from node.records.opening import Content, Key, checked
+from node.records.owner_keys import OwnerKeyMissing, OwnerKeys
 from node.records.read import Reader
 from node.records.release import Releaser
 from node.records.seal import Kek, RecordKeys, Secret
@@ -52,6 +55,9 @@ class Records:
         self._threads = threads
         self._folder = folder
         self._kek = Kek(keys.kek, node.chain)
+        self.practitioners = Practitioners(keys.staff_seed or keys.encryption_seed, node.chain)
+        self.owner_keys = OwnerKeys(node, store, self._kek, threads)
+        self.changes = Changes(node, self.owner_keys)
         self.submitter = Submitter(node, store, blobs, self._kek, threads)
         self.releaser = Releaser(node, store, blobs, self._kek, threads)
         self.reader = Reader(node, self.releaser, keys, folder, threads)
@@ -84,8 +90,11 @@ class Records:
         return stored.blob_bytes, self._blobs.stream(stored.blob_id)
 
     async def owner_envelope(self, chart: int, record: int) -> bytes:
-        """A `Secret` sealed to the chart's owner."""
-        return (await self._row(chart, record)).owner_envelope
+        """A `Secret` sealed to the chart's owner. Raises `OwnerKeyMissing` while its key is not here."""
+        envelope = (await self._row(chart, record)).owner_envelope
+        if not envelope:
+            raise OwnerKeyMissing
+        return envelope
 
     async def _own(self, chart: int, record: int) -> tuple[RecordAppended, StoredRecord, Secret]:
         stored = await self._row(chart, record)

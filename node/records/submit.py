@@ -15,6 +15,7 @@ from concurrent.futures import Executor
 from msgspec import Struct
 
 from node.records.errors import BadRecord, ChartUnknownHere, NotCustodian, NothingCovered
+from node.records.owner_keys import current_secret, recovery_of
 from node.records.seal import ChartSealer, ChartSecret, Kek, Plain, Sealed, batched, seal_all
 from node.services import Dead, NodeServices, Prepared, Waiting
 from node.storage.blobs import BlobStore
@@ -51,6 +52,7 @@ class Submitter:
     def __init__(self, node: NodeServices, store: RecordsStore, blobs: BlobStore, kek: Kek, threads: Executor) -> None:
         self._node = node
         self._store = store
+        self._owner_keys = store.owner_keys
         self._blobs = blobs
         self._kek = kek
         self._threads = threads
@@ -162,9 +164,12 @@ class Submitter:
         raw = await self._store.chart_secret(chart)
         if raw is None:
             raise ChartUnknownHere
-        secret = self._kek.open_chart(raw)
-        if encryption_key_digest(secret.encryption_suite, secret.encryption_public) != leaf.encryption_key:
+        kept = self._kek.open_chart(raw)
+        secret = await current_secret(self._owner_keys, kept, chart, leaf)
+        if secret is None and not (await recovery_of(self._node, chart)).changes:
             raise ChartUnknownHere(f"what is stored here for chart {chart} belongs to another chart")
+        # An owner whose new key was not handed in yet gets its envelopes once that was.
+        secret = secret or ChartSecret(kept.secret, leaf.encryption_suite, b"")
         return ChartSealer(self._kek, self._node.chain, chart, leaf.generation, secret)
 
     async def _prepare(self, chart: int, sealed: Sequence[Sealed]) -> list[Prepared]:

@@ -22,6 +22,7 @@ from node.storage.errors import OutOfOrder
 from node.storage.held_store import HeldStore
 from node.storage.lookup import rows_in
 from node.storage.outbox import Idempotency, Outbox
+from node.storage.owner_keys import OwnerKeyRows
 from node.storage.records_store import RecordsStore
 from node.storage.schema import LEDGER, place, places, span, unplace
 from node.storage.types import CommittedBlock, EpochEnd, Head, StoredBlock
@@ -43,7 +44,7 @@ class LedgerStore:
         self.database = database
         self.outbox = Outbox(database)
         self.idempotency = Idempotency(database)
-        self.records = RecordsStore(database)
+        self.records = RecordsStore(database, OwnerKeyRows(database))
         self.held = HeldStore(database)
 
     @classmethod

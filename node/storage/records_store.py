@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -22,6 +22,9 @@ from node.storage.lookup import rows_in
 from node.storage.schema import place, places, prefix, span, unplace
 from node.storage.types import Copy, Settled
 from protocol.codec.canonical import decode, encode
+
+if TYPE_CHECKING:
+    from node.storage.owner_keys import OwnerKeyRows
 
 _COUNT = "records"
 HELD_COUNT = "held"
@@ -72,7 +75,8 @@ class StoredRecord(Struct, frozen=True):
 class RecordsStore:
     """Records that this institution wrote, and secrets of the charts that it keeps."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, owner_keys: OwnerKeyRows) -> None:
+        self.owner_keys = owner_keys
         self._database = database
 
     async def stage(self, batch: Mapping[bytes, Sequence[Staged]], instead: Collection[bytes] = ()) -> None:

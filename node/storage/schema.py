@@ -103,6 +103,13 @@ _LEDGER_3: Migration = (
         chart INTEGER PRIMARY KEY, suite INTEGER NOT NULL, public BLOB NOT NULL) STRICT""",
 )
 
+_LEDGER_4: Migration = (
+    # owners' new envelope keys, by their digests, until all that is kept for the owner is sealed to them
+    """CREATE TABLE owner_key (
+        chart INTEGER, key BLOB, suite INTEGER NOT NULL, public BLOB NOT NULL, resealed INTEGER NOT NULL,
+        since INTEGER NOT NULL, PRIMARY KEY (chart, key)) WITHOUT ROWID, STRICT""",
+)
+
 _BLOBS_1: Migration = (
     "CREATE TABLE tally (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID, STRICT",
     # data is NULL for a blob that lies in the object store
@@ -121,7 +128,7 @@ class Schema(Struct, frozen=True):
     migrations: tuple[Migration, ...]
 
 
-LEDGER: Final = Schema("ledger", 0x434C4C31, (_LEDGER_1, _LEDGER_2, _LEDGER_3))
+LEDGER: Final = Schema("ledger", 0x434C4C31, (_LEDGER_1, _LEDGER_2, _LEDGER_3, _LEDGER_4))
 BLOBS: Final = Schema("blobs", 0x434C4231, (_BLOBS_1,))
 
 

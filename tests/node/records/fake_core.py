@@ -299,7 +299,8 @@ class FakeCore:
     async def chart_of_owner(self, owner_key: bytes) -> int | None:
         leaf = self._leaf(keys.owner(owner_key))
         assert leaf is None or isinstance(leaf, OwnerIndex)
-        return None if leaf is None else leaf.chart
+        chart = None if leaf is None else await self.chart(leaf.chart)
+        return leaf.chart if leaf is not None and chart is not None and chart.owner_key == owner_key else None
 
     async def charts_of_custodian(self, institution: int, first: int, count: int) -> list[int]:
         return await self.ledger.charts_of(institution, first, count)
