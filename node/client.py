@@ -10,10 +10,12 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from http.client import HTTPConnection, HTTPException
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 from urllib.parse import urlencode
 
 import msgspec
@@ -45,6 +47,14 @@ class NotAnswered(ChartledgerError):
     advice = "Look at `chartledger status`; what was submitted is kept and still becomes final if it can."
 
 
+class Source(Protocol):
+    """What is sent piece by piece: a file, or what behaves like one."""
+
+    def read(self, count: int = ..., /) -> bytes: ...
+
+    def seek(self, place: int, /) -> int: ...
+
+
 class Client:
     """Connections to one node: one for each thread that asks, kept open."""
 
@@ -74,6 +84,34 @@ class Client:
         except Unreachable:
             # A connection that was kept open may have been closed meanwhile, by a restart for instance.
             return self._request("GET", path, query, None, {})
+
+    @contextmanager
+    def stream(self, path: str) -> Iterator[HTTPResponse]:
+        """The body of an answer while it comes in: `read(n)` of what is yielded, in as little memory as `n` takes.
+
+        A body that breaks off raises `Unreachable` once what came before has been read.
+        """
+        connection = self._connection()
+        try:
+            yield self._answer(connection, "GET", path, None, {})
+        except (OSError, HTTPException) as error:
+            raise Unreachable(f"the connection to {self.path} broke: {error}") from None
+        finally:
+            connection.close()  # whatever was not read is not waited for
+
+    def upload(self, path: str, body: Source, length: int, headers: dict[str, str], key: str, **query: str) -> Any:
+        """Send a file of `length` bytes from its beginning, in bounded memory; a broken connection leads to another
+        try, as for `send`."""
+        headers = headers | {"idempotency-key": key, "content-length": str(length)}
+        for left in range(TRIES, 0, -1):
+            body.seek(0)
+            try:
+                return msgspec.json.decode(self._request("POST", path, {"wait": "final", **query}, body, headers))
+            except Unreachable:
+                if left == 1:
+                    raise
+                time.sleep(PAUSE_S)
+        raise AssertionError("the last try returns or raises")
 
     def post(self, path: str, document: Any, *, key: str | None = None, wait: bool = False, **query: Any) -> Any:
         """Send a JSON document; with `wait`, the answer comes when what it submits is final."""
@@ -113,14 +151,12 @@ class Client:
         raise AssertionError("the last try returns or raises")
 
     def _request(
-        self, method: str, path: str, query: dict[str, Any], body: bytes | None, headers: dict[str, str]
+        self, method: str, path: str, query: dict[str, Any], body: bytes | Source | None, headers: dict[str, str]
     ) -> bytes:
-        connection = self._connection()
         target = f"{path}?{urlencode(query)}" if query else path
+        connection = self._connection()
         try:
-            connection.request(method, target, body, headers)
-            answer = connection.getresponse()
-            content = answer.read()
+            return self._answer(connection, method, target, body, headers).read()
         except TimeoutError:
             connection.close()
             raise NotAnswered(f"the node on {self.path} did not answer in time") from None
@@ -128,9 +164,16 @@ class Client:
             connection.close()
             reason = getattr(error, "strerror", None) or "the connection broke"
             raise Unreachable(f"no node answers on {self.path}: {reason}") from None
+
+    def _answer(
+        self, connection: _Connection, method: str, target: str, body: bytes | Source | None, headers: dict[str, str]
+    ) -> HTTPResponse:
+        """The answer, its body still to be read. Raises the named error that a refusal tells of."""
+        connection.request(method, target, body, headers)
+        answer = connection.getresponse()
         if answer.status // 100 != 2:
-            raise problem_of(content, answer.status)
-        return content
+            raise problem_of(answer.read(), answer.status)
+        return answer
 
     def _connection(self) -> _Connection:
         found: _Connection | None = getattr(self._mine, "connection", None)

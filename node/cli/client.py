@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from node.cli.output import tell
-from node.client import Client
+from node.client import Client, Source
 from protocol.errors import UnknownChart, UnknownRecord
 from protocol.types.operations import GrantTags
 
@@ -104,6 +104,13 @@ class Session:
         with _patience():
             return self.client.send(f"/v1/charts/{chart}/records", data, headers, key=_key(), wait=True)
 
+    def submit_file(self, chart: int, file: Source, length: int, media_type: str, **labels: str | None) -> Document:
+        """The same for a file of any size, in bounded memory."""
+        headers = {"content-type": media_type} | {name: value for name, value in labels.items() if value is not None}
+        with _patience():
+            document: Document = self.client.upload(f"/v1/charts/{chart}/records", file, length, headers, _key())
+            return document
+
     def submit_bundle(self, chart: int, bundle: bytes) -> Document:
         """Submit a FHIR Bundle, each resource of which becomes a record."""
         headers = {"content-type": "application/fhir+json"}
@@ -120,6 +127,11 @@ class Session:
     def read(self, chart: int, disclosure: int, record: int) -> bytes:
         """The exact bytes of one disclosed record, from its custodian."""
         return self.client.read(f"/v1/disclosures/{chart}/{disclosure}/records/{record}")
+
+    def read_page(self, chart: int, disclosure: int, first: int, count: int) -> Document:
+        """Up to `count` records of a disclosure from position `first` among them on, as many as come at once."""
+        page: Document = self.client.get(f"/v1/disclosures/{chart}/{disclosure}/records", first=first, count=count)
+        return page
 
     def read_own(self, chart: int, record: int) -> bytes:
         """The exact bytes of a record that this institution wrote."""

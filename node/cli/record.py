@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from node.cli import bulk
+from node.cli.bulk import Denied
 from node.cli.client import Document, Session, connect
 from node.cli.exits import BadArgument, ExitCode
 from node.cli.options import SOCKET, JsonOption, PassphraseOption, SocketOption
@@ -28,6 +30,8 @@ MediaTypeOption = Annotated[
     str | None, typer.Option("--media-type", help="How the file is to be read. Default: told from its name.")
 ]
 
+WHOLE_BYTES = 8 * 1024 * 1024
+"""A larger file is sent, and written, piece by piece."""
 OF_THE_FILE = frozenset(
     (
         "bad-argument",
@@ -68,7 +72,10 @@ def submit(
         for path in files:
             try:
                 kind = media_type or guess_type(path)
-                answer = _submit(session, chart, path, media_type=kind, whole=whole, labels=labels)
+                if kind != FHIR_JSON and path.stat().st_size > WHOLE_BYTES:
+                    answer = bulk.upload(session, chart, path, kind, quiet=as_json, **labels)
+                else:
+                    answer = _submit(session, chart, path, media_type=kind, whole=whole, labels=labels)
                 done.append({"file": str(path), "records": answer["records"], "height": answer["height"]})
             except OSError as error:
                 skipped.append({"file": str(path), "why": error.strerror or "unreadable"})
@@ -178,36 +185,67 @@ def read(
         if wallet is not None:
             opened = Wallet.open(wallet, find_passphrase(None, passphrase_file))
             data = read_as_owner(session, opened, chart, record).data
-        elif grant is None and disclosure is None:
-            data = session.read_own(chart, record)
         else:
-            if disclosure is None:
-                answer = session.disclose(chart, grant, purpose, [record])
-                document["disclosure"] = disclosure = answer["disclosure"]
-                if answer["outcome"] != "disclosed":
-                    raise Denied(f"denied, and recorded as event {disclosure}: {answer['sentence']}")
-            data = session.read(chart, disclosure, record)
+            place = f"/v1/charts/{chart}/records/{record}/content"
+            if grant is not None or disclosure is not None:
+                if disclosure is None:
+                    answer = session.disclose(chart, grant, purpose, [record])
+                    document["disclosure"] = disclosure = answer["disclosure"]
+                    if answer["outcome"] != "disclosed":
+                        raise Denied(f"denied, and recorded as event {disclosure}: {answer['sentence']}")
+                place = f"/v1/disclosures/{chart}/{disclosure}/records/{record}"
+            if output is not None:
+                _written(bulk.download(session, place, output, quiet=as_json), document, output, as_json)
+                return
+            data = session.client.read(place)
     _give_out(data, document, output, as_json)
 
 
-class Denied(ChartledgerError):
-    """The rules denied the disclosure."""
+@app.command("read-all")
+def read_all(
+    chart: ChartArgument,
+    *,
+    into: Annotated[Path, typer.Option("--into", help="A folder; made if it is not there (mode 0700).")],
+    grant: Annotated[int | None, typer.Option("--grant", help="Ask for all that this grant covers.")] = None,
+    purpose: Annotated[str, typer.Option("--purpose", help="The purpose of use to ask for.")] = "TREAT",
+    disclosure: Annotated[
+        int | None, typer.Option("--disclosure", help="Read under this disclosure, which was made before.")
+    ] = None,
+    socket: SocketOption = SOCKET,
+    as_json: JsonOption = False,
+) -> None:
+    """Read all records of one disclosure, each into a file. After a crash the same command goes on where it stopped."""
+    with connect(socket) as session:
+        under = bulk.begin(session, chart, into, grant, purpose, disclosure)
+        count, before = bulk.read_all(session, chart, under, into, quiet=as_json)
+    document = {"chart": chart, "disclosure": under, "records": count, "here_before": before, "folder": str(into)}
 
-    advice = "Ask the patient for a grant that covers it."
+    def render() -> None:
+        had = f", of which {before} were here before" if before else ""
+        say(f"{counted(count, 'record')} in {into}{had}, under disclosure {under}")
+
+    emit(document, as_json, render)
 
 
 def _give_out(data: bytes, document: dict[str, Any], output: Path | None, as_json: bool) -> None:
     if output is not None:
-        output.touch(mode=0o600)
-        output.write_bytes(data)
-    if as_json:
-        content = {} if output is not None else {"data": base64.b64encode(data).decode()}
-        print_json(document | {"bytes": len(data), "file": str(output) if output else None} | content)
-    elif output is not None:
-        say(f"{len(data)} bytes written to {output}")
+        with bulk.written_whole(output) as file:
+            file.write(data)
+        _written(len(data), document, output, as_json)
+    elif as_json:
+        content = base64.b64encode(data).decode()
+        print_json(document | {"bytes": len(data), "file": None, "data": content})
     else:
         sys.stdout.buffer.write(data)
         sys.stdout.flush()
+
+
+def _written(count: int, document: dict[str, Any], output: Path, as_json: bool) -> None:
+    emit(
+        document | {"bytes": count, "file": str(output)},
+        as_json,
+        lambda: say(f"{counted(count, 'byte')} written to {output}"),
+    )
 
 
 def read_as_owner(session: Session, wallet: Wallet, chart: int, record: int) -> OwnRecord:

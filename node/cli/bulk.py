@@ -1,0 +1,193 @@
+"""Much at once on the command line: files of any size in bounded memory, and all records of a disclosure into a folder.
+
+What goes into a folder goes on after a crash where it stopped: a file carries its name only once it is whole and on
+disk, and the folder remembers its disclosure, so that nothing is asked for, or shown to the patient, twice.
+"""
+
+from __future__ import annotations
+
+import base64
+import mimetypes
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from node.cli.client import Session
+from node.cli.exits import BadArgument
+from node.cli.output import progress
+from node.records.fhir import FHIR_JSON
+from protocol.errors import ChartledgerError
+
+PIECE_BYTES = 1024 * 1024
+PAGES_AHEAD = 2
+"""So many pages are under way while others are written: both nodes have work meanwhile."""
+WRITERS = 8
+PAGE = 256  # what a node answers at most
+STATE = "disclosure.json"
+
+
+class Denied(ChartledgerError):
+    """The rules denied the disclosure."""
+
+    advice = "Ask the patient for a grant that covers it."
+
+
+class OtherDisclosure(ChartledgerError):
+    """The folder holds what another disclosure opened."""
+
+    advice = "Name another folder, or leave the options out to go on with what this one holds."
+
+
+class FolderState(msgspec.Struct, frozen=True):
+    """What a folder was begun for."""
+
+    chain: str
+    chart: int
+    disclosure: int
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[IO[bytes]]:
+    """A new file, mode 0600, that gets its name when all of it is on disk, and none if anything goes wrong."""
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    try:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def upload(session: Session, chart: int, path: Path, media_type: str, *, quiet: bool, **labels: str | None) -> Any:
+    """Submit one file as it is, of any size, and wait until it is final."""
+    length = path.stat().st_size
+    with path.open("rb") as file, progress(f"sending {path.name}", length, quiet) as step:
+        return session.submit_file(chart, _Counted(file, step), length, media_type, **labels)
+
+
+def download(session: Session, place: str, output: Path, *, quiet: bool) -> int:
+    """What stands at `place` on the socket into a file, which appears when it is whole. How many bytes."""
+    done = 0
+    with session.client.stream(place) as answer:
+        total = int(answer.headers.get("content-length", "0"))
+        with progress(f"writing {output.name}", total, quiet) as step, written_whole(output) as file:
+            while piece := answer.read(PIECE_BYTES):
+                done += file.write(piece)
+                step(len(piece))
+    return done
+
+
+def begin(session: Session, chart: int, folder: Path, grant: int | None, purpose: str, disclosure: int | None) -> int:
+    """The disclosure that `folder` is read under: what it remembers, the one named, or a new one under `grant`."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    chain = session.chain().hex()
+    path = folder / STATE
+    if path.exists():
+        try:
+            known = msgspec.json.decode(path.read_bytes(), type=FolderState)
+        except msgspec.DecodeError:
+            raise OtherDisclosure(f"{path} is not what this command wrote") from None
+        if (known.chain, known.chart) != (chain, chart) or disclosure not in (None, known.disclosure):
+            raise OtherDisclosure(f"{folder} was begun for disclosure {known.disclosure} of chart {known.chart}")
+        return known.disclosure
+    if disclosure is None:
+        if grant is None:
+            raise BadArgument(
+                "say under which grant to ask", advice="Add --grant, or --disclosure for one made before."
+            )
+        answer = session.disclose(chart, grant, purpose)
+        disclosure = int(answer["disclosure"])
+        if answer["outcome"] != "disclosed":
+            raise Denied(f"denied, and recorded as event {disclosure}: {answer['sentence']}")
+    with written_whole(path) as file:
+        file.write(msgspec.json.encode(FolderState(chain, chart, disclosure)))
+    return disclosure
+
+
+def read_all(session: Session, chart: int, disclosure: int, folder: Path, *, quiet: bool) -> tuple[int, int]:
+    """Every record of the disclosure as a file of its own, named by its number. How many there are, and how many were
+    here before."""
+    page = session.client.get(f"/v1/charts/{chart}/events", first=disclosure, count=1)["events"]
+    records: list[int] = page[0]["records"]
+    here = {int(path.name.partition(".")[0]) for path in folder.iterdir() if _is_record(path)}
+    missing = [place for place, record in enumerate(records) if record not in here]
+    with progress("reading", len(records), quiet) as step, ThreadPoolExecutor(PAGES_AHEAD) as threads:
+        step(len(records) - len(missing))
+        with ThreadPoolExecutor(WRITERS) as writers:  # a disk syncs many files at once as fast as one
+            for items in _pages(session, chart, disclosure, missing, threads):
+                for _ in writers.map(partial(_write, folder), items):
+                    step(1)
+    return len(records), len(records) - len(missing)
+
+
+def _write(folder: Path, item: dict[str, Any]) -> None:
+    with written_whole(folder / f"{item['record']}{_suffix(item['media_type'])}") as file:
+        file.write(base64.b64decode(item["data"]))
+
+
+def _is_record(path: Path) -> bool:
+    return path.name.partition(".")[0].isdecimal() and path.suffix != ".part"
+
+
+def _suffix(media_type: str) -> str:
+    base = media_type.partition(";")[0].strip().lower()
+    return ".json" if base == FHIR_JSON else mimetypes.guess_extension(base) or ".bin"
+
+
+def _pages(
+    session: Session, chart: int, disclosure: int, missing: list[int], threads: ThreadPoolExecutor
+) -> Iterator[list[dict[str, Any]]]:
+    """The records at the missing positions, a page at a time, each fetched while others are written."""
+    waiting: deque[Future[list[dict[str, Any]]]] = deque()
+    for first, count in _stretches(missing):
+        waiting.append(threads.submit(_page, session, chart, disclosure, first, count))
+        if len(waiting) > PAGES_AHEAD:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _stretches(missing: list[int]) -> Iterator[tuple[int, int]]:
+    """(first position, how many) of neighbours, at most a page of them."""
+    at = 0
+    while at < len(missing):
+        end = at + 1
+        while end < len(missing) and end - at < PAGE and missing[end] == missing[end - 1] + 1:
+            end += 1
+        yield missing[at], end - at
+        at = end
+
+
+def _page(session: Session, chart: int, disclosure: int, first: int, count: int) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    while len(found) < count:
+        found += session.read_page(chart, disclosure, first + len(found), count - len(found))["records"]
+    return found
+
+
+class _Counted:
+    """A file that says how much of it was read, for a progress bar."""
+
+    def __init__(self, file: IO[bytes], step: Any) -> None:
+        self._file = file
+        self._step = step
+
+    def read(self, count: int = -1) -> bytes:
+        piece = self._file.read(count)
+        self._step(len(piece))
+        return piece
+
+    def seek(self, place: int) -> int:
+        self._step(-self._file.tell())
+        return self._file.seek(place)

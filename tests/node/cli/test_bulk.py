@@ -1,0 +1,149 @@
+"""Much at once: a folder goes on where a crash stopped it, and no file is ever half there."""
+
+from __future__ import annotations
+
+import base64
+import stat
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node.cli import bulk
+from node.cli.bulk import Denied, OtherDisclosure
+from node.cli.exits import BadArgument
+from node.client import Unreachable
+
+CHAIN = bytes(range(32))
+RECORDS = [number for number in range(3, 1_203) if number % 7]  # event numbers have gaps
+
+
+def content(record: int) -> bytes:
+    return b'{"resourceType":"Basic","n":%d}' % record
+
+
+class FakeNode:
+    """What `bulk` asks of a session: a disclosure of RECORDS, answered at most 100 records at once."""
+
+    def __init__(self, breaks_after: int | None = None, outcome: str = "disclosed") -> None:
+        self.client = self
+        self.breaks_after = breaks_after
+        self.outcome = outcome
+        self.asked = 0
+        self.given: list[int] = []
+
+    def chain(self) -> bytes:
+        return CHAIN
+
+    def disclose(self, chart: int, grant: int | None, purpose: str, records: Any = None) -> dict[str, Any]:
+        self.asked += 1
+        return {"disclosure": 1_500, "outcome": self.outcome, "sentence": "You had withdrawn your permission."}
+
+    def get(self, path: str, **query: Any) -> dict[str, Any]:
+        assert path == "/v1/charts/5/events"
+        return {"events": [{"number": query["first"], "records": RECORDS}]}
+
+    def read_page(self, chart: int, disclosure: int, first: int, count: int) -> dict[str, Any]:
+        if self.breaks_after is not None and len(self.given) >= self.breaks_after:
+            raise Unreachable("the node is gone")
+        page = RECORDS[first : first + min(count, 100)]
+        self.given += page
+        items = [
+            {"record": one, "media_type": "application/fhir+json", "data": base64.b64encode(content(one)).decode()}
+            for one in page
+        ]
+        return {"records": items, "next": None}
+
+
+def read(node: FakeNode, folder: Path, **options: Any) -> tuple[int, int]:
+    disclosure = bulk.begin(node, 5, folder, options.get("grant"), "TREAT", options.get("disclosure"))  # type: ignore[arg-type]
+    return bulk.read_all(node, 5, disclosure, folder, quiet=True)  # type: ignore[arg-type]
+
+
+def here(folder: Path) -> dict[int, bytes]:
+    return {int(path.stem): path.read_bytes() for path in folder.glob("*.json") if path.name != bulk.STATE}
+
+
+def test_every_record_is_a_file_of_its_own(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    assert read(FakeNode(), folder, grant=2) == (len(RECORDS), 0)
+    assert here(folder) == {record: content(record) for record in RECORDS}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+
+
+@pytest.mark.parametrize("after", [0, 1, 100, 500, 1_000])
+def test_it_goes_on_where_it_stopped_and_asks_the_patient_once(tmp_path: Path, after: int) -> None:
+    with pytest.raises(Unreachable):
+        read(FakeNode(breaks_after=after), tmp_path, grant=2)
+    before = here(tmp_path)
+    again = FakeNode()
+    assert read(again, tmp_path) == (len(RECORDS), len(before))
+    assert again.asked == 0
+    assert sorted([*again.given, *before]) == RECORDS
+    assert here(tmp_path) == {record: content(record) for record in RECORDS}
+    assert read(FakeNode(breaks_after=0), tmp_path) == (len(RECORDS), len(RECORDS))
+
+
+def test_what_a_crash_left_half_written_is_no_record(tmp_path: Path) -> None:
+    read(FakeNode(), tmp_path, grant=2)
+    whole = tmp_path / f"{RECORDS[10]}.json"
+    whole.unlink()
+    whole.with_name(whole.name + ".part").write_bytes(b"{")
+    again = FakeNode()
+    assert read(again, tmp_path) == (len(RECORDS), len(RECORDS) - 1)
+    assert again.given == [RECORDS[10]]
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_folder_belongs_to_one_disclosure(tmp_path: Path) -> None:
+    read(FakeNode(), tmp_path, grant=2)
+    with pytest.raises(OtherDisclosure):
+        read(FakeNode(), tmp_path, disclosure=1_501)
+    (tmp_path / bulk.STATE).write_bytes(b"{}")
+    with pytest.raises(OtherDisclosure):
+        read(FakeNode(), tmp_path)
+
+
+def test_nothing_is_begun_without_a_grant_or_when_denied(tmp_path: Path) -> None:
+    with pytest.raises(BadArgument):
+        read(FakeNode(), tmp_path)
+    with pytest.raises(Denied, match="withdrawn"):
+        read(FakeNode(outcome="denied"), tmp_path, grant=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_download_that_breaks_leaves_nothing(tmp_path: Path) -> None:
+    class Answer:
+        headers = {"content-length": "10"}
+
+        def read(self, count: int) -> bytes:
+            raise Unreachable("the connection broke")
+
+    class Client:
+        @contextmanager
+        def stream(self, place: str) -> Any:
+            yield Answer()
+
+    class Node:
+        client = Client()
+
+    target = tmp_path / "scan.dcm"
+    target.write_bytes(b"an older one")
+    with pytest.raises(Unreachable):
+        bulk.download(Node(), "/v1/anything", target, quiet=True)  # type: ignore[arg-type]
+    assert target.read_bytes() == b"an older one"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_counted_file_starts_over(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(10))
+    steps: list[int] = []
+    with path.open("rb") as file:
+        counted = bulk._Counted(file, steps.append)
+        assert counted.read(7) == bytes(7)
+        counted.seek(0)
+        assert counted.read() == bytes(10)
+    assert sum(steps) == 10
