@@ -36,7 +36,7 @@ def reads_asking(operation: Disclose | BreakGlass, call: Call, read: ReadSet) ->
 def _reads_disclose(operation: Disclose, call: Call, read: ReadSet) -> None:
     reads_asking(operation, call, read)
     if call.cosignatures:
-        cosigning.reads(operation.chart, call, read)
+        cosigning.reads_delegate(operation.chart, call, read)
     if operation.grant is not None and operation.grant <= keys.GRANT_MAX and operation.chart <= keys.CHART_MAX:
         read.keys.add(keys.grant(operation.chart, operation.grant))
 

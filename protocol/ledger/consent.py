@@ -34,7 +34,7 @@ from protocol.types.operations import (
 
 
 def _reads_grant(operation: Grant, call: Call, read: ReadSet) -> None:
-    cosigning.reads(operation.chart, call, read)
+    cosigning.reads_delegate(operation.chart, call, read)
     for grantee in operation.terms.grantees:
         if grantee <= keys.INSTITUTION_MAX:
             read.keys.add(keys.institution(grantee))
@@ -55,7 +55,7 @@ def _grant(working: Working, operation: Grant, call: Call) -> OperationReceipt:
     if grant >= limits.GRANTS_PER_CHART:
         raise TooManyGrants(f"chart {number} has had {grant} grants, which is the most")
     granted = Granted(working.height, working.timestamp, call.institution, grant, operation.terms, by)
-    after = working.append(number, signed, [granted])
+    after = working.append(number, signed, [granted], begins=1)
     working.put(keys.chart(number), replace(after, grants=grant + 1))
     working.put(keys.grant(number, grant), GrantLeaf(operation.terms, working.height, chart.generation))
     return OperationReceipt(number, chart.events, 1, grant=grant)
@@ -138,7 +138,7 @@ def check_bars(policy: Policy) -> None:
 
 
 def _reads_revoke(operation: Revoke, call: Call, read: ReadSet) -> None:
-    cosigning.reads(operation.chart, call, read)
+    cosigning.reads_delegate(operation.chart, call, read)
     if operation.chart > keys.CHART_MAX:
         return
     read.keys.add(keys.policy(operation.chart))
@@ -178,7 +178,7 @@ def _revoke(working: Working, operation: Revoke, call: Call) -> OperationReceipt
     if delegate is None and not cosigning.frozen(working, number):
         generation += 1
         grants = tuple(reissue for reissue in operation.reissues if _reissue(working, number, reissue))
-        delegates = tuple(again for again in operation.delegates if _renew(working, number, again))
+        delegates = tuple(again for again in operation.delegates if _renew(working, number, again, chart))
         bars = _renew_bars(working, operation)
     revoked = Revoked(
         working.height,
@@ -191,7 +191,7 @@ def _revoke(working: Working, operation: Revoke, call: Call) -> OperationReceipt
         bars,
         by,
     )
-    after = working.append(number, signed, [revoked], reserve=0)
+    after = working.append(number, signed, [revoked], ends=1)
     working.put(keys.chart(number), replace(after, generation=generation))
     return OperationReceipt(number, chart.events, 1, grant=operation.grant)
 
@@ -227,10 +227,10 @@ def _reissue(working: Working, chart: int, reissue: Reissue) -> bool:
     return True
 
 
-def _renew(working: Working, chart: int, again: DelegateReissue) -> bool:
-    key = keys.delegate(chart, again.delegate)
+def _renew(working: Working, number: int, again: DelegateReissue, chart: Chart) -> bool:
+    key = keys.delegate(number, again.delegate)
     delegate = working.require(key, DelegateLeaf)
-    if delegate.ended_at is not None:
+    if delegate.ended_at is not None or again.delegate < chart.delegates_from:
         return False
     working.put(key, replace(delegate, terms=replace(delegate.terms, tags=again.tags)))
     return True

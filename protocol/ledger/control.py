@@ -32,7 +32,7 @@ ACTS: Final = ACT_GRANT | ACT_REVOKE | ACT_READ
 
 
 def _reads_policy(operation: SetPolicy, call: Call, read: ReadSet) -> None:
-    cosigning.reads(operation.chart, call, read)
+    cosigning.reads(operation.chart, read)
 
 
 def _set_policy(working: Working, operation: SetPolicy, call: Call) -> OperationReceipt:
@@ -48,7 +48,7 @@ def _set_policy(working: Working, operation: SetPolicy, call: Call) -> Operation
 
 
 def _reads_delegate(operation: Delegate, call: Call, read: ReadSet) -> None:
-    cosigning.reads(operation.chart, call, read)
+    cosigning.reads(operation.chart, read)
 
 
 def _delegate(working: Working, operation: Delegate, call: Call) -> OperationReceipt:
@@ -61,7 +61,7 @@ def _delegate(working: Working, operation: Delegate, call: Call) -> OperationRec
     if delegate >= limits.DELEGATES_PER_CHART:
         raise TooManyDelegates(f"chart {number} has had {delegate} delegates, which is the most")
     event = DelegateNamed(working.height, working.timestamp, call.institution, delegate, operation.terms)
-    after = working.append(number, signed, [event])
+    after = working.append(number, signed, [event], begins=1)
     working.put(keys.chart(number), replace(after, delegates=delegate + 1))
     working.put(keys.delegate(number, delegate), DelegateLeaf(operation.terms, working.height, FRESH))
     return OperationReceipt(number, chart.events, 1, delegate=delegate)
@@ -78,7 +78,7 @@ def _check_delegate(working: Working, terms: DelegateTerms, chart: Chart) -> Non
 
 
 def _reads_end(operation: EndDelegate, call: Call, read: ReadSet) -> None:
-    cosigning.reads(operation.chart, call, read)
+    cosigning.reads_delegate(operation.chart, call, read)
     if operation.chart <= keys.CHART_MAX and operation.delegate <= keys.DELEGATE_MAX:
         read.keys.add(keys.delegate(operation.chart, operation.delegate))
 
@@ -99,7 +99,7 @@ def _end(working: Working, operation: EndDelegate, call: Call) -> OperationRecei
         return OperationReceipt(number, chart.events, 0, delegate=which)
     event = DelegateEnded(working.height, working.timestamp, call.institution, which)
     working.put(keys.delegate(number, which), replace(leaf, ended_at=working.height))
-    working.put(keys.chart(number), working.append(number, signed, [event]))
+    working.put(keys.chart(number), working.append(number, signed, [event], ends=1))
     return OperationReceipt(number, chart.events, 1, delegate=which)
 
 

@@ -23,13 +23,19 @@ from protocol.ledger.working import Working
 from protocol.types.operations import ROLE_DELEGATE, ROLE_GUARDIAN, ROLE_OWNER, Cosignature, Guardians, Operation
 
 
-def reads(chart: int, call: Call, read: ReadSet) -> None:
-    """What the checks below look at for an operation on this chart."""
-    if chart > keys.CHART_MAX:
-        return
-    read.keys.add(keys.chart(chart))
-    read.keys.add(keys.recovery(chart))
-    for cosignature in call.cosignatures:
+def reads(chart: int, read: ReadSet) -> None:
+    """What the checks below look at for an operation on this chart that no delegate signs."""
+    if chart <= keys.CHART_MAX:
+        read.keys.add(keys.chart(chart))
+        read.keys.add(keys.recovery(chart))
+
+
+def reads_delegate(chart: int, call: Call, read: ReadSet) -> None:
+    """The same for one that a delegate may sign: only what one co-signature names, since more are never valid and what
+    is read would cost more than what is said."""
+    reads(chart, read)
+    if len(call.cosignatures) == 1 and chart <= keys.CHART_MAX:
+        cosignature = call.cosignatures[0]
         if cosignature.role == ROLE_DELEGATE and cosignature.actor <= keys.DELEGATE_MAX:
             read.keys.add(keys.delegate(chart, cosignature.actor))
 

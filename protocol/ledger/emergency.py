@@ -47,9 +47,6 @@ def _break(working: Working, operation: BreakGlass, call: Call) -> OperationRece
     else:
         outcome = Outcome.DISCLOSED
         release_until, review_by = _open(working, institution, number, chart.events)
-    if outcome is not Outcome.DENIED:
-        emergency = Emergency(institution, working.timestamp, release_until, review_by)
-        working.put(keys.emergency(number, chart.events), emergency)
     broken = GlassBroken(
         working.height,
         working.timestamp,
@@ -63,7 +60,11 @@ def _break(working: Working, operation: BreakGlass, call: Call) -> OperationRece
         operation.justification,
         operation.practitioner,
     )
-    working.put(keys.chart(number), working.append(number, chart, [broken]))
+    owed = outcome is Outcome.DISCLOSED  # a review
+    working.put(keys.chart(number), working.append(number, chart, [broken], begins=owed))
+    if outcome is not Outcome.DENIED:  # only now: on a full chart this event's number has no key
+        emergency = Emergency(institution, working.timestamp, release_until, review_by)
+        working.put(keys.emergency(number, chart.events), emergency)
     return OperationReceipt(number, chart.events, 1, outcome=outcome, reason=reason)
 
 
@@ -78,12 +79,13 @@ def _open(working: Working, institution: int, chart: int, event: int) -> tuple[i
 
 
 def _reads_later(operation: ConfirmBreakGlass | ReviewBreakGlass, call: Call, read: ReadSet) -> None:
-    if operation.chart > keys.CHART_MAX or operation.institution > keys.INSTITUTION_MAX:
+    if operation.chart > keys.CHART_MAX:
         return
     read.keys.add(keys.chart(operation.chart))
     read.keys.add(keys.policy(operation.chart))
     read.keys.add(keys.emergency(operation.chart, operation.emergency))
-    read.keys.add(keys.emergencies(operation.institution))
+    if operation.institution <= keys.INSTITUTION_MAX:
+        read.keys.add(keys.emergencies(operation.institution))
 
 
 def _confirm(working: Working, operation: ConfirmBreakGlass, call: Call) -> OperationReceipt:
@@ -106,7 +108,7 @@ def _confirm(working: Working, operation: ConfirmBreakGlass, call: Call) -> Oper
     working.put(keys.emergency(number, event), after)
     height, time_ms = working.height, working.timestamp
     confirmed = GlassConfirmed(height, time_ms, call.institution, event, release_until, review_by)
-    working.put(keys.chart(number), working.append(number, chart, [confirmed]))
+    working.put(keys.chart(number), working.append(number, chart, [confirmed], begins=1))
     return OperationReceipt(number, chart.events, 1)
 
 
@@ -143,15 +145,14 @@ def _review(working: Working, operation: ReviewBreakGlass, call: Call) -> Operat
         operation.findings,
         late,
     )
-    working.put(keys.chart(number), working.append(number, chart, [reviewed]))
+    working.put(keys.chart(number), working.append(number, chart, [reviewed], ends=1))
     return OperationReceipt(number, chart.events, 1)
 
 
 def _found(working: Working, operation: ConfirmBreakGlass | ReviewBreakGlass) -> tuple[Chart, Emergency]:
     number, event = operation.chart, operation.emergency
     chart = working.chart(number)
-    known = operation.institution <= keys.INSTITUTION_MAX
-    emergency = working.get(keys.emergency(number, event), Emergency) if known else None
+    emergency = working.get(keys.emergency(number, event), Emergency)
     if emergency is None or emergency.institution != operation.institution:
         raise UnknownEmergency(f"chart {number} has no emergency {event} of institution {operation.institution}")
     return chart, emergency

@@ -34,7 +34,7 @@ from protocol.types.operations import Erase, ErasureReceipt, Hold, ReleaseHold
 
 
 def _reads_erase(operation: Erase, call: Call, read: ReadSet) -> None:
-    cosigning.reads(operation.chart, call, read)
+    cosigning.reads(operation.chart, read)
     if operation.chart <= keys.CHART_MAX:
         read.keys.add(keys.holds(operation.chart))
         reading.reads(operation.chart, operation.records, read)
@@ -53,9 +53,9 @@ def _erase(working: Working, operation: Erase, call: Call) -> OperationReceipt:
     _check_named(operation.holders, records, call.institution)
     _mark(working, number, operation.records)
     owed = tuple(sorted({*operation.holders, call.institution}))
-    working.put(keys.erasure(number, chart.events), Erasure(working.height, owed))
     erased = Erased(working.height, working.timestamp, call.institution, operation.records, operation.holders)
-    working.put(keys.chart(number), working.append(number, signed, [erased]))
+    working.put(keys.chart(number), working.append(number, signed, [erased], begins=len(owed)))
+    working.put(keys.erasure(number, chart.events), Erasure(working.height, owed))
     return OperationReceipt(number, chart.events, 1)
 
 
@@ -110,7 +110,7 @@ def _acknowledge(working: Working, operation: ErasureReceipt, call: Call) -> Ope
     receipts = tuple(sorted((*erasure.receipts, (institution, working.height))))
     working.put(key, replace(erasure, receipts=receipts))
     event = ErasureAcknowledged(working.height, working.timestamp, institution, operation.erasure)
-    working.put(keys.chart(number), working.append(number, chart, [event]))
+    working.put(keys.chart(number), working.append(number, chart, [event], ends=1))
     return OperationReceipt(number, chart.events, 1)
 
 
@@ -134,7 +134,7 @@ def _hold(working: Working, operation: Hold, call: Call) -> OperationReceipt:
         raise TooManyHolds(f"chart {number} has {len(holds.holds)} holds in force, which is the most")
     working.put(keys.holds(number), Holds((*holds.holds, (chart.events, operation.records))))
     placed = HoldPlaced(working.height, working.timestamp, call.institution, operation.records, operation.basis)
-    working.put(keys.chart(number), working.append(number, chart, [placed]))
+    working.put(keys.chart(number), working.append(number, chart, [placed], begins=1))
     return OperationReceipt(number, chart.events, 1)
 
 
@@ -154,7 +154,7 @@ def _release(working: Working, operation: ReleaseHold, call: Call) -> OperationR
         raise UnknownHold(f"chart {number} has no hold {operation.hold} in force")
     working.put(keys.holds(number), Holds(kept))
     released = HoldReleased(working.height, working.timestamp, call.institution, operation.hold)
-    working.put(keys.chart(number), working.append(number, chart, [released]))
+    working.put(keys.chart(number), working.append(number, chart, [released], ends=1))
     return OperationReceipt(number, chart.events, 1)
 
 

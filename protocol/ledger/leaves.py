@@ -37,7 +37,8 @@ class Chart(Wire, frozen=True):
 
     `generation` counts revocations, `grants` counts grants ever made, `window` is the owner key's, `opened_at` the
     height of the block that opened it. `delegates` counts those ever named, of which those below `delegates_from` ended
-    when the chart was recovered.
+    when the chart was recovered. `kept_free` is how many events the chart must still have room for, so that what was
+    begun can end.
     """
 
     custodian: Number
@@ -52,6 +53,7 @@ class Chart(Wire, frozen=True):
     peaks: Annotated[tuple[Digest, ...], Meta(max_length=53)]
     delegates: Number = 0
     delegates_from: Number = 0
+    kept_free: Number = 0
 
     @property
     def history_root(self) -> bytes:

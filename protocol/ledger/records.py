@@ -25,13 +25,13 @@ def _reads_append(operation: AppendRecords, call: Call, read: ReadSet) -> None:
     if chart > keys.CHART_MAX:
         return
     if call.cosignatures:
-        cosigning.reads(chart, call, read)
+        cosigning.reads(chart, read)
     read.keys.add(keys.chart(chart))
     if operation.grant is not None and operation.grant <= keys.GRANT_MAX:
         read.keys.add(keys.grant(chart, operation.grant))
     for entry in operation.entries:
         for other in (entry.supersedes, entry.disputes):
-            if other is not None:
+            if other is not None and other < limits.EVENTS_PER_CHART:
                 read.events.add((chart, other))
 
 

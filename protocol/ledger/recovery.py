@@ -34,11 +34,11 @@ from protocol.types.operations import (
 
 
 def _reads(operation: SetGuardians | CancelRecovery | CompleteRecovery, call: Call, read: ReadSet) -> None:
-    cosigning.reads(operation.chart, call, read)
+    cosigning.reads(operation.chart, read)
 
 
 def _reads_keys(operation: RotateOwnerKey | BeginRecovery, call: Call, read: ReadSet) -> None:
-    cosigning.reads(operation.chart, call, read)
+    cosigning.reads(operation.chart, read)
     read.keys.add(keys.owner(operation.keys.owner_key))
 
 
@@ -58,10 +58,10 @@ def _set_guardians(working: Working, operation: SetGuardians, call: Call) -> Ope
     if state.guardians is None:
         pending = _pending(working, operation.change, ChangeKind.GUARDIANS, guardians=guardians, wait_ms=0)
         working.put(keys.recovery(number), Recovery(operation.change + 1, guardians))
-    else:
-        pending = _pending(working, operation.change, ChangeKind.GUARDIANS, guardians=guardians)
-        working.put(keys.recovery(number), replace(state, changes=operation.change + 1, pending=pending))
-    return _record(working, number, signed, [_begun(working, call, pending)])
+        return _record(working, number, signed, [_begun(working, call, pending)])
+    pending = _pending(working, operation.change, ChangeKind.GUARDIANS, guardians=guardians)
+    working.put(keys.recovery(number), replace(state, changes=operation.change + 1, pending=pending))
+    return _record(working, number, signed, [_begun(working, call, pending)], begins=1)
 
 
 def _check_guardians(guardians: Guardians, chart: Chart) -> None:
@@ -80,10 +80,10 @@ def _rotate(working: Working, operation: RotateOwnerKey, call: Call) -> Operatio
     state = _next(working, number, operation.change)
     if state.pending is not None:
         raise ChangePending(f"change {state.pending.change} of chart {number} waits")
-    _claim_keys(working, operation, chart)
+    _claim_keys(working, operation, chart, state)
     pending = _pending(working, operation.change, ChangeKind.ROTATION, operation)
     working.put(keys.recovery(number), replace(state, changes=operation.change + 1, pending=pending))
-    return _record(working, number, signed, [_begun(working, call, pending)])
+    return _record(working, number, signed, [_begun(working, call, pending)], begins=1)
 
 
 def _begin(working: Working, operation: BeginRecovery, call: Call) -> OperationReceipt:
@@ -95,14 +95,14 @@ def _begin(working: Working, operation: BeginRecovery, call: Call) -> OperationR
     cosigning.guardians_signed(working, operation, call, state.guardians)
     if operation.overrule and call.institution != chart.custodian:
         raise Unauthorised("only the chart's custodian can say with the guardians that the owner's key is stolen")
-    _claim_keys(working, operation, chart)
+    _claim_keys(working, operation, chart, state)
     pending = _pending(working, operation.change, ChangeKind.RECOVERY, operation)
     events: list[Event] = []
     if state.pending is not None:
         events.append(_cancelled(working, call, state.pending.change, by_guardians=True))
     events.append(_begun(working, call, pending))
     working.put(keys.recovery(number), replace(state, changes=operation.change + 1, pending=pending))
-    return _record(working, number, chart, events)
+    return _record(working, number, chart, events, begins=1, ends=len(events) - 1)
 
 
 def _cancel(working: Working, operation: CancelRecovery, call: Call) -> OperationReceipt:
@@ -120,7 +120,8 @@ def _cancel(working: Working, operation: CancelRecovery, call: Call) -> Operatio
         if pending.overrule:
             raise VetoOverruled()
     working.put(keys.recovery(number), replace(state, pending=None))
-    return _record(working, number, signed, [_cancelled(working, call, pending.change, by_guardians=by_guardians)])
+    cancelled = _cancelled(working, call, pending.change, by_guardians=by_guardians)
+    return _record(working, number, signed, [cancelled], ends=1)
 
 
 def _complete(working: Working, operation: CompleteRecovery, call: Call) -> OperationReceipt:
@@ -151,7 +152,7 @@ def _complete(working: Working, operation: CompleteRecovery, call: Call) -> Oper
         )
     working.put(keys.recovery(number), after)
     done = ChangeCompleted(working.height, working.timestamp, call.institution, pending.change, pending.kind)
-    return _record(working, number, chart, [done])
+    return _record(working, number, chart, [done], ends=1)
 
 
 def _next(working: Working, number: int, change: int) -> Recovery:
@@ -169,7 +170,7 @@ def _waiting(state: Recovery, number: int, change: int) -> Pending:
     return state.pending
 
 
-def _claim_keys(working: Working, operation: RotateOwnerKey | BeginRecovery, chart: Chart) -> None:
+def _claim_keys(working: Working, operation: RotateOwnerKey | BeginRecovery, chart: Chart, state: Recovery) -> None:
     """The new key is this chart's from here on, so that nothing can come between when the change takes effect."""
     number, to = operation.chart, operation.keys
     message = owner_possession_message(working.chain, number, operation.change, to)
@@ -187,6 +188,8 @@ def _claim_keys(working: Working, operation: RotateOwnerKey | BeginRecovery, cha
         chart.encryption_key,
     ):
         raise BadTerms("these are the chart's keys already")
+    if state.guardians is not None and to.owner_key in state.guardians.keys:
+        raise BadTerms("this is a guardian's key, and the owner has one of its own")
     working.put(index, OwnerIndex(number))
 
 
@@ -223,9 +226,11 @@ def _cancelled(working: Working, call: Call, change: int, *, by_guardians: bool)
     return ChangeCancelled(working.height, working.timestamp, call.institution, change, by_guardians)
 
 
-def _record(working: Working, number: int, chart: Chart, events: list[Event]) -> OperationReceipt:
+def _record(
+    working: Working, number: int, chart: Chart, events: list[Event], *, begins: int = 0, ends: int = 0
+) -> OperationReceipt:
     first = chart.events
-    working.put(keys.chart(number), working.append(number, chart, events))
+    working.put(keys.chart(number), working.append(number, chart, events, begins=begins, ends=ends))
     return OperationReceipt(number, first, len(events))
 
 

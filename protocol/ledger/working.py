@@ -114,13 +114,13 @@ class Working:
         raw = self._tx_events.get(place) or self._block_events.get(place) or self._view.event(chart, number)
         return None if raw is None else decode_event(raw)
 
-    def append(
-        self, number: int, chart: Chart, events: Iterable[Event], reserve: int = limits.GRANTS_PER_CHART
-    ) -> Chart:
+    def append(self, number: int, chart: Chart, events: Iterable[Event], *, begins: int = 0, ends: int = 0) -> Chart:
         """`chart` with these events at the end of its history, which the transaction now holds; the caller puts it.
 
-        `number` is the chart's. Events get the numbers from `chart.events` on, in order. The last `reserve` numbers
-        are kept free, for revocations: every grant can be revoked even on a chart that is full. Raises `ChartFull`.
+        `number` is the chart's. Events get the numbers from `chart.events` on, in order. What they begin that another
+        event must be able to end (a grant, a delegate, a change, a hold, a receipt or review that is owed) keeps one
+        number free for each: `begins` so many, while `ends` are taken up. So whatever was begun ends even on a chart
+        that is full. Raises `ChartFull`.
         """
         first = at = chart.events
         leaves = []
@@ -129,7 +129,9 @@ class Working:
             self._tx_events[(number, at)] = raw
             leaves.append(event_digest(number, at, raw))
             at += 1
-        if at > limits.EVENTS_PER_CHART - reserve:
+        kept_free = chart.kept_free + begins - ends
+        assert kept_free >= 0, "nothing ends that did not begin"
+        if at + kept_free > limits.EVENTS_PER_CHART:
             raise ChartFull(f"chart {number} has {first} events, and no room for {at - first} more")
         return Chart(
             chart.custodian,
@@ -144,6 +146,7 @@ class Working:
             history.append_all(chart.peaks, first, leaves),
             chart.delegates,
             chart.delegates_from,
+            kept_free,
         )
 
     def forget(self) -> None:

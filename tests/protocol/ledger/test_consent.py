@@ -12,7 +12,6 @@ from protocol.codec.canonical import encode
 from protocol.errors import (
     BadCosignature,
     BadTerms,
-    ChartFull,
     MissingCosignature,
     NotAscending,
     Replayed,
@@ -25,7 +24,7 @@ from protocol.errors import (
 from protocol.ledger import keys
 from protocol.ledger.events import Granted, Revoked
 from protocol.ledger.leaves import GrantLeaf
-from protocol.types.operations import AppendRecords, Disclose, Grant, Reissue, Revoke
+from protocol.types.operations import Grant, Reissue, Revoke
 
 
 def test_grants_get_numbers(world: Any) -> None:
@@ -178,17 +177,3 @@ def test_grant_and_revoke_in_one_transaction(world: Any) -> None:
     revoking = world.owned(patient, Revoke(patient.chart, 0))
     world.block(world.body(0, granting, revoking))
     assert world.grant_leaf(patient, 0).revoked_at == world.head.height
-
-
-def test_a_full_chart_takes_nothing_but_revocations(
-    world: Any, make_entry: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    patient = world.open_chart()
-    world.append(patient, make_entry())
-    grant = world.grant(patient)
-    monkeypatch.setattr(limits, "EVENTS_PER_CHART", world.chart(patient).events + limits.GRANTS_PER_CHART)
-    world.refuses(ChartFull, world.body(0, AppendRecords(patient.chart, (make_entry(),))))
-    world.refuses(ChartFull, world.body(0, world.owned(patient, Grant(patient.chart, world.terms()))))
-    world.refuses(ChartFull, world.body(2, Disclose(patient.chart, grant, (1,), "TREAT")))
-    world.revoke(patient, grant)
-    assert isinstance(world.history(patient)[-1], Revoked)
