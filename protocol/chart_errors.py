@@ -14,6 +14,12 @@ class OwnerFrozen(Unauthorised):
     advice = "Wait until the recovery is complete, or have the guardians cancel it."
 
 
+class Overtaken(InvalidTransaction):
+    """The owner signed something later that took its place."""
+
+    advice = "Look at what stands; if this one is still wanted, sign it anew."
+
+
 class UnknownDelegate(InvalidTransaction):
     """The chart has no delegate of this number."""
 

@@ -179,7 +179,7 @@ def _revoke(working: Working, operation: Revoke, call: Call) -> OperationReceipt
         generation += 1
         grants = tuple(reissue for reissue in operation.reissues if _reissue(working, number, reissue))
         delegates = tuple(again for again in operation.delegates if _renew(working, number, again, chart))
-        bars = _renew_bars(working, operation)
+        bars = _renew_bars(working, operation, chart, call.cosignatures[0].number)
     revoked = Revoked(
         working.height,
         working.timestamp,
@@ -236,13 +236,16 @@ def _renew(working: Working, number: int, again: DelegateReissue, chart: Chart) 
     return True
 
 
-def _renew_bars(working: Working, operation: Revoke) -> bool:
+def _renew_bars(working: Working, operation: Revoke, chart: Chart, number: int) -> bool:
+    """Not if the owner signed others since: then those stand, and bar whatever they say nothing about."""
     if operation.bars is None:
         return False
     key = keys.policy(operation.chart)
     before = working.get(key, PolicyLeaf)
+    if before is not None and before.overtakes(chart.owner_key, number):
+        return False
     policy = Policy() if before is None else before.policy
-    working.put(key, PolicyLeaf(replace(policy, bars=operation.bars)))
+    working.put(key, PolicyLeaf(replace(policy, bars=operation.bars), chart.owner_key, number))
     return True
 
 

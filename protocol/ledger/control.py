@@ -7,7 +7,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from protocol import limits
-from protocol.chart_errors import TooManyDelegates
+from protocol.chart_errors import Overtaken, TooManyDelegates
 from protocol.errors import BadTerms, Unauthorised
 from protocol.ledger import cosigning, keys
 from protocol.ledger.consent import check_bars, check_period, check_purposes, check_tags
@@ -33,6 +33,8 @@ ACTS: Final = ACT_GRANT | ACT_REVOKE | ACT_READ
 
 def _reads_policy(operation: SetPolicy, call: Call, read: ReadSet) -> None:
     cosigning.reads(operation.chart, read)
+    if operation.chart <= keys.CHART_MAX:
+        read.keys.add(keys.policy(operation.chart))
 
 
 def _set_policy(working: Working, operation: SetPolicy, call: Call) -> OperationReceipt:
@@ -41,9 +43,13 @@ def _set_policy(working: Working, operation: SetPolicy, call: Call) -> Operation
     signed = cosigning.owner_signed(working, operation, call, chart)
     cosigning.check_not_frozen(working, number)
     check_bars(operation.policy)
+    signed_as = call.cosignatures[0].number
+    before = working.get(keys.policy(number), PolicyLeaf)
+    if before is not None and before.overtakes(chart.owner_key, signed_as):
+        raise Overtaken(f"the owner signed the policy of chart {number} anew after this one")
     event = PolicySet(working.height, working.timestamp, call.institution, operation.policy)
     working.put(keys.chart(number), working.append(number, signed, [event]))
-    working.put(keys.policy(number), PolicyLeaf(operation.policy))
+    working.put(keys.policy(number), PolicyLeaf(operation.policy, chart.owner_key, signed_as))
     return OperationReceipt(number, chart.events, 1)
 
 

@@ -80,9 +80,16 @@ class DelegateLeaf(Wire, frozen=True):
 
 
 class PolicyLeaf(Wire, frozen=True):
-    """A chart's policy. Its bars say themselves which generations' tags they hold."""
+    """A chart's policy, and under which owner key and number it was signed: one that the same key signed before comes
+    too late, whoever held it back. Its bars say themselves which generations' tags they hold."""
 
     policy: Policy
+    owner_key: PublicKey
+    number: Number
+
+    def overtakes(self, owner_key: bytes, number: int) -> bool:
+        """Whether what this key signed under this number is older than what stands."""
+        return owner_key == self.owner_key and number < self.number
 
 
 class Pending(Wire, frozen=True):

@@ -18,6 +18,7 @@ from protocol.types.operations import (
     AppendRecords,
     BeginRecovery,
     BreakGlass,
+    CompleteRecovery,
     Cosignature,
     Delegate,
     DelegateTerms,
@@ -63,6 +64,8 @@ class ChartHelpers:
         owned: Any
         run: Any
         leaf: Any
+        wait: Any
+        genesis: Any
         terms: Any
         helpers: int
 
@@ -162,6 +165,16 @@ class ChartHelpers:
         to, change = owner_keys(key), self.next_change(patient)
         made = BeginRecovery(patient.chart, change, to, self.possession(patient, change, key, to), overrule)
         return replace(made, **changes)
+
+    def replace_owner_key(self, patient: Any) -> SigningKey:
+        """A rotation, from its beginning to its end; the key that was the owner's until then."""
+        old, new = patient.key, self.fresh_key()
+        change = self.next_change(patient)
+        self.run(2, self.owned(patient, self.rotating(patient, new)))
+        self.wait(self.genesis.params.recovery_ms)
+        self.run(2, CompleteRecovery(patient.chart, change))
+        patient.key, patient.next_number = new, 0
+        return old  # type: ignore[no-any-return]
 
     # --- policy, writing, emergencies, erasure
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from protocol.chart_errors import Overtaken
 from protocol.crypto.signing import SigningKey, owner_possession_message
 from protocol.errors import BadTerms
+from protocol.ledger import keys
 from protocol.ledger.events import Reason
 from protocol.types.operations import (
     Bar,
@@ -70,3 +74,47 @@ def test_a_key_that_the_chart_once_had_never_comes_back_with_what_it_signed(worl
     patient.key, patient.next_number = second, 0
     world.refuses(BadTerms, world.body(1, rotation(world, patient, 1, first)))
     world.run(1, rotation(world, patient, 1, second))  # the same key with another encryption key is no return
+
+
+def test_a_policy_that_was_held_back_does_not_undo_a_later_one(world: Any, make_tags: Any) -> None:
+    patient = world.open_chart()
+    lax = world.owned(patient, SetPolicy(patient.chart, Policy()))
+    strict = Policy(bars=(bar(make_tags, 1),))
+    world.set_policy(patient, strict)
+    world.refuses(Overtaken, world.body(1, lax))
+    assert world.leaf(keys.policy(patient.chart)).policy == strict
+
+
+def test_bars_of_a_revocation_that_was_held_back_do_not_undo_a_later_policy(world: Any, make_tags: Any) -> None:
+    """The revocation itself counts."""
+    patient = world.open_chart()
+    grant = world.grant(patient)
+    revoking = world.owned(patient, Revoke(patient.chart, grant, bars=()))
+    strict = Policy(bars=(bar(make_tags, 1),))
+    world.set_policy(patient, strict)
+    world.run(1, revoking)
+    assert world.grant_leaf(patient, grant).revoked_at is not None
+    assert world.leaf(keys.policy(patient.chart)).policy == strict
+    assert world.history(patient)[-1].bars is False
+
+
+def test_a_leader_cannot_choose_between_two_policies_of_one_block(world: Any, make_tags: Any) -> None:
+    patient = world.open_chart()
+    lax = world.body(1, world.owned(patient, SetPolicy(patient.chart, Policy())))
+    strict = Policy(bars=(bar(make_tags, 1),))
+    later = world.body(2, world.owned(patient, SetPolicy(patient.chart, strict)))
+    execution = world.execution(later, lax)
+    world.apply(execution, later)
+    with pytest.raises(Overtaken):
+        world.apply(execution, lax)
+    world.block(lax, later)
+    assert world.leaf(keys.policy(patient.chart)).policy == strict
+
+
+def test_a_new_owner_key_counts_its_policies_from_its_own_beginning(world: Any, make_tags: Any) -> None:
+    patient = world.open_chart()
+    patient.next_number = 50
+    world.set_policy(patient, Policy(bars=(bar(make_tags, 1),)))
+    world.replace_owner_key(patient)
+    world.set_policy(patient, Policy())
+    assert world.leaf(keys.policy(patient.chart)).policy == Policy()
