@@ -104,15 +104,17 @@ def new_certificate(
     return AddNetworkCertificate(keys.change(edit).network[-1].certificate)
 
 
-def new_encryption_key(keys: KeystoreFile, on_ledger: bytes, *, fresh: bool = False) -> SetEncryptionKey:
-    """Another encryption key. `on_ledger`: the digest of the one that counts now. Old ones stay in the keystore."""
+def new_encryption_key(
+    keys: KeystoreFile, on_ledger: bytes, *, fresh: bool = False, suite: int = MLKEM768_X25519
+) -> SetEncryptionKey:
+    """Another encryption key, of this suite. `on_ledger`: the digest of the one that counts now. Old ones stay in the
+    keystore."""
 
     def edit(keystore: Keystore) -> Keystore:
-        if encryption_digest(keystore.encryption[-1]) != on_ledger and not fresh:
+        newest = keystore.encryption[-1]
+        if encryption_digest(newest) != on_ledger and newest.suite == suite and not fresh:
             return keystore
-        return replace(
-            keystore, encryption=(*keystore.encryption, EncryptionKey(MLKEM768_X25519, secrets.token_bytes(32)))
-        )
+        return replace(keystore, encryption=(*keystore.encryption, EncryptionKey(suite, secrets.token_bytes(32))))
 
     newest = keys.change(edit).encryption[-1]
     return SetEncryptionKey(newest.suite, encryption_digest(newest))

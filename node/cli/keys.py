@@ -22,6 +22,7 @@ from node.config import load_config
 from node.institution_keys import encryption_digest
 from node.keystore import KeystoreFile, find_passphrase, open_keystore
 from protocol.codec.canonical import encode
+from protocol.crypto.envelopes import MLKEM768_X25519
 from protocol.crypto.signing import SigningKey
 from protocol.errors import Claimed
 from protocol.types.governance import KeyChange, RetireNetworkCertificate, RetireOperationsKey
@@ -117,12 +118,17 @@ def rotate_network(
 
 @rotate.command("encryption")
 def rotate_encryption(
-    config: ConfigOption, passphrase_file: NodePassphraseOption = None, as_json: JsonOption = False
+    config: ConfigOption,
+    passphrase_file: NodePassphraseOption = None,
+    as_json: JsonOption = False,
+    suite: Annotated[
+        int, typer.Option("--suite", help="1: ML-KEM-768 with X25519, post-quantum; 2: X25519 alone.", min=1, max=2)
+    ] = MLKEM768_X25519,
 ) -> None:
-    """A new encryption key. The old one stays in the keystore, to open what was sealed to it."""
+    """A new encryption key, perhaps of another suite. The old one stays, to open what was sealed to it."""
 
     def make(here: Here, own: Own, fresh: bool) -> KeyChange:
-        return rotations.new_encryption_key(here.keys, own.encryption, fresh=fresh)
+        return rotations.new_encryption_key(here.keys, own.encryption, fresh=fresh, suite=suite)
 
     then = "What others seal to this institution is sealed to it from now on."
     _tell(_rotate(make, config, passphrase_file), "encryption key", then, as_json)

@@ -17,6 +17,7 @@ from node.standing import Standing
 from node.storage.journal import Journal, Owner, journal_path, journals
 from protocol.codec.canonical import encode
 from protocol.consensus.votes import epoch_of
+from protocol.crypto.envelopes import X25519
 from protocol.crypto.keyfiles import Cost
 from protocol.crypto.signing import SigningKey
 from protocol.errors import JournalBroken
@@ -261,6 +262,9 @@ def test_other_keys_go_on_with_the_same_too_and_retired_ones_leave(home: Home) -
     sealed_to = new_encryption_key(keys_, own.encryption_key)
     assert sealed_to == new_encryption_key(keys_, own.encryption_key)
     assert len(keys_.keystore.encryption) == 2
+    other = new_encryption_key(keys_, own.encryption_key, suite=X25519)
+    assert other == new_encryption_key(keys_, own.encryption_key, suite=X25519)
+    assert (other.suite, len(keys_.keystore.encryption)) == (X25519, 3)
     in_place = new_operations_key(keys_, CHAIN, own.name, (RETIRED_KEY, first.key))
     assert in_place.index == 0
     forget(keys_, own.network_certificates[0])
