@@ -11,7 +11,7 @@ from msgspec import Struct
 from node.records.opening import Key, open_whole
 from node.records.seal import Secret
 from protocol.codec.canonical import decode
-from protocol.crypto.commitments import LeafProof, bytes_proof
+from protocol.crypto.commitments import LeafProof, Opening, bytes_proof
 from protocol.crypto.envelopes import envelope_info, keypair_from_seed, open_envelope
 from protocol.crypto.fields import json_fields
 from protocol.crypto.hashing import encryption_key_digest
@@ -21,11 +21,19 @@ from protocol.ledger.events import Event, RecordAppended
 
 
 class OwnRecord(Struct, frozen=True):
-    """A record as its owner reads it, and the proof that these bytes are the committed ones."""
+    """A record as its owner reads it, and what opens its commitment."""
 
     data: bytes
     media_type: str
-    proof: LeafProof
+    opening: Opening
+
+    def __repr__(self) -> str:
+        return "OwnRecord(hidden)"
+
+    @property
+    def proof(self) -> LeafProof:
+        """Shows these bytes to who holds them, and opens nothing else."""
+        return bytes_proof(self.data, json_fields(self.data), self.opening)
 
 
 def open_own(  # the parts come from three requests
@@ -44,4 +52,4 @@ def open_own(  # the parts come from three requests
     info = envelope_info(chain, chart, commitment, encryption_key_digest(suite, public))
     secret = decode(Secret, open_envelope(suite, private, info, envelope))
     data = open_whole(Key(secret.key, secret.opening, secret.length, commitment), sealed)
-    return OwnRecord(data, secret.media_type, bytes_proof(data, json_fields(data), secret.opening))
+    return OwnRecord(data, secret.media_type, secret.opening)

@@ -123,6 +123,11 @@ class Queries(Protocol):
         ...
 
     @property
+    def proofs(self) -> Proofs:
+        """What can be shown of it offline."""
+        ...
+
+    @property
     def params(self) -> Params:
         """At the final head."""
         ...
@@ -168,15 +173,43 @@ class Queries(Protocol):
         """Final blocks by ascending height; may stop early for size, and is empty beyond the head."""
         ...
 
-    async def proof(self, chart: int, event: int, epoch: int = 0) -> bytes:
-        """Canonical inclusion proof of that event at the final head, for a verifier who trusts the authorities of
-        `epoch`: those of 0 stand in the genesis. Raises `UnknownChart`, `UnknownRecord`, `BadProof` or
-        `TooManyEpochs`."""
+
+class Proofs(Protocol):
+    """Proof files, of the final head where nothing else is said.
+
+    `epoch` is the one whose authorities the verifier trusts: those of 0 stand in the genesis. Every method raises
+    `TooManyEpochs`, `BadProof` for an epoch above the head's, and `Busy`.
+    """
+
+    async def inclusion(self, chart: int, event: int, epoch: int = 0) -> bytes:
+        """That the event stands in the chart's history. Raises `UnknownChart` or `UnknownRecord`."""
         ...
 
-    async def final_proof(self, epoch: int = 0, height: int | None = None) -> bytes:
-        """Canonical proof that the block at `height` is final; without one, the head, or the end of the last epoch
-        that one proof reaches. `epoch` is as for `proof`. Raises `BadProof` or `TooManyEpochs`."""
+    async def final(self, epoch: int = 0, height: int | None = None) -> bytes:
+        """That the block at `height` is final; without one, the head, or the end of the last epoch that one proof
+        reaches. Raises `BadProof`."""
+        ...
+
+    async def history(self, chart: int, first: int = 0, epoch: int = 0) -> bytes:
+        """All that happened to the chart from event `first` on, or as much of it as one proof carries. Raises
+        `UnknownChart` or `UnknownRecord`."""
+        ...
+
+    async def grant(
+        self, chart: int, number: int, institution: int | None = None, record: int | None = None, epoch: int = 0
+    ) -> bytes:
+        """Whether the grant is in force, for this institution, as to this record. Raises `UnknownChart`,
+        `UnknownRecord`, `UnknownGrant` or `BadTerms`."""
+        ...
+
+    async def past_grant(
+        self, chart: int, number: int, height: int, institution: int | None = None, epoch: int = 0
+    ) -> bytes:
+        """How the grant stood at a height. Raises as `grant`, and `BadProof` if one proof cannot carry the history."""
+        ...
+
+    async def erasure(self, chart: int, event: int, epoch: int = 0) -> bytes:
+        """What became of the erasure that this event ordered. Raises `UnknownChart` or `UnknownErasure`."""
         ...
 
 

@@ -95,7 +95,8 @@ MOTION = "/v1/motions/{motion:int}"
 CHART = "/v1/charts/{chart:int}"
 RECORD = "/v1/charts/{chart:int}/records/{record:int}"
 DISCLOSED = "/v1/disclosures/{chart:int}/{disclosure:int}/records"
-PROOF = "/v1/proofs/charts/{chart:int}/events/{event:int}"
+PROOFS = "/v1/proofs/charts/{chart:int}"
+HEIGHT = Query("height", "integer", "of which block, instead of the head")
 
 NODE = (
     _look("/v1/status", look.status, {JSON: Kinds}, "The status document: is all well, and what to do if not"),
@@ -117,20 +118,68 @@ CHAIN = (
     _look("/v1/institutions", look.institutions, {JSON: list[schemas.InstitutionOut]}, "All institutions"),
     _look("/v1/blocks", look.blocks, {JSON: list[schemas.BlockOut]}, "Final blocks; the last without first", PAGED),
     _look(BLOCK, look.block, {JSON: schemas.BlockOut}, "One final block"),
-    _look(PROOF, proofs.inclusion, {BYTES: None}, "The inclusion proof of an event, for chartledger verify", (EPOCH,)),
-    _look(
-        "/v1/proofs/final",
-        proofs.final,
-        {BYTES: None},
-        "The proof that a block is final, which checkpoints are made of",
-        (EPOCH, Query("height", "integer", "of which block, instead of the head")),
-    ),
     _send(
         "/v1/transactions",
         submit.transactions,
         {JSON: schemas.TransactionsIn, BYTES: None},
         schemas.TransactionsDone,
         "Submit transactions that clients signed",
+    ),
+)
+PROVING = (
+    _look(
+        "/v1/proofs/final",
+        proofs.final,
+        {BYTES: None},
+        "The proof that a block is final, which checkpoints are made of",
+        (EPOCH, HEIGHT),
+    ),
+    _look(
+        PROOFS + "/events/{event:int}",
+        proofs.inclusion,
+        {BYTES: None},
+        "The inclusion proof of an event, for chartledger verify",
+        (EPOCH,),
+    ),
+    _look(
+        f"{PROOFS}/history",
+        proofs.history,
+        {BYTES: None},
+        "The proof of all that happened to a chart, or of as much as one proof carries",
+        (EPOCH, FIRST),
+    ),
+    _look(
+        PROOFS + "/grants/{grant:int}",
+        proofs.grant,
+        {BYTES: None},
+        "The proof that a grant is in force or is not, now or at a height",
+        (
+            EPOCH,
+            HEIGHT,
+            Query("institution", "integer", "for whom"),
+            Query("record", "integer", "as to reading this record; not with height"),
+        ),
+    ),
+    _look(
+        PROOFS + "/erasures/{erasure:int}",
+        proofs.erasure,
+        {BYTES: None},
+        "The proof of who acknowledged an erasure and who did not",
+        (EPOCH,),
+    ),
+    _read(
+        PROOFS + "/records/{record:int}",
+        proofs.record,
+        {BYTES: None},
+        "The inclusion proof of a record stored here, which also shows its bytes to who holds them",
+        (EPOCH,),
+    ),
+    _read(
+        PROOFS + "/records/{record:int}/field",
+        proofs.one_field,
+        {BYTES: None},
+        "The proof of one field of a record stored here",
+        (EPOCH, Query("pointer", "string", "the field, as a JSON pointer (RFC 6901)")),
     ),
 )
 CHARTS = (
@@ -255,4 +304,4 @@ GOVERNANCE = (
         "Change one of this institution's own keys",
     ),
 )
-PLACES: tuple[Place, ...] = (*NODE, *CHAIN, *CHARTS, *RECORDS, *READING, *GOVERNANCE)
+PLACES: tuple[Place, ...] = (*NODE, *CHAIN, *PROVING, *CHARTS, *RECORDS, *READING, *GOVERNANCE)

@@ -50,7 +50,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "devnet": Entry("devnet", "app", ANYONE, "Four nodes on this machine, to try things out."),
     "bench": Entry("bench", "bench", ANYONE, "Measure throughput, latency and cost."),
     "simulate": Entry("simulate", "simulate", ANYONE, "Play hostile histories of whole networks from seeds."),
-    "proof": Entry("proof", "proof", ANYONE, "Write a proof that an event stands on the ledger."),
+    "proof": Entry("prove", "app", ANYONE, "Write proofs: of a record, a field, a history, a grant, an erasure."),
     "checkpoint": Entry("proof", "checkpoint", ANYONE, "Keep a final block, to check later proofs by."),
     "verify": Entry("proof", "verify", ANYONE, "Check a proof, offline."),
 }

@@ -23,7 +23,10 @@ from node.records.submit import Submitter
 from node.services import NodeServices
 from node.storage.blobs import BlobStore
 from node.storage.records_store import RecordsStore, StoredRecord
+from protocol import limits
+from protocol.crypto.commitments import Committer, LeafProof
 from protocol.ledger.events import RecordAppended, decode_event
+from protocol.proofs.field import FieldOpening, open_field
 
 
 class OwnRecord(Struct, frozen=True):
@@ -83,6 +86,24 @@ class Records:
         event, stored, secret = await self._own(chart, record)
         key = Key(secret.key, secret.opening, secret.length, event.entry.commitment)
         return await checked(secret.media_type, key, partial(self._blobs.stream, stored.blob_id), self._threads)
+
+    async def bytes_leaf(self, chart: int, record: int) -> LeafProof:
+        """What shows an own record's bytes to who holds them, and opens nothing else. Raises as `content`."""
+        _, _, secret = await self._own(chart, record)
+        committer = Committer(secret.opening)
+        loop = asyncio.get_running_loop()
+        async for piece in (await self.content(chart, record)).chunks:
+            await loop.run_in_executor(self._threads, committer.update, piece)
+        return await loop.run_in_executor(self._threads, committer.bytes_proof)
+
+    async def field_opening(self, chart: int, record: int, pointer: str) -> FieldOpening:
+        """What shows one field of an own record. Raises as `content`, and `BadProof` if it has no such field."""
+        _, _, secret = await self._own(chart, record)
+        data = b""
+        if secret.length <= limits.FIELDS_BYTES:  # what is larger has no fields
+            data = b"".join([piece async for piece in (await self.content(chart, record)).chunks])
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, open_field, data, secret.opening, pointer)
 
     async def sealed(self, chart: int, record: int) -> tuple[int, AsyncIterator[bytes]]:
         """The blob as it lies here, with its size: for the owner, who has the key in the envelope."""

@@ -106,6 +106,6 @@ def check_certificate(
     if indexes[-1] >= n:
         raise BadCertificate(f"there is no authority {indexes[-1]} among {n}")
     message = vote_message(subject)
-    for index, signature in certificate.signatures:
+    for number, (index, signature) in enumerate(certificate.signatures, 1):
         if (index, signature) not in known and not verifier(vote_keys[index], message, signature):
-            raise BadCertificate(f"the signature of authority {index} does not verify")
+            raise BadCertificate(f"signature {number} of {len(indexes)}, that of authority {index}, does not verify")

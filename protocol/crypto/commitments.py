@@ -49,7 +49,8 @@ class LeafProof(Wire, frozen=True):
 
 
 class Committer:
-    """Commits to a record that comes in pieces, in bounded memory: `update` with each, then `finish`."""
+    """Commits to a record that comes in pieces, in bounded memory: `update` with each, then `finish` or
+    `bytes_proof`."""
 
     def __init__(self, opening: Opening) -> None:
         self._opening = opening
@@ -68,9 +69,18 @@ class Committer:
 
     def finish(self) -> bytes:
         """The 32-byte commitment."""
-        fields = json_fields(bytes(self._buffer)) if self._buffer is not None else []
-        leaves, _, _ = _leaves(self._bytes_leaf.digest(), fields, self._opening.secret)
+        leaves, _ = self._tree()
         return digest(Domain.COMMITMENT, self._opening.salt, merkle_root(leaves))
+
+    def bytes_proof(self) -> LeafProof:
+        """As `bytes_proof` of all the bytes."""
+        leaves, salts = self._tree()
+        return LeafProof(self._opening.salt, salts[0], 0, len(leaves), merkle_path(leaves, 0))
+
+    def _tree(self) -> tuple[list[bytes], list[bytes]]:
+        fields = json_fields(bytes(self._buffer)) if self._buffer is not None else []
+        leaves, salts, _ = _leaves(self._bytes_leaf.digest(), fields, self._opening.secret)
+        return leaves, salts
 
 
 def commit(data: bytes, fields: Sequence[tuple[str, bytes]], opening: Opening) -> bytes:

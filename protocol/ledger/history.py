@@ -88,6 +88,53 @@ def check(peaks: Sequence[bytes], count: int, index: int, leaf: bytes, siblings:
         raise BadProof("the path does not lead from the event to the chart's history")
 
 
+def spans(start: int, end: int) -> list[tuple[int, int]]:
+    """The perfect subtrees that cover the leaves `start` to `end` (excluded) of any history with at least `end` leaves:
+    (first leaf, height), in order. From 0 on they are the mountains of a history of `end` leaves."""
+    found = []
+    while start < end:
+        height = (end - start).bit_length() - 1
+        if start:
+            height = min(height, (start & -start).bit_length() - 1)
+        found.append((start, height))
+        start += 1 << height
+    return found
+
+
+def check_range(
+    peaks: Sequence[bytes],
+    count: int,
+    first: int,
+    leaves: Sequence[bytes],
+    *,
+    before: Sequence[bytes],
+    after: Sequence[bytes],
+) -> None:
+    """Raise `BadProof` unless `leaves` are the leaves from number `first` on, without a gap, of this history.
+
+    `before` and `after` are the tops of `spans(0, first)` and of `spans(first + len(leaves), count)`.
+    """
+    end = first + len(leaves)
+    if end > count:
+        raise BadProof(f"a history of {count} events has no event {end - 1}")
+    if len(peaks) != count.bit_count():
+        raise BadProof(f"a history of {count} events has {count.bit_count()} peaks, not {len(peaks)}")
+    tops: list[tuple[int, bytes]] = []
+    for what, covered, given in (("before", spans(0, first), before), ("after", spans(end, count), after)):
+        if len(covered) != len(given):
+            raise BadProof(f"{len(covered)} digests stand for the events {what} those shown, not {len(given)}")
+        tops += [(height, top) for (_, height), top in zip(covered, given, strict=True)]
+    parts = [*tops[: len(before)], *((0, leaf) for leaf in leaves), *tops[len(before) :]]
+    stack: list[tuple[int, bytes]] = []
+    for height, node in parts:
+        while stack and stack[-1][0] == height:
+            node = _join(stack.pop()[1], node)  # noqa: PLW2901 - it climbs until it stands
+            height += 1  # noqa: PLW2901
+        stack.append((height, node))
+    if tuple(node for _, node in stack) != tuple(peaks):
+        raise BadProof("the events shown are not those of the chart's history, in its order and without a gap")
+
+
 def _join(left: bytes, right: bytes) -> bytes:
     # A copied state costs half of a new one with parameters; this runs once an event, on every authority.
     state = _node.copy()

@@ -133,6 +133,14 @@ class Walk:
             path = next((below for below, _ in _descend(path, slots, [target])), None)
         return tuple(proof)
 
+    def prove_all(self) -> tuple[bytes, ...]:
+        """Every node on the way to the keys of this walk, each once, as `check_leaves` takes them: what stands at each
+        key, or that nothing does. None in an empty tree."""
+        self._require_all()
+        if not any(self._nodes[ROOT_PATH]):
+            return ()
+        return tuple(encode(self._nodes[path]) for path in sorted(self._nodes))  # a node sorts before those below it
+
     def _require_all(self) -> None:
         if self._wanted:
             raise NeedNodes(self.wanted())
@@ -193,32 +201,60 @@ def prove(nodes: Mapping[bytes, bytes], key: bytes) -> tuple[bytes, ...]:
 
 def check_leaf(root: bytes, key: bytes, value: bytes | None, path: Sequence[bytes]) -> None:
     """Raise `BadProof` unless the tree with this root holds `value` at `key`, or nothing if `value` is None."""
-    if root == EMPTY_ROOT and not path and value is None:
+    check_leaves(root, {key: value}, path)
+
+
+def check_leaves(
+    root: bytes, leaves: Mapping[bytes, bytes | None], nodes: Sequence[bytes], names: Mapping[bytes, str] | None = None
+) -> None:
+    """Raise `BadProof` unless the tree with this root holds exactly these values, and nothing where one is None.
+
+    `nodes` are those that `Walk.prove_all` gives for these keys: each once, a node before those below it, in the order
+    of the slots, and no other. `names` says what stands at a key, for the error.
+    """
+    if root == EMPTY_ROOT and not nodes and not any(value is not None for value in leaves.values()):
         return
-    target = path_of(key)
-    expected, at = root, 0
-    for number, raw in enumerate(path):
+    waiting = [(root, ROOT_PATH, sorted((path_of(key), key) for key in leaves))]
+    number = 0
+    while waiting:
+        expected, path, targets = waiting.pop()
+        at = len(path)
+        if number == len(nodes):
+            raise BadProof("the state path ends before its key")
+        raw = nodes[number]
         if digest(Domain.STATE_NODE, raw) != expected:
             raise BadProof(f"step {number} of the state path is not a node of the state tree")
-        child = _decode(raw)[_SLOT[target[at]]] if at < len(target) else None
-        stands = None if child is None else target[: at + 1] + child[_SKIP:]
-        if child is None or stands is None or not target.startswith(stands):
-            _check_end(path, number, absent=True, value=value)
-            return
-        if child[DIGEST_BYTES] == _LEAF:
-            _check_end(path, number, absent=False, value=value)
-            if value is None or leaf_digest(key, value) != child[:DIGEST_BYTES]:
-                raise BadProof("the state holds another value at this key")
-            return
-        expected, at = child[:DIGEST_BYTES], len(stands)
-    raise BadProof("the state path ends before its key")
-
-
-def _check_end(path: Sequence[bytes], number: int, *, absent: bool, value: bytes | None) -> None:
-    if number != len(path) - 1:
+        number += 1
+        below: list[tuple[bytes, bytes, list[tuple[bytes, bytes]]]] = []
+        slots = _decode(raw)
+        for target, key in targets:
+            child = slots[_SLOT[target[at]]] if at < len(target) else None
+            stands = target if child is None else target[: at + 1] + child[_SKIP:]
+            if child is None or not target.startswith(stands):
+                _check_value(None, key, leaves, names)
+            elif child[DIGEST_BYTES] == _LEAF:
+                _check_value(child[:DIGEST_BYTES], key, leaves, names)
+            elif below and below[-1][1] == stands:  # ascending: those that share a node follow each other
+                below[-1][2].append((target, key))
+            else:
+                below.append((child[:DIGEST_BYTES], stands, [(target, key)]))
+        waiting += reversed(below)
+    if number != len(nodes):
         raise BadProof("the state path goes on past its key")
-    if absent is not (value is None):
-        raise BadProof("the state holds nothing at this key" if absent else "the state holds a value at this key")
+
+
+def _check_value(
+    found: bytes | None, key: bytes, leaves: Mapping[bytes, bytes | None], names: Mapping[bytes, str] | None
+) -> None:
+    """Hold what stands at a key, the digest of a leaf or nothing, against what is said to stand there."""
+    value = leaves[key]
+    where = f"at this key, where {names[key]} belongs" if names is not None else "at this key"
+    if found is None and value is not None:
+        raise BadProof(f"the state holds nothing {where}")
+    if found is not None and value is None:
+        raise BadProof(f"the state holds a value {where}")
+    if value is not None and leaf_digest(key, value) != found:
+        raise BadProof(f"the state holds another value {where}")
 
 
 def _decode(raw: bytes) -> Slots:

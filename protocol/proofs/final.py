@@ -15,7 +15,7 @@ from msgspec import Meta
 from protocol import limits
 from protocol.crypto.hashing import chain_id
 from protocol.crypto.signing import Verifier, verify
-from protocol.errors import BadProof, GenesisMismatch
+from protocol.errors import BadProof, ForkShown, GenesisMismatch
 from protocol.ledger.genesis import EPOCH
 from protocol.proofs.light import Checkpoint, EpochHop, LightClient
 from protocol.types.base import Wire
@@ -35,6 +35,14 @@ class FinalityProof(Wire, frozen=True, tag=2):
 
     header: Header
     above: Annotated[tuple[Header, ...], Meta(max_length=limits.HEADERS_PER_PROOF)]
+    certificate: Certificate
+    hops: Hops
+
+
+class Anchor(Wire, frozen=True):
+    """Shows that `header` is final by a certificate of its own; what a proof tells of the state hangs on it."""
+
+    header: Header
     certificate: Certificate
     hops: Hops
 
@@ -92,8 +100,13 @@ def check_final(
             advice="Give the checkpoint that the proof was made from, or an earlier proof's.",
         )
     ends = []
-    for hop in hops[client.epoch - first :]:
-        client.hop(hop)
+    for number, hop in enumerate(hops[client.epoch - first :], client.epoch - first + 1):
+        try:
+            client.hop(hop)
+        except ForkShown:
+            raise
+        except BadProof as error:
+            raise BadProof(f"{error} (epoch hop {number} of {len(hops)})") from None
         ends.append(hop.header)
     signers = client.check(header, certificate, above)
     name = None if genesis is None else genesis.name
@@ -117,6 +130,19 @@ def check(
         genesis=genesis,
         checkpoint=checkpoint,
         verifier=verifier,
+    )
+
+
+def check_anchor(
+    anchor: Anchor,
+    *,
+    genesis: Genesis | None = None,
+    checkpoint: Checkpoint | None = None,
+    verifier: Verifier = verify,
+) -> Finality:
+    """What an anchor shows; see `check_final`."""
+    return check_final(
+        anchor.header, anchor.certificate, anchor.hops, genesis=genesis, checkpoint=checkpoint, verifier=verifier
     )
 
 

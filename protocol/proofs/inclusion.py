@@ -9,28 +9,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
-from msgspec import Meta
-
-from protocol import limits
 from protocol.codec.canonical import decode
 from protocol.crypto.commitments import LeafProof, check_bytes
 from protocol.crypto.signing import Verifier, verify
-from protocol.errors import BadProof, CommitmentMismatch, DecodeError
-from protocol.ledger import history, keys, tree
-from protocol.ledger.events import Event, RecordAppended, event_digest
+from protocol.errors import BadProof, CommitmentMismatch
+from protocol.ledger import keys
+from protocol.ledger.events import Event, RecordAppended
 from protocol.ledger.leaves import Chart
 from protocol.proofs.final import Finality, Hops, check_final
 from protocol.proofs.light import Checkpoint, EpochHop
-from protocol.types.base import Digest, Number, Wire
+from protocol.proofs.parts import (
+    ChartNumber,
+    EventBytes,
+    EventShown,
+    HistoryPath,
+    LeafBytes,
+    Path,
+    check_event,
+    check_state,
+    events_needed,
+    leaf_at,
+    show_event,
+)
+from protocol.types.base import Number, Wire
 from protocol.types.block import Header
 from protocol.types.institutions import Genesis
 from protocol.types.votes import Certificate
 
-NODE_BYTES = 2_048  # a node of 16 children with the longest digits has 1,200
-LEAF_BYTES = 8_192
-PATH_STEPS = 40  # the longest key has 34 digits
+__all__ = ["Claim", "InclusionProof", "check", "events_needed", "prove"]
 
 
 class InclusionProof(Wire, frozen=True, tag=1):
@@ -42,14 +49,12 @@ class InclusionProof(Wire, frozen=True, tag=1):
     header: Header
     certificate: Certificate
     hops: Hops
-    chart: Annotated[int, Meta(ge=0, le=keys.CHART_MAX)]
-    leaf: Annotated[bytes, Meta(max_length=LEAF_BYTES)]
-    state_path: Annotated[
-        tuple[Annotated[bytes, Meta(max_length=NODE_BYTES)], ...], Meta(min_length=1, max_length=PATH_STEPS)
-    ]
+    chart: ChartNumber
+    leaf: LeafBytes
+    state_path: Path
     number: Number
-    event: Annotated[bytes, Meta(max_length=limits.TRANSACTION_BYTES)]
-    history_path: Annotated[tuple[Digest, ...], Meta(max_length=53)]
+    event: EventBytes
+    history_path: HistoryPath
     record: LeafProof | None = None
 
 
@@ -79,12 +84,6 @@ class Claim:
         return self.final.signers
 
 
-def events_needed(chart: Chart, number: int) -> range:
-    """The numbers of the events whose bytes `prove` needs to show event `number`. Raises `BadProof` if it is none."""
-    _, first, height = history.mountain(chart.events, number)
-    return range(first, first + (1 << height))
-
-
 def prove(
     header: Header,
     certificate: Certificate,
@@ -103,11 +102,7 @@ def prove(
     bytes of `events_needed`, in order; `hops` are the ends of the epochs before the header's, from the one on that the
     verifier trusts: from epoch 0 for somebody with the genesis alone.
     """
-    needed = events_needed(decode(Chart, leaf), number)
-    if len(events) != len(needed):
-        raise BadProof(f"{len(needed)} events are needed for the path, {len(events)} were given")
-    digests = [event_digest(chart, at, raw) for at, raw in zip(needed, events, strict=True)]
-    place = number - needed.start
+    shown = show_event(chart, decode(Chart, leaf), number, events)
     return InclusionProof(
         header=header,
         certificate=certificate,
@@ -116,8 +111,8 @@ def prove(
         leaf=leaf,
         state_path=tuple(state_path),
         number=number,
-        event=events[place],
-        history_path=history.path(digests, place),
+        event=shown.event,
+        history_path=shown.path,
         record=record,
     )
 
@@ -139,20 +134,10 @@ def check(
     final = check_final(
         proof.header, proof.certificate, proof.hops, genesis=genesis, checkpoint=checkpoint, verifier=verifier
     )
-    try:
-        tree.check_leaf(proof.header.state_root, keys.chart(proof.chart), proof.leaf, proof.state_path)
-    except BadProof as error:
-        raise BadProof(f"state: {error}") from None
-    try:
-        chart = decode(Chart, proof.leaf)
-        event: Event = decode(Event, proof.event)  # type: ignore[arg-type]  # a union is no type to mypy
-    except DecodeError as error:
-        raise BadProof(f"decoding: {error}") from None
-    try:
-        leaf = event_digest(proof.chart, proof.number, proof.event)
-        history.check(chart.peaks, chart.events, proof.number, leaf, proof.history_path)
-    except BadProof as error:
-        raise BadProof(f"history: {error}") from None
+    key = keys.chart(proof.chart)
+    check_state(proof.header.state_root, {key: proof.leaf}, proof.state_path)
+    chart = leaf_at(key, proof.leaf, Chart)
+    event = check_event(proof.chart, chart, EventShown(proof.number, proof.event, proof.history_path))
     return Claim(
         final=final,
         chart=proof.chart,

@@ -124,3 +124,22 @@ def _erasure(event: Erased | ErasureAcknowledged | HoldPlaced | HoldReleased, wh
             return f"{who} placed a legal hold on {what}"
         case HoldReleased(hold=hold):
             return f"{who} released legal hold {hold}"
+
+
+def calendar(time_ms: int) -> str:
+    """UTC in the proleptic Gregorian calendar, to the millisecond, for any time that a header can carry.
+
+    `datetime` ends at the year 9999 and belongs to the clock that the core does without. The days are counted from
+    1 March of year 0, so that leap days end a year (H. Hinnant, "chrono-compatible low-level date algorithms").
+    """
+    seconds, milliseconds = divmod(time_ms, 1_000)
+    days, second = divmod(seconds, 86_400)
+    era, day = divmod(days + 719_468, 146_097)
+    year = (day - day // 1_460 + day // 36_524 - day // 146_096) // 365
+    day -= 365 * year + year // 4 - year // 100
+    month = (5 * day + 2) // 153
+    day -= (153 * month + 2) // 5 - 1
+    year += era * 400 + (month >= 10)
+    month += 3 if month < 10 else -9
+    clock = f"{second // 3_600:02}:{second // 60 % 60:02}:{second % 60:02}.{milliseconds:03}"
+    return f"{year:04}-{month:02}-{day:02} {clock} UTC"

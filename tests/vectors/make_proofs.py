@@ -28,6 +28,7 @@ from protocol.codec.canonical import encode  # noqa: E402
 from protocol.errors import BadProof  # noqa: E402
 from protocol.ledger import keys, tree  # noqa: E402
 from protocol.proofs import bundle, final, inclusion  # noqa: E402
+from protocol.proofs.explaining import explain  # noqa: E402
 from protocol.proofs.final import FinalityProof  # noqa: E402
 from protocol.proofs.light import Checkpoint, EpochHop, LightClient  # noqa: E402
 from protocol.types.governance import GiveAuthority, Parameter, SetParameters, TakeAuthority  # noqa: E402
@@ -118,13 +119,11 @@ def walk() -> dict[str, Any]:
         "certificate": encode(made.world.certificate()).hex(),
         "signers": list(shown.signers),
         "finality_file": bundle.write(made.final).hex(),
-        "finality_explained": bundle.explain_final(shown, genesis),
+        "finality_explained": explain(shown, genesis),
         "inclusion_file": bundle.write(made.inclusion).hex(),
-        "inclusion_explained": bundle.explain(claim, genesis),
+        "inclusion_explained": explain(claim, genesis),
         "checkpoint_file": bundle.write_checkpoint(made.kept).hex(),
-        "inclusion_explained_by_checkpoint": bundle.explain(
-            inclusion.check(made.inclusion, None, checkpoint=made.kept), None
-        ),
+        "inclusion_explained_by_checkpoint": explain(inclusion.check(made.inclusion, None, checkpoint=made.kept), None),
     }
 
 

@@ -203,13 +203,13 @@ async def test_a_proof_at_the_head_checks_offline(devnet: Devnet) -> None:
     await devnet.open_charts(0, 0, 1)
     await devnet.submit(0, [append(0, 9)])
     await devnet.height(2, devnet.services(0).head().height)
-    raw = await devnet.services(2).proof(0, 4)
+    raw = await devnet.services(2).proofs.inclusion(0, 4)
     claim = check(bundle.read(raw), devnet.genesis)
     assert (claim.chart, claim.number) == (0, 4)
     with pytest.raises(UnknownRecord):
-        await devnet.services(2).proof(0, 99)
+        await devnet.services(2).proofs.inclusion(0, 99)
     with pytest.raises(UnknownChart):
-        await devnet.services(2).proof(5, 0)
+        await devnet.services(2).proofs.inclusion(5, 0)
 
 
 async def test_a_block_becomes_known_to_subscribers_with_its_events(devnet: Devnet) -> None:

@@ -69,44 +69,44 @@ async def made(tmp_path: Path) -> AsyncIterator[Made]:
 async def test_every_block_is_shown_final_from_the_genesis(made: Made) -> None:
     last = len(made.blocks) - 1
     for height in range(1, last + 1):
-        shown = final.check(bundle.read_final(await made.queries.final_proof(0, height)), genesis=made.chain.genesis)
+        shown = final.check(bundle.read_final(await made.queries.proofs.final(0, height)), genesis=made.chain.genesis)
         assert shown.header == made.blocks[height].header
         assert [end.epoch for end in shown.ends] == list(range(shown.header.epoch))
         assert shown.certified.height == next(h for h in range(height, last + 1) if made.blocks[h].certificate)
-    head = final.check(bundle.read_final(await made.queries.final_proof()), genesis=made.chain.genesis)
+    head = final.check(bundle.read_final(await made.queries.proofs.final()), genesis=made.chain.genesis)
     assert (head.header, head.header.epoch) == (made.blocks[-1].header, 3)
 
 
 async def test_from_any_epoch_on_for_whoever_has_a_checkpoint_of_it(made: Made) -> None:
     for epoch, kept in made.kept.items():
-        shown = final.check(bundle.read_final(await made.queries.final_proof(epoch)), checkpoint=kept)
+        shown = final.check(bundle.read_final(await made.queries.proofs.final(epoch)), checkpoint=kept)
         assert len(shown.ends) == 3 - epoch
         for event in (0, 3):
-            proof = bundle.read_inclusion(await made.queries.proof(0, event, epoch))
+            proof = bundle.read_inclusion(await made.queries.proofs.inclusion(0, event, epoch))
             assert inclusion.check(proof, None, checkpoint=kept).number == event
-    claim = inclusion.check(bundle.read_inclusion(await made.queries.proof(0, 1)), made.chain.genesis)
+    claim = inclusion.check(bundle.read_inclusion(await made.queries.proofs.inclusion(0, 1)), made.chain.genesis)
     assert [end.height for end in claim.final.ends] == [3, 5, 7]
 
 
 async def test_what_there_is_no_proof_of(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     queries = made.queries
     with pytest.raises(BadProof, match="no block of height 10 or above is final yet"):
-        await queries.final_proof(0, 10)
+        await queries.proofs.final(0, 10)
     with pytest.raises(BadProof, match="block 9 is of epoch 3: no proof of it begins at epoch 4"):
-        await queries.final_proof(4)
+        await queries.proofs.final(4)
     with pytest.raises(BadProof, match="block 2 is of epoch 0: no proof of it begins at epoch 1"):
-        await queries.final_proof(1, 2)
+        await queries.proofs.final(1, 2)
     with pytest.raises(BadProof, match="no proof of it begins at epoch"):
-        await queries.proof(0, 0, limits.U53)
+        await queries.proofs.inclusion(0, 0, limits.U53)
     with pytest.raises(UnknownChart):
-        await queries.proof(1, 0)
+        await queries.proofs.inclusion(1, 0)
     with pytest.raises(UnknownRecord):
-        await queries.proof(0, 99)
+        await queries.proofs.inclusion(0, 99)
     monkeypatch.setattr(limits, "HOPS_PER_PROOF", 2)
     with pytest.raises(TooManyEpochs, match="3 epochs lie between, and a proof carries at most 2"):
-        await queries.final_proof(0, 9)
+        await queries.proofs.final(0, 9)
     with pytest.raises(TooManyEpochs):
-        await queries.proof(0, 0)
+        await queries.proofs.inclusion(0, 0)
 
 
 @pytest.mark.parametrize("most", [1, 2, 3])
@@ -120,7 +120,7 @@ async def test_a_checkpoint_reaches_the_head_over_more_epochs_than_a_proof_carri
     class Session:
         def final_proof(self, epoch: int = 0) -> bytes:
             legs.append(epoch)
-            return asyncio.run_coroutine_threadsafe(made.queries.final_proof(epoch), loop).result()
+            return asyncio.run_coroutine_threadsafe(made.queries.proofs.final(epoch), loop).result()
 
     @contextmanager
     def connect(_socket: Path) -> Iterator[Session]:

@@ -9,9 +9,11 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from node.network.interface import PeerGone, Refuse, RequestRefused
+from node.proving import Proofs
 from node.records.seal import RecordKeys
 from node.records.service import Records
 from node.services import Dead, Final, FinalBlock, Outcome, Prepared, Waiting
@@ -22,9 +24,9 @@ from node.storage.types import CommittedBlock, Place, Settled
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.envelopes import keypair_from_seed
 from protocol.crypto.hashing import block_digest, chain_id, encryption_key_digest, transaction_id
-from protocol.crypto.signing import SigningKey, sign_transaction, transaction_message, verify
-from protocol.errors import BadSignature, ChartledgerError, Expired, InvalidTransaction, UnknownChart, UnknownRecord
-from protocol.ledger import keys
+from protocol.crypto.signing import SigningKey, sign_transaction, sign_vote, transaction_message, verify
+from protocol.errors import BadSignature, ChartledgerError, Expired, InvalidTransaction
+from protocol.ledger import keys, tree
 from protocol.ledger.blocks import next_authorities_digest
 from protocol.ledger.genesis import genesis_block
 from protocol.ledger.leaves import Chart, GrantLeaf, Leaf, OwnerIndex, decode_leaf
@@ -74,6 +76,8 @@ class Chain:
         self.first = first
         self.header = first.header
         self.view = View(dict(first.changes.leaves), {})
+        self.tree = dict(first.tree.nodes)
+        self.certificate: Certificate | None = None
         self.blocks: list[FinalBlock] = [FinalBlock(self.header, block_digest(self.header), ())]
         self.nodes: dict[int, FakeCore] = {}
         self.waiting: list[bytes] = []
@@ -103,6 +107,8 @@ class Chain:
             except InvalidTransaction as error:
                 dead.append((transaction_id(body), error))
         changes = execution.changes()
+        grown = tree.update(self.tree, changes.leaves)
+        self.tree.update(grown.nodes)
         parent = block_digest(self.header)
         height = self.header.height + 1
         self.header = Header(
@@ -114,7 +120,7 @@ class Chain:
             proposer=0,
             timestamp=time_ms,
             transactions_root=bytes(32),
-            state_root=bytes(32),
+            state_root=grown.root,
             next_authorities=next_authorities_digest(execution),
         )
         self.view.leaves.update(changes.leaves)
@@ -122,8 +128,13 @@ class Chain:
         transactions = tuple(raw for _, raw, _ in done)
         block = FinalBlock(self.header, block_digest(self.header), transactions, tuple(changes.events))
         self.blocks.append(block)
+        subject = VoteSubject(FINALIZE, self.id, self.header.epoch, height, 0, block.digest)
+        seats = enumerate(self.genesis.authorities)
+        self.certificate = Certificate(
+            subject, tuple((n, sign_vote(SigningKey(seed(f"vote {who}")), subject, n).signature) for n, who in seats)
+        )
         for node in self.nodes.values():
-            await node.take(block, changes.leaves, done, dead)
+            await node.take(block, changes.leaves, grown.nodes, done, dead)
 
 
 def signed_by(transaction: Transaction) -> SignedBy:
@@ -237,6 +248,7 @@ class FakeCore:
         self,
         block: FinalBlock,
         leaves: Mapping[bytes, bytes],
+        nodes: Mapping[bytes, bytes],
         done: Sequence[tuple[bytes, bytes, Receipt]],
         dead: Sequence[tuple[bytes, ChartledgerError]],
     ) -> None:
@@ -250,9 +262,10 @@ class FakeCore:
             )
             for one, _, receipt in done
         )
-        subject = VoteSubject(FINALIZE, self._chain.id, block.header.epoch, block.header.height, 0, block.digest)
-        certificate = Certificate(subject, ((0, bytes(64)),))  # storage keeps certificates and never judges them
-        committed = CommittedBlock(block.header, block.transactions, certificate, (), leaves, {}, block.events, settled)
+        certificate = self._chain.certificate
+        committed = CommittedBlock(
+            block.header, block.transactions, certificate, (), leaves, nodes, block.events, settled
+        )
         async with self.changed:
             await self.ledger.commit([committed])
             self.changed.notify_all()
@@ -269,6 +282,11 @@ class FakeCore:
     @property
     def genesis(self) -> Genesis:
         return self._chain.genesis
+
+    @property
+    def proofs(self) -> Proofs:
+        finality = SimpleNamespace(head=self._chain.header, certificate=self._chain.certificate)
+        return Proofs(self.ledger, cast(Any, finality))
 
     @property
     def params(self) -> Params:
@@ -325,18 +343,6 @@ class FakeCore:
 
     async def blocks(self, first: int, count: int) -> list[FinalBlock]:
         return self._chain.blocks[first : first + count]
-
-    async def final_proof(self, epoch: int, height: int | None) -> bytes:
-        if height is None:
-            return b"proof of the head from epoch %d" % epoch
-        return b"proof of block %d from epoch %d" % (height, epoch)
-
-    async def proof(self, chart: int, event: int, epoch: int = 0) -> bytes:
-        if await self.chart(chart) is None:
-            raise UnknownChart
-        if (chart, event) not in self._chain.view.events:
-            raise UnknownRecord
-        return b"proof of " + self._chain.view.events[chart, event]
 
     # --- operations and peers
 
@@ -404,7 +410,7 @@ class Network:
         ledger = await LedgerStore.open(folder / "ledger.db")
         if await ledger.head() is None:
             first = self.chain.first
-            genesis = CommittedBlock(first.header, (), None, (), first.changes.leaves, {}, ())
+            genesis = CommittedBlock(first.header, (), None, (), first.changes.leaves, first.tree.nodes, ())
             await ledger.init_genesis(encode(self.chain.genesis), genesis)
         blobs = await BlobStore.open(folder)
         core = FakeCore(self.chain, number, ledger)

@@ -15,6 +15,7 @@ from protocol.crypto.hashing import block_digest
 from protocol.errors import BadProof, ForkShown, GenesisMismatch
 from protocol.ledger import keys, tree
 from protocol.proofs import bundle, final, inclusion
+from protocol.proofs.explaining import explain
 from protocol.proofs.final import FinalityProof
 from protocol.proofs.inclusion import InclusionProof
 from protocol.proofs.light import EpochHop
@@ -62,7 +63,7 @@ def test_from_the_genesis_alone(story: Any) -> None:
     claim = inclusion.check(prove(story, story.patient, 1), genesis)
     assert (claim.header, claim.header.epoch, claim.signers) == (story.world.head, 3, (1, 2, 3))
     assert [end.epoch for end in claim.final.ends] == [0, 1, 2]
-    text = " ".join(bundle.explain(claim, genesis))
+    text = " ".join(explain(claim, genesis))
     assert "3 epochs were passed, from epoch 0 on, the last of them ended by block" in text
     assert "finalized by 3 of 4 authorities: Oakfield Clinic, St. Anne's Laboratory, Harbour Hospital." in text
 
@@ -71,7 +72,7 @@ def test_from_a_checkpoint_alone(story: Any) -> None:
     for first_epoch in (2, 0):  # what lies before the checkpoint's epoch need not be there
         claim = inclusion.check(prove(story, story.patient, 1, first_epoch), None, checkpoint=story.kept)
         assert [end.epoch for end in claim.final.ends] == [2]
-        text = " ".join(bundle.explain(claim, None))
+        text = " ".join(explain(claim, None))
         assert f"On chain {story.world.head.chain.hex()}, event 1 of chart 0 is final: institution 0 recorded" in text
         assert "1 epoch was passed, from epoch 2 on" in text
 
@@ -136,13 +137,13 @@ def test_finality_alone_and_the_checkpoint_made_of_it(story: Any) -> None:
     shown = final.check(bundle.read_final(bundle.write(proof)), genesis=world.genesis)
     assert shown.checkpoint == story.checkpoint()
     assert bundle.read_checkpoint(bundle.write_checkpoint(shown.checkpoint)) == shown.checkpoint
-    lines = bundle.explain_final(shown, world.genesis)
+    lines = explain(shown, world.genesis)
     assert f"On the network 'testing', block {world.head.height} of 2025-06-15" in lines[0]
     assert block_digest(world.head).hex() in lines[0]
     assert "Not shown" in lines[-1]
-    with pytest.raises(BadProof, match="file: it holds a proof of finality"):
+    with pytest.raises(BadProof, match="file: it holds a proof of a block, not of an event"):
         bundle.read_inclusion(bundle.write(proof))
-    with pytest.raises(BadProof, match="file: it holds a proof of an event"):
+    with pytest.raises(BadProof, match="file: it holds a proof of an event, not of a block"):
         bundle.read_final(bundle.write(prove(story, story.patient, 0)))
     with pytest.raises(BadProof, match="checkpoint file: "):
         bundle.read_checkpoint(bundle.write(proof))

@@ -21,7 +21,9 @@ from protocol.errors import BadProof, ChartledgerError, GenesisMismatch
 from protocol.ledger import keys, tree
 from protocol.ledger.events import ChartOpened, Disclosed, Granted, RecordAppended, Revoked
 from protocol.proofs import bundle, inclusion
+from protocol.proofs.explaining import explain
 from protocol.proofs.inclusion import InclusionProof
+from protocol.proofs.wording import calendar
 from protocol.types.operations import RecordEntry
 from protocol.types.votes import Certificate
 
@@ -64,7 +66,7 @@ def test_every_event_is_shown(story: Any) -> None:
         claim = inclusion.check(proof, story.genesis)
         assert (claim.chart, claim.number, claim.event, claim.events) == (story.story.chart, number, event, 9)
         assert (claim.signers, claim.record_shown, claim.header) == ((0, 1, 2), False, story.head)
-        assert all(line.endswith((".", "!")) for line in bundle.explain(claim, story.genesis))
+        assert all(line.endswith((".", "!")) for line in explain(claim, story.genesis))
         kinds.append(type(event))
     assert set(kinds) == {ChartOpened, RecordAppended, Granted, Revoked, Disclosed}
 
@@ -74,7 +76,7 @@ def test_the_bytes_at_hand(story: Any) -> None:
     proof = prove(story, story.story, 2, record=shown)
     claim = inclusion.check(proof, story.genesis, record=DATA)
     assert claim.record_shown
-    assert "exactly the record" in " ".join(bundle.explain(claim, story.genesis))
+    assert "exactly the record" in " ".join(explain(claim, story.genesis))
     with pytest.raises(BadProof, match="record:"):
         inclusion.check(proof, story.genesis, record=DATA + b" ")
     with pytest.raises(BadProof, match="record:"):
@@ -178,8 +180,8 @@ def test_a_prover_cannot_be_handed_too_few_events(story: Any) -> None:
 def test_times_read_as_the_calendar_has_them(moment: datetime) -> None:
     time_ms = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
     expected = moment.replace(tzinfo=None).isoformat(sep=" ", timespec="milliseconds") + " UTC"
-    assert bundle._time(time_ms) == expected
+    assert calendar(time_ms) == expected
 
 
 def test_the_last_time_that_a_header_can_carry_reads_too() -> None:
-    assert bundle._time(limits.U53).startswith("287396-10-12 ")
+    assert calendar(limits.U53).startswith("287396-10-12 ")

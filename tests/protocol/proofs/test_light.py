@@ -64,7 +64,7 @@ def test_a_hop_is_believed_for_its_quorum_alone(epochs: Any) -> None:
         "certificate: 2 signatures are no quorum of 4": replace(
             hop, certificate=replace(voted, signatures=voted.signatures[:2])
         ),
-        "certificate: the signature of authority 0": replace(
+        "certificate: signature 1 of 3, that of authority 0": replace(
             hop, certificate=replace(voted, signatures=((0, bytes(64)), *voted.signatures[1:]))
         ),
         "certificate: there is no authority 4 among 4": replace(
@@ -106,7 +106,7 @@ def test_whoever_lost_authority_signs_nothing_more(epochs: Any) -> None:
     old = next(key for key in world.vote_keys if key.public == world.authorities(0).members[0].vote_key)
     signature = world.consensus_vote(0, 0, good.subject).signature
     assert verify(old.public, b"", old.sign(b""))
-    with pytest.raises(BadProof, match="certificate: the signature of authority 0"):
+    with pytest.raises(BadProof, match="certificate: signature 1 of 3, that of authority 0"):
         client.check(world.head, replace(good, signatures=((0, signature), *good.signatures[1:])))
 
 

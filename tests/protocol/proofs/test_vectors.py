@@ -15,6 +15,7 @@ import pytest
 from protocol.codec.canonical import decode, encode
 from protocol.errors import BadProof, DecodeError
 from protocol.proofs import bundle, final, inclusion
+from protocol.proofs.explaining import explain
 from protocol.proofs.final import FinalityProof
 from protocol.proofs.light import Checkpoint, EpochHop, LightClient
 from protocol.types.block import Header
@@ -86,8 +87,8 @@ def test_the_files_of_the_walk_are_checked_and_explained() -> None:
     genesis = decode(Genesis, bytes.fromhex(walk["genesis"]))
     kept = bundle.read_checkpoint(bytes.fromhex(walk["checkpoint_file"]))
     proof = bundle.read_inclusion(bytes.fromhex(walk["inclusion_file"]))
-    assert bundle.explain(inclusion.check(proof, genesis, checkpoint=kept), genesis) == walk["inclusion_explained"]
+    assert explain(inclusion.check(proof, genesis, checkpoint=kept), genesis) == walk["inclusion_explained"]
     by_checkpoint = inclusion.check(proof, None, checkpoint=kept)
-    assert bundle.explain(by_checkpoint, None) == walk["inclusion_explained_by_checkpoint"]
+    assert explain(by_checkpoint, None) == walk["inclusion_explained_by_checkpoint"]
     shown = final.check(bundle.read_final(bytes.fromhex(walk["finality_file"])), genesis=genesis)
-    assert bundle.explain_final(shown, genesis) == walk["finality_explained"]
+    assert explain(shown, genesis) == walk["finality_explained"]

@@ -1,0 +1,47 @@
+"""A proof as a QR code: on the terminal, as a picture, or as the text that is in it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import segno
+
+from node.cli.exits import BadArgument
+from protocol.proofs import scan
+
+TERMINAL = "-"
+PICTURES = (".svg", ".png")
+TEXT = ".txt"
+
+
+def write_qr(data: bytes, target: str, *, private: bool = False) -> int:
+    """Write the QR code of a proof file's bytes to a file, or to the terminal for "-"; how many characters it has.
+
+    `private`: others on this machine may not read it. Raises `BadArgument` for a name that is no picture's and
+    `TooLargeForQr`; then nothing was written.
+    """
+    suffix = Path(target).suffix.lower()
+    if target != TERMINAL and suffix not in (*PICTURES, TEXT):
+        raise BadArgument(
+            f"{target} is no name for a QR code",
+            advice="Give --qr a name ending in .svg, .png or .txt, or - to print it.",
+        )
+    if suffix == TEXT:
+        _touch(target, private)
+        text = scan.to_text(data)  # of any size: it need not become a picture
+        Path(target).write_text(text + "\n", encoding="ascii")
+        return len(text)
+    text = scan.to_qr_text(data)
+    code = segno.make_qr(text, error="L", boost_error=False)
+    if target == TERMINAL:
+        code.terminal(out=sys.stdout, compact=True)
+    else:
+        _touch(target, private)
+        code.save(target, scale=4)
+    return len(text)
+
+
+def _touch(target: str, private: bool) -> None:
+    if private:
+        Path(target).touch(mode=0o600)
