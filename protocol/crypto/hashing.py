@@ -55,6 +55,9 @@ class Domain:
     HOLDING: Final = b"cl/holding"
     HELD_DETAILS: Final = b"cl/held/details"
 
+    # what an asker says to the owner in confidence
+    DETAILS: Final = b"cl/details"
+
     # keyed by a chart's secret
     TAG: Final = b"cl/tag"
 

@@ -21,10 +21,12 @@ for entry in (str(ROOT), str(FOLDER)):
 
 from ed25519_edges import L, edge_cases  # noqa: E402 - needs the path above
 
+from protocol import limits  # noqa: E402
 from protocol.codec.canonical import encode  # noqa: E402
-from protocol.crypto import commitments, envelopes, keyfiles, placement, pseudonyms, sealing, shares, tags, wallet  # noqa: E402
+from protocol.crypto import commitments, details, envelopes, keyfiles, placement, pseudonyms, sealing  # noqa: E402
+from protocol.crypto import shares, tags, wallet  # noqa: E402
 from protocol.crypto.fields import json_fields  # noqa: E402
-from protocol.crypto.hashing import Domain, digest, keyed_digest  # noqa: E402
+from protocol.crypto.hashing import Domain, digest, encryption_key_digest, keyed_digest  # noqa: E402
 from protocol.crypto.merkle import merkle_path, merkle_root  # noqa: E402
 from protocol.crypto.signing import (  # noqa: E402
     APPLICATION_LABEL,
@@ -277,6 +279,24 @@ def keypairs() -> Cases:
     return [{"suite": suite, "seed": seed.hex(), "public": public.hex()} for suite, public in pairs]
 
 
+def said() -> Cases:
+    """What askers say in confidence."""
+    longest = "\U0001f3e5" * limits.DETAIL_CHARACTERS
+    reason = "\U0001f3e5" * limits.DETAIL_REASON_CHARACTERS
+    cases: Cases = []
+    for name, one in (
+        ("nothing", details.Details()),
+        ("an emergency", details.Details("s-17", "O'Neill", "Zoë", "registrar", "found unconscious", "case 4711")),
+        ("the longest", details.Details(longest, longest, longest, longest, reason, longest)),
+    ):
+        opening = details.DetailsOpening(material(f"salt {name}", 64), one)
+        commitment = details.commit_details(opening).hex()
+        fields = {field: getattr(one, field) for field in one.__struct_fields__}
+        opened = encode(opening).hex()
+        cases.append({"name": name, "details": fields, "opening": opened, "commitment": commitment})
+    return cases
+
+
 def sealed() -> Cases:
     """Drawn: opened, never compared."""
     cases: Cases = []
@@ -330,6 +350,30 @@ def split() -> Cases:
     return cases
 
 
+def sealed_details() -> Cases:
+    """Drawn: opened, never compared."""
+    cases: Cases = []
+    for suite in envelopes.SUITES:
+        seed, chain = material("owner seed", 32), material("chain", 32)
+        _, public = envelopes.keypair_from_seed(suite, seed)
+        opening = details.DetailsOpening(material("salt", 64), details.Details("s-17", "O'Neill", reason="follow-up"))
+        commitment = details.commit_details(opening)
+        info = details.details_info(chain, 7, commitment, encryption_key_digest(suite, public))
+        made = details.seal_details(suite, public, info, opening)
+        cases.append(
+            {
+                "suite": suite,
+                "seed": seed.hex(),
+                "chain": chain.hex(),
+                "chart": 7,
+                "commitment": commitment.hex(),
+                "opening": encode(opening).hex(),
+                "sealed": made.hex(),
+            }
+        )
+    return cases
+
+
 COMPUTED: dict[str, Callable[[], Cases]] = {
     "hashing": hashing,
     "merkle": merkle,
@@ -347,8 +391,14 @@ COMPUTED: dict[str, Callable[[], Cases]] = {
     "keyfiles": keyfile,
     "keypairs": keypairs,
     "placement": placement_lists,
+    "details": said,
 }
-DRAWN: dict[str, Callable[[], Cases]] = {"sealed": sealed, "envelopes": envelope, "shares": split}
+DRAWN: dict[str, Callable[[], Cases]] = {
+    "sealed": sealed,
+    "envelopes": envelope,
+    "shares": split,
+    "sealed_details": sealed_details,
+}
 
 
 def main() -> None:

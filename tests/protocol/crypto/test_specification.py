@@ -76,6 +76,14 @@ def test_commitments(vectors: Vectors) -> None:
         assert commitment(bytes.fromhex(case["bytes"]), fields, salt, secret).hex() == case["commitment"]
 
 
+def test_details(vectors: Vectors) -> None:
+    """The opening is an array of two: 64 bytes (MessagePack's bin 8), then the details as they are hashed."""
+    for case in vectors("crypto/details"):
+        opening = bytes.fromhex(case["opening"])
+        assert opening[:3] == b"\x92\xc4\x40"
+        assert digest("cl/details", opening[3:67], opening[67:]).hex() == case["commitment"]
+
+
 def test_tags_and_wallet(vectors: Vectors) -> None:
     for case in vectors("crypto/tags"):
         data = case["generation"].to_bytes(8, "big") + bytes([case["position"]]) + case["label"].encode()

@@ -19,7 +19,7 @@ Vectors = Callable[[str], Any]
 COMPUTED = (
     "hashing", "merkle", "signing", "ed25519", "padme", "secretbox",
     "fields", "commitments", "tags", "wallet", "versions", "acting", "practitioners", "keyfiles", "keypairs",
-    "placement",
+    "placement", "details",
 )  # fmt: skip
 
 
