@@ -148,7 +148,13 @@ class Node:
         sealed_to = encryption_key(keystore, leaf) or keystore.encryption[-1]
         keys = RecordKeys(keystore.kek, sealed_to.suite, sealed_to.seed, keystore.encryption[0].seed)
         records = Records(
-            core, store=store.records, blobs=blobs, keys=keys, folder=config.data / "incoming", threads=threads
+            core,
+            store=store.records,
+            details=store.details,
+            blobs=blobs,
+            keys=keys,
+            folder=config.data / "incoming",
+            threads=threads,
         )
         await records.start()
         core.router.serve("records", records.answer)
@@ -157,6 +163,7 @@ class Node:
         self._open.callback(keeping.start(core.fail))
         self._open.callback(scrub.start(core.fail))
         self._open.callback(records.changes.start(core.fail))
+        self._open.callback(records.confidence.start(core.fail))
         settings = ApiSettings(
             socket=config.socket,
             roles=role_map(config.submitters, config.governors),

@@ -15,6 +15,7 @@ from node.proving import Proofs
 from node.services import FinalBlock
 from node.standing import Standing
 from node.storage.ledger_store import LedgerStore
+from node.storage.types import Asking
 from protocol.crypto.hashing import block_digest
 from protocol.ledger import keys
 from protocol.ledger.leaves import Chart, GrantLeaf, Leaf, OwnerIndex, decode_leaf
@@ -94,6 +95,9 @@ class Queries:
     async def events_at(self, chart: int, numbers: Sequence[int]) -> dict[int, bytes]:
         found = await self._store.read_events([(chart, number) for number in numbers])
         return {number: raw for (_, number), raw in found.items()}
+
+    async def askings(self, before: int | None, count: int) -> list[Asking]:
+        return await self._store.askings(before, count)
 
     async def blocks(self, first: int, count: int) -> list[FinalBlock]:
         stored = await self._store.blocks(first, count, BLOCKS_BYTES)

@@ -26,6 +26,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from node.storage.types import Asking
 from protocol.errors import ChartledgerError
 from protocol.ledger.leaves import Chart, GrantLeaf
 from protocol.ledger.transition import Receipt
@@ -167,6 +168,11 @@ class Queries(Protocol):
 
     async def events_at(self, chart: int, numbers: Sequence[int]) -> dict[int, bytes]:
         """Canonical events by number; absent ones are left out. One query."""
+        ...
+
+    async def askings(self, before: int | None, count: int) -> list[Asking]:
+        """Up to `count` events by which somebody asked to read, of all charts, the last to become final first; those
+        before position `before`, or the last ones. One query."""
         ...
 
     async def blocks(self, first: int, count: int) -> list[FinalBlock]:

@@ -1,7 +1,8 @@
 """What the final head says that every transaction and vote is held against, in memory.
 
-Parameters, institutions, their anti-replay windows, and the authority sets of this epoch and the ones before. All of it
-comes from final state leaves: those on disk at a start, then those that each final block wrote.
+Parameters, institutions, their anti-replay windows, the authority sets of this epoch and the ones before, and which
+reviews of emergencies are owed. All of it comes from final state leaves: those on disk at a start, then those that each
+final block wrote.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from protocol import limits
 from protocol.errors import Expired, Oversize, Replayed, UnknownInstitution, UnknownKey
 from protocol.ledger import keys
 from protocol.ledger.blocks import TRANSACTION_OVERHEAD_BYTES
-from protocol.ledger.leaves import Counters, decode_leaf
+from protocol.ledger.leaves import Counters, Emergencies, decode_leaf
 from protocol.ledger.windows import FRESH, Window, used
 from protocol.params import Params
 from protocol.types.institutions import RETIRED_KEY, AuthoritySet, Institution
@@ -31,10 +32,13 @@ class Standing:
         self._institutions: dict[int, Institution] = {}
         self._windows: dict[bytes, Window] = {}
         self._sets: dict[int, AuthoritySet] = {}
+        self._emergencies: dict[int, Emergencies] = {}
         self._newest = -1
         self.params = Params()
         self.institutions: Mapping[int, Institution] = MappingProxyType(self._institutions)
         """By number, as they stand at the head."""
+        self.emergencies: Mapping[int, Emergencies] = MappingProxyType(self._emergencies)
+        """What institutions did in emergencies, by number; one that never did anything is left out."""
         self.update(leaves or {})
 
     def update(self, leaves: Mapping[bytes, bytes]) -> None:
@@ -49,6 +53,10 @@ class Standing:
                 institution = decode_leaf(key, raw)
                 assert isinstance(institution, Institution)
                 self._institutions[int.from_bytes(key[1:], "big")] = institution
+            elif kind == keys.KIND_EMERGENCIES:
+                emergencies = decode_leaf(key, raw)
+                assert isinstance(emergencies, Emergencies)
+                self._emergencies[int.from_bytes(key[1:], "big")] = emergencies
             elif kind == keys.KIND_PARAMS:
                 params = decode_leaf(key, raw)
                 assert isinstance(params, Params)
@@ -130,7 +138,7 @@ async def standing_leaves(store: LedgerStore) -> dict[bytes, bytes]:
     assert isinstance(counters, Counters)
     wanted = [keys.PARAMS]
     for number in range(counters.institutions):
-        wanted.append(keys.institution(number))
+        wanted += [keys.institution(number), keys.emergencies(number)]
         wanted += [keys.window(number, index) for index in range(limits.OPERATION_KEYS_PER_INSTITUTION)]
     epoch = head.header.child_epoch
     wanted += [keys.authorities(one) for one in range(max(0, epoch - SETS_KEPT + 1), epoch + 1)]

@@ -81,6 +81,8 @@ STATUS: dict[type[ChartledgerError], int] = {
     owner_keys.OwnerKeyUnknown: 409,
     owner_keys.OwnerKeyMissing: 409,
     BadStaffId: 400,
+    records.ReasonMissing: 422,
+    records.NotStated: 404,
     records.ReleaseDenied: 403,
     records.NotDisclosed: 403,
     records.GrantEnded: 403,

@@ -33,8 +33,9 @@ Leaves = Mapping[bytes, Leaf]
 """Decoded leaves of the final state, by key; absent ones are left out."""
 
 
-def check_asking(event: Event | None, reader: int, records: Sequence[int]) -> Asking:
-    """The final asking by which `reader` may want these records: a disclosure, or an emergency.
+def check_asking(event: Event | None, reader: int, records: Sequence[int], *, for_delegate: bool = False) -> Asking:
+    """The final asking by which `reader` may want these records: a disclosure, or an emergency. What a delegate asked
+    for, which the custodian only carried, is for the delegate alone.
 
     Raises `NotDisclosed` if it is neither, another's, or does not name them all; `ReleaseDenied` if denied.
     """
@@ -42,6 +43,8 @@ def check_asking(event: Event | None, reader: int, records: Sequence[int]) -> As
         raise NotDisclosed("there is no final disclosure of that event number on this chart")
     if event.institution != reader:
         raise NotDisclosed("that disclosure is another institution's")
+    if (isinstance(event, Disclosed) and event.delegate is not None) is not for_delegate:
+        raise NotDisclosed("what a delegate asked to read is for the delegate alone, and nothing else is for it")
     if event.outcome is Outcome.DENIED:
         raise ReleaseDenied(f"the disclosure was denied: {reason_text(event.reason)}")
     if not set(event.records).issuperset(records):

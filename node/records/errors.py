@@ -57,6 +57,18 @@ class RecordUnknownHere(RecordsError):
     advice = "Records are stored at their chart's custodian; GET /v1/charts/{chart}/records lists their numbers."
 
 
+class ReasonMissing(RecordsError):
+    """Whoever reads in an emergency says why."""
+
+    advice = "Give the reason in details.reason (--reason on the command line): the patient is told it, nobody else."
+
+
+class NotStated(RecordsError):
+    """This institution stated no details about that asking."""
+
+    advice = "Details lie at the institution that asked, and sealed to the owner at the chart's custodian."
+
+
 class NothingCovered(RecordsError):
     """The grant covers no record that could be asked for."""
 

@@ -12,9 +12,10 @@ import contextlib
 from collections.abc import Sequence
 from concurrent.futures import Executor
 
+from node.logs import get_logger
 from node.network.interface import Refuse
 from node.records import consent
-from node.records.errors import NotCustodian, NotDisclosed, RecordUnknownHere
+from node.records.errors import NotCustodian, NotDisclosed, NotFresh, RecordUnknownHere
 from node.records.messages import (
     ANSWER_BYTES,
     BLOB,
@@ -28,6 +29,7 @@ from node.records.messages import (
     ReleaseRequest,
 )
 from node.records.seal import Kek
+from node.records.told import Told
 from node.services import NodeServices
 from node.storage.blobs import BlobStore
 from node.storage.records_store import RecordsStore, StoredRecord
@@ -35,8 +37,10 @@ from protocol.codec.canonical import decode, encode
 from protocol.crypto.envelopes import envelope_info, seal_envelope
 from protocol.crypto.hashing import encryption_key_digest
 from protocol.errors import ChartledgerError, DecodeError
-from protocol.ledger.events import RecordAppended, decode_event
+from protocol.ledger.events import GlassBroken, RecordAppended, decode_event
 from protocol.ledger.leaves import decode_leaf
+
+log = get_logger("release")
 
 CATCH_UP_S = 5.0
 AHEAD_EVENTS = 2_000
@@ -46,8 +50,11 @@ AHEAD_EVENTS = 2_000
 class Releaser:
     """Answers the requests of other institutions' nodes, and of this one's own reader."""
 
-    def __init__(self, node: NodeServices, store: RecordsStore, blobs: BlobStore, kek: Kek, threads: Executor) -> None:
+    def __init__(
+        self, node: NodeServices, store: RecordsStore, blobs: BlobStore, kek: Kek, threads: Executor, told: Told
+    ) -> None:
         self._node = node
+        self._told = told
         self._store = store
         self._blobs = blobs
         self._kek = kek
@@ -100,9 +107,12 @@ class Releaser:
         return BlobPiece(await self._blobs.part(stored[0].blob_id, request.offset, ANSWER_BYTES))
 
     async def check(
-        self, reader: int, chart: int, disclosure: int, records: Sequence[int]
+        self, reader: int, chart: int, disclosure: int, records: Sequence[int], *, for_delegate: bool = False
     ) -> dict[int, RecordAppended]:
-        """The records as they stand on the ledger, if `reader` may have them now; raises as `node.records.consent`."""
+        """The records as they stand on the ledger, if `reader` may have them now; raises as `node.records.consent`.
+
+        By an emergency nothing is released before those who watch the chart have been told of it.
+        """
         node = self._node
         await self._catch_up(chart, disclosure)
         leaf = await node.chart(chart)
@@ -110,14 +120,23 @@ class Releaser:
             raise NotCustodian(f"institution {node.institution} is not the custodian of chart {chart}")
         raw = await node.events_at(chart, [disclosure, *records])
         events = {number: decode_event(found) for number, found in raw.items()}
-        asking = consent.check_asking(events.get(disclosure), reader, records)
+        asking = consent.check_asking(events.get(disclosure), reader, records, for_delegate=for_delegate)
         head, now_ms = node.head(), node.now_ms()
         consent.check_fresh(head, now_ms, node.params)
         appended = {number: consent.record_of(events.get(number), number) for number in records}
         found = await node.leaves(consent.leaves_needed(chart, disclosure, asking, records))
         leaves = {key: decode_leaf(key, leaf) for key, leaf in found.items()}
         consent.check_in_force(chart, disclosure, asking, leaves, appended, max(head.timestamp, now_ms))
+        if isinstance(asking, GlassBroken):
+            await self._tell(chart, asking, head.height)
         return appended
+
+    async def _tell(self, chart: int, asking: GlassBroken, height: int) -> None:
+        """Storage knows an event a moment before subscribers are told: wait for that moment, too."""
+        if height < asking.height:
+            raise NotFresh("the emergency is not final here yet")
+        if not await self._told.everybody(chart, height):
+            log.warning("released by an emergency although somebody who watches the chart took nothing", chart=chart)
 
     async def _catch_up(self, chart: int, event: int) -> None:
         """Wait a little if the event is not final here yet: what just became final elsewhere is a moment away, and a

@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.commitments import Committer, Opening, commit
+from protocol.crypto.details import DetailsOpening
 from protocol.crypto.envelopes import envelope_info, seal_envelope
 from protocol.crypto.fields import json_fields
 from protocol.crypto.hashing import encryption_key_digest
@@ -113,6 +114,13 @@ class Kek:
 
     def open_chart(self, sealed: bytes) -> ChartSecret:
         return decode(ChartSecret, secretbox_open(self._key, sealed, b"chart" + self._chain))
+
+    def seal_details(self, opening: DetailsOpening, commitment: bytes) -> bytes:
+        """What this institution stated in confidence, bound to what the ledger has of it."""
+        return self._seal(opening, b"details" + self._chain + commitment)
+
+    def open_details(self, sealed: bytes, commitment: bytes) -> DetailsOpening:
+        return decode(DetailsOpening, secretbox_open(self._key, sealed, b"details" + self._chain + commitment))
 
     def _seal(self, value: Wire, context: bytes) -> bytes:
         return secretbox_seal(self._key, os.urandom(NONCE_BYTES), encode(value), context)

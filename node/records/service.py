@@ -10,9 +10,13 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from node.network.interface import Refuse
 from node.practitioners import Practitioners
 from node.records import consent
+from node.records.asking import Asker
 from node.records.changes import Changes
+from node.records.confidence import Confidence
+from node.records.delegates import ForDelegates
 from node.records.errors import RecordUnknownHere
 from node.records.opening import Content, Key, checked
 from node.records.owner_keys import OwnerKeyMissing, OwnerKeys
@@ -20,11 +24,14 @@ from node.records.read import Reader
 from node.records.release import Releaser
 from node.records.seal import Kek, RecordKeys, Secret
 from node.records.submit import Submitter
+from node.records.told import Told
 from node.services import NodeServices
 from node.storage.blobs import BlobStore
+from node.storage.details_store import DetailsStore
 from node.storage.records_store import RecordsStore, StoredRecord
 from protocol import limits
 from protocol.crypto.commitments import Committer, LeafProof
+from protocol.errors import ChartledgerError, DecodeError
 from protocol.ledger.events import RecordAppended, decode_event
 from protocol.proofs.field import FieldOpening, open_field
 
@@ -46,6 +53,7 @@ class Records:
         node: NodeServices,
         *,
         store: RecordsStore,
+        details: DetailsStore,
         blobs: BlobStore,
         keys: RecordKeys,
         folder: Path,
@@ -62,7 +70,11 @@ class Records:
         self.owner_keys = OwnerKeys(node, store, self._kek, threads)
         self.changes = Changes(node, self.owner_keys)
         self.submitter = Submitter(node, store, blobs, self._kek, threads)
-        self.releaser = Releaser(node, store, blobs, self._kek, threads)
+        self.confidence = Confidence(node, details, store, self._kek)
+        self.asker = Asker(node, self.submitter, self.confidence, self.practitioners.pseudonym)
+        self.told = Told()
+        self.releaser = Releaser(node, store, blobs, self._kek, threads, self.told)
+        self.for_delegates = ForDelegates(node, self.releaser, store, self._kek)
         self.reader = Reader(node, self.releaser, keys, folder, threads)
 
     async def start(self) -> None:
@@ -73,7 +85,13 @@ class Records:
 
     async def answer(self, peer: int, method: str, payload: bytes) -> bytes:
         """The answer to another institution's request (`records.*`). Raises `Refuse` or `DecodeError`."""
-        return await self.releaser.answer(peer, method, payload)
+        try:
+            found = await self.confidence.answer(peer, method, payload)
+        except DecodeError:
+            raise
+        except ChartledgerError as error:
+            raise Refuse(error.code, str(error)) from None
+        return found if found is not None else await self.releaser.answer(peer, method, payload)
 
     async def own(self, chart: int, record: int) -> OwnRecord:
         """Raises `RecordUnknownHere`, or `SealBroken` if what is stored does not open."""

@@ -122,7 +122,14 @@ class Submitter:
         return prepared
 
     async def disclose(
-        self, chart: int, grant: int | None, purpose: str, records: Sequence[int] | None
+        self,
+        chart: int,
+        grant: int | None,
+        purpose: str,
+        records: Sequence[int] | None,
+        *,
+        practitioner: bytes | None = None,
+        details: bytes | None = None,
     ) -> list[Prepared]:
         """Ask to read these records; None stands for all that the grant covers by its tags at the final head.
 
@@ -131,7 +138,7 @@ class Submitter:
         """
         if records is None:
             records = await self._covered(chart, grant)
-        operation = Disclose(chart, grant, tuple(sorted(set(records))), purpose)
+        operation = Disclose(chart, grant, tuple(sorted(set(records))), purpose, practitioner, details)
         return await self._node.prepare([[SignedOperation(operation)]])
 
     async def _covered(self, chart: int, grant: int | None) -> list[int]:

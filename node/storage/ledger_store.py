@@ -18,6 +18,7 @@ from node.storage import held_store as held_tables
 from node.storage import outbox as outbox_tables
 from node.storage import records_store as record_tables
 from node.storage.database import Database
+from node.storage.details_store import DetailsStore
 from node.storage.errors import OutOfOrder
 from node.storage.held_store import HeldStore
 from node.storage.lookup import rows_in
@@ -25,7 +26,7 @@ from node.storage.outbox import Idempotency, Outbox
 from node.storage.owner_keys import OwnerKeyRows
 from node.storage.records_store import RecordsStore
 from node.storage.schema import LEDGER, place, places, span, unplace
-from node.storage.types import CommittedBlock, EpochEnd, Head, StoredBlock
+from node.storage.types import Asking, CommittedBlock, EpochEnd, Head, StoredBlock
 from protocol.codec.canonical import decode, encode
 from protocol.ledger.events import decode_event
 from protocol.ledger.keys import authorities as authorities_key
@@ -35,10 +36,14 @@ from protocol.types.votes import Certificate
 
 _GENESIS: Final = "genesis"
 _JOURNAL_MARK: Final = "journal mark"
+ASKING_TAGS: Final = (b"\x05", b"\x0c")
+"""The second byte of a canonical `Disclosed` or `GlassBroken`: their tags (the first is the array's length)."""
+LAST_POSITION: Final = (1 << 63) - 1
 
 
 class LedgerStore:
-    """The open ledger database. `outbox`, `idempotency`, `records`, `held`: its other tables, in the same file."""
+    """The open ledger database. `outbox`, `idempotency`, `records`, `held`, `details`: its other tables, in the same
+    file."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -46,6 +51,7 @@ class LedgerStore:
         self.idempotency = Idempotency(database)
         self.records = RecordsStore(database, OwnerKeyRows(database))
         self.held = HeldStore(database)
+        self.details = DetailsStore(database)
 
     @classmethod
     async def open(cls, path: Path, *, read_only: bool = False) -> LedgerStore:
@@ -65,7 +71,8 @@ class LedgerStore:
 
     async def forget_chain(self) -> None:
         """Drop everything that follows from the chain, in one transaction; what is this node's alone stays: outbox,
-        receipts, records and chart secrets, and the journal mark. The node fetches the chain again from its peers."""
+        receipts, records, chart secrets and details, and the journal mark. The node fetches the chain again from its
+        peers."""
         await self.database.write(_forget_chain)
 
     async def genesis(self) -> bytes | None:
@@ -160,6 +167,11 @@ class LedgerStore:
         rows = await self.database.read(lambda connection: connection.execute(query, arguments).fetchall())
         return [chart for (chart,) in rows]
 
+    async def askings(self, before: int | None, count: int) -> list[Asking]:
+        """Up to `count` events by which somebody asked to read, of all charts, the last to become final first; those
+        before position `before`, or the last ones."""
+        return await self.database.read(partial(_askings, before=before, count=count))
+
 
 # --- jobs: each runs whole in a database thread -----------------------------------------------------------------
 
@@ -179,7 +191,7 @@ def _head(connection: sqlite3.Connection) -> tuple[bytes, bytes | None] | None:
 
 
 def _forget_chain(connection: sqlite3.Connection) -> None:
-    for table in ("block", "epoch", "event", "leaf", "node", "custody"):
+    for table in ("block", "epoch", "event", "leaf", "node", "custody", "asking"):
         connection.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
     connection.execute("DELETE FROM meta WHERE name = ?", (_GENESIS,))
 
@@ -224,6 +236,10 @@ def _store(connection: sqlite3.Connection, blocks: Sequence[CommittedBlock]) -> 
         "INSERT INTO custody VALUES (?, ?)",
         [(decode_event(raw).institution, unplace(at)[0]) for at, raw in opened],
     )
+    asked = [
+        (place(chart, number),) for block in blocks for chart, number, raw in block.events if raw[1:2] in ASKING_TAGS
+    ]
+    connection.executemany("INSERT INTO asking (place) VALUES (?)", asked)
     leaves: dict[bytes, bytes] = {}
     nodes: dict[bytes, bytes] = {}
     for block in blocks:
@@ -239,6 +255,13 @@ def _store(connection: sqlite3.Connection, blocks: Sequence[CommittedBlock]) -> 
         if block.settled:
             outbox_tables.settle(connection, block.header.height, block.header.timestamp, block.settled)
             record_tables.promote(connection, block.settled)
+
+
+def _askings(connection: sqlite3.Connection, before: int | None, count: int) -> list[Asking]:
+    query = """SELECT position, asking.place, raw FROM asking JOIN event ON event.place = asking.place
+        WHERE position < ? ORDER BY position DESC LIMIT ?"""
+    rows = connection.execute(query, (LAST_POSITION if before is None else before, count)).fetchall()
+    return [Asking(position, *unplace(at), raw) for position, at, raw in rows]
 
 
 def _block_row(block: CommittedBlock) -> tuple[int, bytes, bytes | None, bytes | None, bytes]:

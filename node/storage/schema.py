@@ -110,6 +110,25 @@ _LEDGER_4: Migration = (
         since INTEGER NOT NULL, PRIMARY KEY (chart, key)) WITHOUT ROWID, STRICT""",
 )
 
+_LEDGER_5: Migration = (
+    # what this institution stated in confidence, under its key-encryption key
+    """CREATE TABLE details (
+        position INTEGER PRIMARY KEY, prefix INTEGER NOT NULL, commitment BLOB NOT NULL, chart INTEGER NOT NULL,
+        since INTEGER NOT NULL, valid_until INTEGER NOT NULL, sealed BLOB NOT NULL, event INTEGER,
+        delivered INTEGER NOT NULL) STRICT""",
+    "CREATE INDEX details_prefix ON details (prefix)",
+    "CREATE INDEX details_asking ON details (chart, event)",
+    "CREATE INDEX details_waiting ON details (position) WHERE delivered = 0",
+    # what askers said to the owners of this custodian's charts, sealed to these
+    """CREATE TABLE details_for_owner (
+        place INTEGER PRIMARY KEY, institution INTEGER NOT NULL, sealed BLOB NOT NULL) STRICT""",
+    # own askings under which somebody of the patient's family name read
+    "CREATE TABLE namesake (place INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL) STRICT",
+    # projection of the events: who asked to read, in the order in which it became final
+    "CREATE TABLE asking (position INTEGER PRIMARY KEY, place INTEGER NOT NULL) STRICT",
+    "INSERT INTO asking (place) SELECT place FROM event WHERE substr(raw, 2, 1) IN (x'05', x'0c') ORDER BY place",
+)
+
 _BLOBS_1: Migration = (
     "CREATE TABLE tally (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID, STRICT",
     # data is NULL for a blob that lies in the object store
@@ -128,7 +147,7 @@ class Schema(Struct, frozen=True):
     migrations: tuple[Migration, ...]
 
 
-LEDGER: Final = Schema("ledger", 0x434C4C31, (_LEDGER_1, _LEDGER_2, _LEDGER_3, _LEDGER_4))
+LEDGER: Final = Schema("ledger", 0x434C4C31, (_LEDGER_1, _LEDGER_2, _LEDGER_3, _LEDGER_4, _LEDGER_5))
 BLOBS: Final = Schema("blobs", 0x434C4231, (_BLOBS_1,))
 
 

@@ -62,6 +62,15 @@ class CommittedBlock(Struct, frozen=True):
     settled: tuple[Settled, ...] = ()
 
 
+class Asking(Struct, frozen=True):
+    """An event by which somebody asked to read a chart, in canonical bytes; positions ascend as such become final."""
+
+    position: int
+    chart: int
+    event: int
+    raw: bytes
+
+
 class StoredBlock(Struct, frozen=True):
     """A final block as it is kept: canonical bytes, decoded when asked."""
 

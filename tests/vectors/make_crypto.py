@@ -23,8 +23,18 @@ from ed25519_edges import L, edge_cases  # noqa: E402 - needs the path above
 
 from protocol import limits  # noqa: E402
 from protocol.codec.canonical import encode  # noqa: E402
-from protocol.crypto import commitments, details, envelopes, keyfiles, placement, pseudonyms, sealing  # noqa: E402
-from protocol.crypto import shares, tags, wallet  # noqa: E402
+from protocol.crypto import (  # noqa: E402  # noqa: E402
+    commitments,
+    details,
+    envelopes,
+    keyfiles,
+    placement,
+    pseudonyms,
+    sealing,
+    shares,
+    tags,
+    wallet,
+)
 from protocol.crypto.fields import json_fields  # noqa: E402
 from protocol.crypto.hashing import Domain, digest, encryption_key_digest, keyed_digest  # noqa: E402
 from protocol.crypto.merkle import merkle_path, merkle_root  # noqa: E402

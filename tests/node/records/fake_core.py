@@ -20,7 +20,7 @@ from node.services import Dead, Final, FinalBlock, Outcome, Prepared, Waiting
 from node.storage.blobs import BlobStore
 from node.storage.ledger_store import LedgerStore
 from node.storage.outbox import Outgoing
-from node.storage.types import CommittedBlock, Place, Settled
+from node.storage.types import Asking, CommittedBlock, Place, Settled
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.envelopes import keypair_from_seed
 from protocol.crypto.hashing import block_digest, chain_id, encryption_key_digest, transaction_id
@@ -341,6 +341,9 @@ class FakeCore:
         found = await self.ledger.read_events([(chart, number) for number in numbers])
         return {number: raw for (_, number), raw in found.items()}
 
+    async def askings(self, before: int | None, count: int) -> list[Asking]:
+        return await self.ledger.askings(before, count)
+
     async def blocks(self, first: int, count: int) -> list[FinalBlock]:
         return self._chain.blocks[first : first + count]
 
@@ -415,7 +418,15 @@ class Network:
         blobs = await BlobStore.open(folder)
         core = FakeCore(self.chain, number, ledger)
         keys = RecordKeys(seed(f"kek {number}"), SUITE, seed(f"encryption {number}"))
-        records = Records(core, store=ledger.records, blobs=blobs, keys=keys, folder=folder, threads=self.threads)
+        records = Records(
+            core,
+            store=ledger.records,
+            details=ledger.details,
+            blobs=blobs,
+            keys=keys,
+            folder=folder,
+            threads=self.threads,
+        )
         core.records = records
         self.chain.nodes[number] = core
         await records.start()

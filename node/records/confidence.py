@@ -1,0 +1,243 @@
+"""Details on their way: from the asker, which keeps them, to the chart's custodian, which keeps a copy for the owner.
+
+At the asker they are durable before the operation that commits to them leaves. They are sealed to the owner and sent
+as soon as the operation is final and the custodian answers; while it does not, they wait and are sent again. At the
+custodian they are taken only for an asking that is final, the sender's own and committed to details at all; whether
+they are what was committed to only the owner can tell, whose wallet does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+
+from node.logs import get_logger
+from node.records.detail_messages import (
+    DETAILS,
+    OWNER_KEY,
+    DetailsRequest,
+    DetailsTaken,
+    OwnerKeyAnswer,
+    OwnerKeyRequest,
+)
+from node.records.errors import ChartUnknownHere, NotCustodian, NotDisclosed, NotStated
+from node.records.seal import Kek
+from node.services import NodeServices
+from node.storage.details_store import DetailsStore, ForOwner, KeptDetails
+from node.storage.errors import StorageFailed
+from node.storage.records_store import RecordsStore
+from protocol.codec.canonical import decode, encode
+from protocol.crypto.commitments import SALT_BYTES
+from protocol.crypto.details import (
+    Details,
+    DetailsOpening,
+    check_details,
+    commit_details,
+    details_info,
+    seal_details,
+)
+from protocol.crypto.hashing import encryption_key_digest
+from protocol.errors import ChartledgerError, UnknownChart
+from protocol.ledger.events import Disclosed, Event, GlassBroken, GlassReviewed, decode_event
+
+log = get_logger("details")
+
+WAIT_S = 10.0
+RETRY_S = 1.0
+RETRY_MOST_S = 60.0
+AT_ONCE = 64
+EVENTS_AT_ONCE = 2_000
+MARGIN_MS = 60 * 60 * 1_000
+"""How long after it could last become final an operation is still looked for on the ledger."""
+
+
+class Confidence:
+    """One institution's side of it, as asker and as custodian."""
+
+    def __init__(self, node: NodeServices, store: DetailsStore, secrets: RecordsStore, kek: Kek) -> None:
+        self._node = node
+        self._store = store
+        self._secrets = secrets
+        self._kek = kek
+        self._owners: dict[int, OwnerKeyAnswer] = {}
+        self._wake = asyncio.Event()
+
+    # --- at the asker --------------------------------------------------------------------------------------------
+
+    def committed(self, details: Details) -> tuple[bytes, DetailsOpening]:
+        """What is to stand on the ledger for these details, under a fresh salt, and what opens it."""
+        opening = DetailsOpening(os.urandom(SALT_BYTES), details)
+        return commit_details(opening), opening
+
+    async def keep(self, chart: int, opening: DetailsOpening, valid_until: int) -> None:
+        """Make durable what an operation that is about to leave commits to. Raises `UnknownChart`."""
+        leaf = await self._node.chart(chart)
+        if leaf is None:
+            raise UnknownChart(f"there is no chart {chart}")
+        commitment = commit_details(opening)
+        sealed = self._kek.seal_details(opening, commitment)
+        await self._store.keep(KeptDetails(commitment, chart, leaf.events, valid_until, sealed))
+        self.wake()
+
+    async def stated(self, chart: int, event: int) -> Details:
+        """What this institution itself stated about an asking of its own. Raises `NotStated`."""
+        raw = await self._node.events_at(chart, [event])
+        commitment = commitment_of(decode_event(raw[event])) if event in raw else None
+        await self._place_all()
+        kept = await self._store.stated(chart, event)
+        if kept is None or commitment is None:
+            raise NotStated(f"nothing was said here about event {event} of chart {chart}")
+        return check_details(commitment, self._kek.open_details(kept.sealed, commitment))
+
+    def wake(self) -> None:
+        """There may be something to deliver."""
+        self._wake.set()
+
+    def start(self, fail: Callable[[BaseException], None]) -> Callable[[], object]:
+        """Deliver from now on; what is given back ends it. `fail` is told if it ends by itself."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                fail(error)
+
+        task = asyncio.create_task(self._run(), name="details")
+        task.add_done_callback(ended)
+        return task.cancel
+
+    async def _run(self) -> None:
+        """Woken by what is new; what could not be delivered is tried again, ever more rarely."""
+        pause_s = RETRY_S
+        while True:
+            self._wake.clear()
+            try:
+                left = await self.deliver()
+            except StorageFailed as error:
+                log.warning("details not looked after", code=error.code)
+                left = 1
+            pause_s = min(2 * pause_s, RETRY_MOST_S) if left else RETRY_S
+            try:
+                async with asyncio.timeout(pause_s if left else None):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+            pause_s = RETRY_S
+
+    async def deliver(self) -> int:
+        """Deliver what waits and can be; how many are left. Raises `StorageFailed`."""
+        await self._place_all()
+        waiting = await self._store.waiting(AT_ONCE)
+        unreachable: set[int] = set()
+        for kept in waiting:
+            leaf = await self._node.chart(kept.chart)
+            if kept.event is None or leaf is None or leaf.custodian in unreachable:
+                continue
+            try:
+                await self._deliver(kept, kept.event, leaf.custodian, leaf.encryption_key)
+            except StorageFailed:
+                raise
+            except ChartledgerError as error:
+                # The sentence may be a stranger's: its name says enough.
+                log.info("details not delivered", custodian=leaf.custodian, code=error.code)
+                unreachable.add(leaf.custodian)
+        return len(await self._store.waiting(AT_ONCE))
+
+    async def _deliver(self, kept: KeptDetails, event: int, custodian: int, encryption_key: bytes) -> None:
+        owner = await self._owner(kept.chart, custodian, encryption_key)
+        opening = self._kek.open_details(kept.sealed, kept.commitment)
+        info = details_info(self._node.chain, kept.chart, kept.commitment, encryption_key)
+        request = DetailsRequest(kept.chart, event, seal_details(owner.suite, owner.public, info, opening))
+        if custodian == self._node.institution:
+            await self.take(custodian, request)
+        else:
+            decode(DetailsTaken, await self._node.ask(custodian, DETAILS, encode(request), WAIT_S))
+        await self._store.delivered(kept.commitment)
+
+    async def _owner(self, chart: int, custodian: int, encryption_key: bytes) -> OwnerKeyAnswer:
+        """The owner's key, believed only if it is the one that the ledger names. Raises the network's
+        `RequestFailed`, `DecodeError` or `ChartUnknownHere`."""
+        found = self._owners.get(chart)
+        if found is None or encryption_key_digest(found.suite, found.public) != encryption_key:
+            if custodian == self._node.institution:
+                found = await self.owner_key(OwnerKeyRequest(chart))
+            else:
+                raw = await self._node.ask(custodian, OWNER_KEY, encode(OwnerKeyRequest(chart)), WAIT_S)
+                found = decode(OwnerKeyAnswer, raw)
+            if encryption_key_digest(found.suite, found.public) != encryption_key:
+                raise ChartUnknownHere("the custodian names another key of the owner than the ledger")
+            if len(self._owners) >= AT_ONCE:
+                self._owners.clear()
+            self._owners[chart] = found
+        return found
+
+    async def _place_all(self) -> None:
+        """Find on the ledger what became final meanwhile; forget what never can."""
+        for kept in await self._store.waiting(AT_ONCE):
+            if kept.event is not None:
+                continue
+            event = await self._find(kept)
+            if event is not None:
+                await self._store.placed(kept.commitment, event)
+            elif self._node.head().timestamp > kept.valid_until + MARGIN_MS:
+                await self._store.drop(kept.commitment)
+
+    async def _find(self, kept: KeptDetails) -> int | None:
+        first = kept.since
+        while page := await self._node.events(kept.chart, first, EVENTS_AT_ONCE):
+            for number, raw in page:
+                if commitment_of(decode_event(raw)) == kept.commitment:
+                    return number
+            first = page[-1][0] + 1
+        return None
+
+    # --- at the custodian ----------------------------------------------------------------------------------------
+
+    async def answer(self, peer: int, method: str, payload: bytes) -> bytes | None:
+        """The answer to another institution's request; None if it is about something else. Raises named errors, or
+        `DecodeError` for what is no request."""
+        if method == DETAILS:
+            return encode(await self.take(peer, decode(DetailsRequest, payload)))
+        if method == OWNER_KEY:
+            return encode(await self.owner_key(decode(OwnerKeyRequest, payload)))
+        return None
+
+    async def owner_key(self, request: OwnerKeyRequest) -> OwnerKeyAnswer:
+        """The key of a chart's owner. Raises `NotCustodian` or `ChartUnknownHere`."""
+        leaf = await self._node.chart(request.chart)
+        if leaf is None or leaf.custodian != self._node.institution:
+            raise NotCustodian(f"institution {self._node.institution} is not the custodian of chart {request.chart}")
+        raw = await self._secrets.chart_secret(request.chart)
+        if raw is None:
+            raise ChartUnknownHere
+        secret = self._kek.open_chart(raw)
+        if encryption_key_digest(secret.encryption_suite, secret.encryption_public) != leaf.encryption_key:
+            raise ChartUnknownHere(f"what is stored here for chart {request.chart} belongs to another key")
+        return OwnerKeyAnswer(secret.encryption_suite, secret.encryption_public)
+
+    async def take(self, peer: int, request: DetailsRequest) -> DetailsTaken:
+        """Keep them for the owner. Raises `NotCustodian`, or `NotDisclosed` unless they are about a final asking of
+        the sender's that is committed to details."""
+        leaf = await self._node.chart(request.chart)
+        if leaf is None or leaf.custodian != self._node.institution:
+            raise NotCustodian(f"institution {self._node.institution} is not the custodian of chart {request.chart}")
+        raw = await self._node.events_at(request.chart, [request.event])
+        event = decode_event(raw[request.event]) if request.event in raw else None
+        if event is None or event.institution != peer or commitment_of(event) is None:
+            raise NotDisclosed("there is no final asking of yours of that event number that has details")
+        await self._store.put_for_owner(request.chart, ForOwner(request.event, peer, request.sealed))
+        return DetailsTaken(request.chart, request.event)
+
+    async def for_owner(self, chart: int, first: int, count: int) -> list[ForOwner]:
+        """What is kept here for the owner of a chart, sealed to it, from event number `first` on."""
+        return await self._store.for_owner(chart, first, count)
+
+
+def commitment_of(event: Event) -> bytes | None:
+    """What an asking, or a review, commits to as said in confidence; None for one without, and for other events."""
+    if isinstance(event, Disclosed):
+        return event.details
+    if isinstance(event, GlassBroken):
+        return event.justification
+    if isinstance(event, GlassReviewed):
+        return event.findings
+    return None

@@ -1,0 +1,154 @@
+"""What was said in confidence when somebody asked to read: kept by the asker, and for the owner at the custodian.
+
+An asker's own details lie here sealed under its key-encryption key, durable before the operation that commits to them
+leaves, until their copy for the owner was delivered and ever after, since the asker answers for them. What others said
+to an owner lies here sealed to that owner: the custodian cannot open it. Also what this node noticed by itself about
+its own readers. Tables of `ledger.db`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Sequence
+from functools import partial
+
+from msgspec import Struct
+
+from node.storage.database import Database
+from node.storage.schema import place, prefix, span, unplace
+
+
+class KeptDetails(Struct, frozen=True):
+    """Details that this institution stated: what they are committed to by, and the opening under its own key.
+
+    `event` is None until it is known where the operation came to stand on `chart`: at `since` or above, if it became
+    final by `valid_until` (ledger ms).
+    """
+
+    commitment: bytes
+    chart: int
+    since: int
+    valid_until: int
+    sealed: bytes
+    event: int | None = None
+    delivered: bool = False
+
+
+class ForOwner(Struct, frozen=True):
+    """What `institution` said to a chart's owner about its asking `event`, sealed to the owner."""
+
+    event: int
+    institution: int
+    sealed: bytes
+
+
+class DetailsStore:
+    """Details that this institution stated, and details that it keeps for the owners of its charts."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def keep(self, kept: KeptDetails) -> None:
+        """Make durable what an operation that is about to leave commits to."""
+        await self._database.write(partial(_keep, kept=kept))
+
+    async def placed(self, commitment: bytes, event: int) -> None:
+        """Note where the operation stands."""
+        await self._database.write(partial(_set, commitment=commitment, column="event", value=event))
+
+    async def delivered(self, commitment: bytes) -> None:
+        """Note that the owner's copy is at the custodian."""
+        await self._database.write(partial(_set, commitment=commitment, column="delivered", value=1))
+
+    async def drop(self, commitment: bytes) -> None:
+        """Forget details whose operation never became final."""
+        await self._database.write(partial(_drop, commitment=commitment))
+
+    async def waiting(self, count: int) -> list[KeptDetails]:
+        """Up to `count` of those that are not delivered, the oldest first."""
+        return await self._database.read(partial(_kept, where="delivered = 0", arguments=(), count=count))
+
+    async def stated(self, chart: int, event: int) -> KeptDetails | None:
+        """What this institution stated about that asking of its own."""
+        found = await self._database.read(
+            partial(_kept, where="chart = ? AND event = ?", arguments=(chart, event), count=1)
+        )
+        return found[0] if found else None
+
+    async def put_for_owner(self, chart: int, found: ForOwner) -> None:
+        """Keep what was said to the owner of one of this custodian's charts. Said again, it replaces."""
+        await self._database.write(partial(_put_for_owner, chart=chart, found=found))
+
+    async def for_owner(self, chart: int, first: int, count: int) -> list[ForOwner]:
+        """Up to `count`, of askings from event number `first` on, ascending."""
+        return await self._database.read(partial(_for_owner, chart=chart, first=first, count=count))
+
+    async def notice(self, chart: int, event: int, time_ms: int) -> None:
+        """Note that a reader under this asking bears the patient's family name."""
+        row = (place(chart, event), time_ms)
+        await self._database.write(lambda connection: _notice(connection, row))
+
+    async def noticed(self, since_ms: int, count: int) -> list[tuple[int, int, int]]:
+        """(chart, event, time_ms) of what was noted from `since_ms` on, the newest first."""
+        query = "SELECT place, time_ms FROM namesake WHERE time_ms >= ? ORDER BY time_ms DESC LIMIT ?"
+        rows = await self._database.read(lambda connection: connection.execute(query, (since_ms, count)).fetchall())
+        return [(*unplace(at), time_ms) for at, time_ms in rows]
+
+
+# --- jobs ---------------------------------------------------------------------------------------------------
+
+_COLUMNS = "commitment, chart, since, valid_until, sealed, event, delivered"
+
+
+def _keep(connection: sqlite3.Connection, kept: KeptDetails) -> None:
+    connection.execute(
+        f"INSERT INTO details (prefix, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608  # constants
+        (
+            prefix(kept.commitment),
+            kept.commitment,
+            kept.chart,
+            kept.since,
+            kept.valid_until,
+            kept.sealed,
+            kept.event,
+            int(kept.delivered),
+        ),
+    )
+
+
+def _set(connection: sqlite3.Connection, commitment: bytes, column: str, value: int) -> None:
+    connection.execute(
+        f"UPDATE details SET {column} = ? WHERE prefix = ? AND commitment = ?",  # noqa: S608  # our own names
+        (value, prefix(commitment), commitment),
+    )
+
+
+def _drop(connection: sqlite3.Connection, commitment: bytes) -> None:
+    connection.execute("DELETE FROM details WHERE prefix = ? AND commitment = ?", (prefix(commitment), commitment))
+
+
+def _kept(
+    connection: sqlite3.Connection, where: str, arguments: Sequence[int | bytes], count: int
+) -> list[KeptDetails]:
+    query = f"SELECT {_COLUMNS} FROM details WHERE {where} ORDER BY position LIMIT ?"  # noqa: S608  # constants
+    rows = connection.execute(query, (*arguments, count)).fetchall()
+    return [
+        KeptDetails(commitment, chart, since, valid_until, sealed, event, bool(delivered))
+        for commitment, chart, since, valid_until, sealed, event, delivered in rows
+    ]
+
+
+def _put_for_owner(connection: sqlite3.Connection, chart: int, found: ForOwner) -> None:
+    row = (place(chart, found.event), found.institution, found.sealed)
+    connection.execute("INSERT OR REPLACE INTO details_for_owner VALUES (?, ?, ?)", row)
+
+
+def _for_owner(connection: sqlite3.Connection, chart: int, first: int, count: int) -> list[ForOwner]:
+    query = """SELECT place, institution, sealed FROM details_for_owner
+        WHERE place >= ? AND place < ? ORDER BY place LIMIT ?"""
+    rows = connection.execute(query, (*span(chart, first), count)).fetchall()
+    return [ForOwner(unplace(at)[1], institution, sealed) for at, institution, sealed in rows]
+
+
+def _notice(connection: sqlite3.Connection, row: Collection[int]) -> None:
+    connection.execute("INSERT OR IGNORE INTO namesake VALUES (?, ?)", tuple(row))
