@@ -10,6 +10,8 @@ from typing import Any
 from msgspec import Struct
 
 from node.api import (
+    access,
+    access_schemas,
     control,
     control_schemas,
     governance,
@@ -97,6 +99,7 @@ RECORD = "/v1/charts/{chart:int}/records/{record:int}"
 DISCLOSED = "/v1/disclosures/{chart:int}/{disclosure:int}/records"
 PROOFS = "/v1/proofs/charts/{chart:int}"
 HEIGHT = Query("height", "integer", "of which block, instead of the head")
+EMERGENCY = "/v1/emergencies/{chart:int}/{emergency:int}"
 
 NODE = (
     _look("/v1/status", look.status, {JSON: Kinds}, "The status document: is all well, and what to do if not"),
@@ -262,13 +265,63 @@ RECORDS = (
 READING = (
     _send(
         "/v1/disclosures",
-        submit.disclose,
-        {JSON: schemas.DisclosureIn},
-        schemas.DisclosureDone,
+        access.disclose,
+        {JSON: access_schemas.DisclosureIn},
+        access_schemas.DisclosureDone,
         "Ask to read; the rules decide and the ledger remembers",
     ),
     _read(DISCLOSED, records.read_many, {JSON: schemas.ReadOut}, "Disclosed records, as many as go at once", PAGED),
     _read(DISCLOSED + "/{record:int}", records.read, {ANY: None}, "One disclosed record, exact bytes"),
+    _read(
+        DISCLOSED + "/{record:int}/sealed", access.delegate_sealed, {BYTES: None}, "The record's blob, for a delegate"
+    ),
+    _read(
+        DISCLOSED + "/{record:int}/delegate-envelope",
+        access.delegate_envelope,
+        {BYTES: None},
+        "What opens the blob, for the delegate who asked",
+        (Query("public", "string", "the delegate's public encryption key in hex"),),
+    ),
+    _read(
+        "/v1/disclosures/{chart:int}/{disclosure:int}/details",
+        access.details_stated,
+        {JSON: access_schemas.DetailsOut},
+        "What this institution stated about an asking of its own",
+    ),
+    _read(
+        f"{CHART}/details",
+        access.details_for_owner,
+        {JSON: access_schemas.SealedDetailsOut},
+        "What askers said to the owner of a chart kept here, sealed to it",
+        PAGED,
+    ),
+    _send(
+        "/v1/emergencies",
+        access.break_glass,
+        {JSON: access_schemas.EmergencyIn},
+        access_schemas.DisclosureDone,
+        "Read in an emergency, without a grant, and answer for it",
+    ),
+    _look(
+        "/v1/emergencies",
+        access.emergencies,
+        {JSON: access_schemas.EmergenciesOut},
+        "Emergencies that wait for a second institution or a review, and each institution's count",
+    ),
+    _send(
+        f"{EMERGENCY}/confirm",
+        access.confirm,
+        {},
+        access_schemas.EmergencyDone,
+        "Vouch for another institution's emergency",
+    ),
+    _send(
+        f"{EMERGENCY}/review",
+        access.review,
+        {JSON: access_schemas.ReviewIn},
+        access_schemas.EmergencyDone,
+        "State whether another institution's emergency was justified",
+    ),
 )
 GOVERNANCE = (
     _look(

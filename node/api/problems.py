@@ -12,6 +12,7 @@ import msgspec
 from starlette.responses import Response
 
 from node.api import errors as api
+from node.api.refusals import BlockingException, of_error
 from node.network.interface import RequestFailed
 from node.practitioners import BadStaffId
 from node.records import errors as records
@@ -115,13 +116,16 @@ RETRY_AFTER_S = 1
 
 
 class Problem(msgspec.Struct, omit_defaults=True):
-    """RFC 9457 problem details; `advice` says what to do next, `transactions` which ids are concerned."""
+    """RFC 9457 problem details; `reason` is the error's name, `advice` says what to do next, `exception` on which
+    exception of 45 CFR part 171 the refusal rests, if on any, `transactions` which ids are concerned."""
 
     type: str
     title: str
     status: int
     detail: str
     advice: str
+    reason: str = ""
+    exception: BlockingException | None = None
     transactions: list[str] = []
 
 
@@ -136,8 +140,16 @@ def title_of(kind: type[ChartledgerError]) -> str:
 
 def problem(error: ChartledgerError, transactions: list[str] | None = None) -> Problem:
     kind = type(error)
+    code = error.code
     return Problem(
-        TYPE_PREFIX + kind.code, title_of(kind), status_of(kind), str(error), error.advice, transactions or []
+        type=TYPE_PREFIX + code,
+        title=title_of(kind),
+        status=status_of(kind),
+        detail=str(error),
+        advice=error.advice,
+        reason=code,
+        exception=of_error(kind),
+        transactions=transactions or [],
     )
 
 

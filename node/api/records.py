@@ -161,12 +161,12 @@ async def own_content(context: Context, call: Call) -> Response:
 
 async def sealed(context: Context, call: Call) -> Response:
     size, chunks = await context.records.sealed(*_record(call))
-    return StreamingResponse(chunks, 200, _bytes_headers(BINARY, size))
+    return StreamingResponse(chunks, 200, bytes_headers(BINARY, size))
 
 
 async def owner_envelope(context: Context, call: Call) -> Response:
     envelope = await context.records.owner_envelope(*_record(call))
-    return Response(envelope, 200, _bytes_headers(BINARY, len(envelope)))
+    return Response(envelope, 200, bytes_headers(BINARY, len(envelope)))
 
 
 async def read(context: Context, call: Call) -> Response:
@@ -200,10 +200,11 @@ def _record(call: Call) -> tuple[int, int]:
 
 
 def _content(content: Content) -> Response:
-    return StreamingResponse(content.chunks, 200, _bytes_headers(content.media_type, content.length))
+    return StreamingResponse(content.chunks, 200, bytes_headers(content.media_type, content.length))
 
 
-def _bytes_headers(media_type: str, length: int) -> dict[str, str]:
+def bytes_headers(media_type: str, length: int) -> dict[str, str]:
+    """Headers of an answer that is a record's bytes, sealed or not."""
     return {
         "content-type": media_type,
         "content-length": str(length),

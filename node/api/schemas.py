@@ -79,18 +79,6 @@ class OperationIn(Request, frozen=True):
     operation: bytes
 
 
-class DisclosureIn(Request, frozen=True):
-    """Ask to read: event numbers of records, or "covered" for all that the grant covers now."""
-
-    chart: ChartNumber
-    purpose: Annotated[str, Meta(min_length=2, max_length=16)]
-    grant: Annotated[int, Meta(ge=0, le=0xFFFF)] | None = None
-    records: (
-        Annotated[tuple[EventNumber, ...], Meta(min_length=1, max_length=limits.RECORDS_PER_DISCLOSURE)]
-        | Literal["covered"]
-    ) = "covered"
-
-
 class TransactionsIn(Request, frozen=True):
     """Transactions that clients signed, each in canonical bytes (base64)."""
 
@@ -131,21 +119,6 @@ class OperationDone(Struct, frozen=True):
     grant: int | None
     delegate: int | None
     event: int | None
-    height: int
-    time_ms: int
-    transaction: str
-
-
-class DisclosureDone(Struct, frozen=True):
-    """The rules' decision: `outcome` is "disclosed", "denied" or, for an emergency that
-    a second institution must vouch for, "pending"; `reason` its public name and `sentence` says it."""
-
-    chart: int
-    disclosure: int
-    outcome: Literal["disclosed", "denied", "pending"]
-    reason: str
-    sentence: str
-    records: list[int]
     height: int
     time_ms: int
     transaction: str

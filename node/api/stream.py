@@ -52,36 +52,50 @@ async def _counted(streams: set[object]) -> AsyncIterator[None]:
 
 
 async def _stream(context: Context, chart: int | None, last: int | None) -> AsyncIterator[bytes]:
+    told = context.records.told
     async with _counted(context.streams), context.node.subscribe() as live:
-        yield b": open\n\n"
-        told = context.node.head().height if last is None else last
-        if last is not None:
-            for missed in await context.node.blocks(last + 1, MISSED_MOST):
-                told = missed.header.height
-                yield _message("block", told, block_out(missed))
-        closing: asyncio.Future[Any] = asyncio.ensure_future(context.closing.wait())
-        coming: asyncio.Future[Any] | None = None
-        try:
-            while True:
-                coming = coming or asyncio.ensure_future(anext(live))
-                await asyncio.wait({coming, closing}, timeout=KEEPALIVE_S, return_when=asyncio.FIRST_COMPLETED)
-                if closing.done():
-                    return
-                if not coming.done():
-                    yield b": still here\n\n"
-                    continue
-                try:
-                    block: FinalBlock = coming.result()
-                except StopAsyncIteration:
-                    return
-                coming = None
-                if block.header.height > told:
-                    for message in _messages(block, chart):
-                        yield message
-        finally:
-            closing.cancel()
-            if coming is not None:
-                coming.cancel()
+        with told.watching(chart, context.node.head().height) as watcher:
+            yield b": open\n\n"
+            async for message in _following(context, chart, last, live):
+                if isinstance(message, int):
+                    told.sent(watcher, message)
+                else:
+                    yield message
+
+
+async def _following(
+    context: Context, chart: int | None, last: int | None, live: AsyncIterator[FinalBlock]
+) -> AsyncIterator[bytes | int]:
+    """What to send; and after the messages of a block, once they were taken, its height."""
+    told = context.node.head().height if last is None else last
+    if last is not None:
+        for missed in await context.node.blocks(last + 1, MISSED_MOST):
+            told = missed.header.height
+            yield _message("block", told, block_out(missed))
+    closing: asyncio.Future[Any] = asyncio.ensure_future(context.closing.wait())
+    coming: asyncio.Future[Any] | None = None
+    try:
+        while True:
+            coming = coming or asyncio.ensure_future(anext(live))
+            await asyncio.wait({coming, closing}, timeout=KEEPALIVE_S, return_when=asyncio.FIRST_COMPLETED)
+            if closing.done():
+                return
+            if not coming.done():
+                yield b": still here\n\n"
+                continue
+            try:
+                block: FinalBlock = coming.result()
+            except StopAsyncIteration:
+                return
+            coming = None
+            if block.header.height > told:
+                for message in _messages(block, chart):
+                    yield message
+            yield block.header.height
+    finally:
+        closing.cancel()
+        if coming is not None:
+            coming.cancel()
 
 
 def _messages(block: FinalBlock, chart: int | None) -> list[bytes]:

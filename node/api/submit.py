@@ -8,12 +8,9 @@ from starlette.responses import Response
 from node.api.call import JSON, Call, json_response, parse_json
 from node.api.context import Context
 from node.api.errors import BadRequest, UnsupportedMediaType
-from node.api.events import outcome_name, reason_name
 from node.api.schemas import (
     ChartIn,
     ChartOpened,
-    DisclosureDone,
-    DisclosureIn,
     OperationDone,
     OperationIn,
     TransactionDone,
@@ -25,7 +22,6 @@ from node.services import Dead, Final, Outcome, Prepared
 from protocol import limits
 from protocol.codec.canonical import decode
 from protocol.errors import ChartledgerError, Unauthorised
-from protocol.ledger.events import Disclosed, decode_event, reason_text
 from protocol.ledger.transition import OperationReceipt
 from protocol.types.operations import (
     ROLE_OWNER,
@@ -75,7 +71,7 @@ async def open_chart(context: Context, call: Call) -> Response:
         return await context.records.submitter.open_chart(opening)
 
     async def answer(final: list[Final]) -> ChartOpened:
-        return ChartOpened(_receipt(final).on_chart, final[0].height, final[0].timestamp, final[0].id.hex())
+        return ChartOpened(receipt_of(final).on_chart, final[0].height, final[0].timestamp, final[0].id.hex())
 
     return await context.writes.perform(call, begin, answer)
 
@@ -93,37 +89,10 @@ async def operation(context: Context, call: Call) -> Response:
         return await context.node.prepare([[signed]])
 
     async def answer(final: list[Final]) -> OperationDone:
-        receipt = _receipt(final)
+        receipt = receipt_of(final)
         event = receipt.first_event + receipt.events - 1 if receipt.events else None
         height, time_ms, name = final[0].height, final[0].timestamp, final[0].id.hex()
         return OperationDone(receipt.on_chart, receipt.grant, receipt.delegate, event, height, time_ms, name)
-
-    return await context.writes.perform(call, begin, answer)
-
-
-async def disclose(context: Context, call: Call) -> Response:
-    body = await call.json(DisclosureIn)
-    named = None if body.records == "covered" else [int(number) for number in body.records]
-
-    async def begin() -> list[Prepared]:
-        return await context.records.submitter.disclose(body.chart, body.grant, body.purpose, named)
-
-    async def answer(final: list[Final]) -> DisclosureDone:
-        receipt = _receipt(final)
-        raw = await context.node.events_at(receipt.on_chart, [receipt.first_event])
-        decided = decode_event(raw[receipt.first_event])
-        assert isinstance(decided, Disclosed)
-        return DisclosureDone(
-            chart=receipt.on_chart,
-            disclosure=receipt.first_event,
-            outcome=outcome_name(decided.outcome),
-            reason=reason_name(decided.reason),
-            sentence=reason_text(decided.reason),
-            records=list(decided.records),
-            height=final[0].height,
-            time_ms=final[0].timestamp,
-            transaction=final[0].id.hex(),
-        )
 
     return await context.writes.perform(call, begin, answer)
 
@@ -169,5 +138,6 @@ def _refused(error: ChartledgerError) -> TransactionDone:
     return TransactionDone("", "refused", None, error.code, str(error))
 
 
-def _receipt(final: list[Final]) -> OperationReceipt:
+def receipt_of(final: list[Final]) -> OperationReceipt:
+    """What became of a request that was one operation."""
     return final[0].receipt.operations[0]

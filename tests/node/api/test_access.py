@@ -1,0 +1,413 @@
+"""Asking to read through the socket: details for the owner alone, emergencies and their reviews, delegates."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64decode
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node.network.interface import RequestRefused
+from node.records.detail_messages import DETAILS, DetailsRequest
+from node.records.messages import ReleasedKey
+from node.records.opening import Key, open_whole
+from node.storage.details_store import ForOwner
+from protocol.codec.canonical import decode, encode
+from protocol.crypto.details import Details, details_info, open_details
+from protocol.crypto.envelopes import envelope_info, keypair_from_seed, open_envelope
+from protocol.crypto.hashing import encryption_key_digest
+from protocol.crypto.signing import SigningKey, cosign
+from protocol.crypto.tags import GrantLabels, grant_tags
+from protocol.errors import SealBroken
+from protocol.ledger.events import Disclosed, GlassBroken, decode_event
+from protocol.types.operations import (
+    ACT_READ,
+    ROLE_DELEGATE,
+    BreakGlassMode,
+    Delegate,
+    DelegateTerms,
+    Disclose,
+    Policy,
+    SetPolicy,
+)
+from tests.node.api.conftest import Desk, Town
+from tests.node.records.conftest import settle
+from tests.node.records.fake_core import HOUR_MS, SUITE, Chain, Network, seed
+from tests.node.records.patient import Patient
+
+REASON = "found unconscious, Canary reason"
+SAID = {"staff": "s-17", "family": "O'Neill", "given": "Zoë", "role": "registrar", "reason": REASON}
+RECORD = b"what the record says"
+
+
+class City(Town):
+    """Four hospitals; the patient's chart is at the first, with one record."""
+
+    def desk(self, number: int) -> Desk:
+        return {0: self.custodian, 1: self.reader}.get(number) or self._others[number]
+
+    _others: dict[int, Desk]
+
+    async def set_policy(self, mode: BreakGlassMode) -> None:
+        signed = self.patient.sign(SetPolicy(self.chart, Policy(mode)))
+        await settle(self.custodian.hospital.core, await self.custodian.hospital.core.prepare([[signed]]))
+
+    async def emergency(self, number: int = 1, **body: Any) -> dict[str, Any]:
+        sent = {"chart": self.chart, "purpose": "ETREAT", "records": [1], "details": SAID} | body
+        answer = await self.desk(number).post("/v1/emergencies?wait=final", json=sent)
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def listed(self, number: int = 0) -> dict[str, Any]:
+        found: dict[str, Any] = (await self.desk(number).get("/v1/emergencies")).json()
+        return found
+
+    def opened(self, event: int, sealed: str) -> Details:
+        """What the owner's wallet makes of it."""
+        found = decode_event(self.network.chain.view.events[self.chart, event])
+        assert isinstance(found, Disclosed | GlassBroken)
+        commitment = found.details if isinstance(found, Disclosed) else found.justification
+        assert commitment is not None
+        recipient = encryption_key_digest(SUITE, self.patient.public)
+        info = details_info(self.network.chain.id, self.chart, commitment, recipient)
+        return open_details(SUITE, self.patient.private, info, commitment, b64decode(sealed))
+
+    async def for_owner(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (await self.custodian.get(f"/v1/charts/{self.chart}/details")).json()["details"]
+        return found
+
+
+@pytest.fixture
+async def city(tmp_path: Path) -> AsyncIterator[City]:
+    network = Network(Chain(4), tmp_path)
+    try:
+        desks = [Desk(await network.start(number)) for number in range(4)]
+        made = City(network, desks[0], desks[1], Patient(network.chain, 0))
+        made._others = {2: desks[2], 3: desks[3]}
+        answer = await made.custodian.post("/v1/charts?wait=final", json=made.chart_in(made.patient))
+        made.chart = answer.json()["chart"]
+        headers = {"content-type": "text/plain", "category": "Letter", "year": "2024"}
+        path = f"/v1/charts/{made.chart}/records?wait=final"
+        answer = await made.custodian.post(path, content=RECORD, headers=headers)
+        assert answer.json()["records"] == [1], answer.text
+        yield made
+    finally:
+        await network.close()
+
+
+def code(answer: Any) -> str:
+    return str(answer.json()["type"]).rpartition(":")[2]
+
+
+async def test_details_reach_the_owner_and_nobody_else(city: City) -> None:
+    grant = await city.granted(GrantLabels())
+    body = {"chart": city.chart, "grant": grant, "purpose": "TREAT", "records": [1], "details": SAID}
+    answer = (await city.reader.post("/v1/disclosures?wait=final", json=body)).json()
+    assert answer["outcome"] == "disclosed"
+    assert await city.reader.hospital.records.confidence.deliver() == 0
+    (sealed,) = await city.for_owner()
+    assert (sealed["event"], sealed["institution"]) == (answer["disclosure"], 1)
+    assert city.opened(sealed["event"], sealed["sealed"]) == Details(**SAID)
+    # The asker can show what it said; what stands on the ledger says nothing of it.
+    stated = await city.reader.get(f"/v1/disclosures/{city.chart}/{answer['disclosure']}/details")
+    assert stated.json() == SAID | {"reference": ""}
+    assert (await city.custodian.get(f"/v1/disclosures/{city.chart}/{answer['disclosure']}/details")).status_code == 404
+    raw = city.network.chain.view.events[city.chart, answer["disclosure"]]
+    assert b"Canary" not in raw
+    assert b"Neill" not in raw
+    event = decode_event(raw)
+    assert isinstance(event, Disclosed)
+    assert event.practitioner is not None, "the node made the pseudonym from the staff id"
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 3])
+async def test_no_plaintext_of_details_lies_on_any_disk(city: City, number: int) -> None:
+    await city.emergency()
+    await city.reader.hospital.records.confidence.deliver()
+    folder = city.desk(number).hospital.folder
+    for path in folder.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert b"Canary" not in content, path
+            assert b"Neill" not in content, path
+
+
+async def test_details_wait_for_a_custodian_that_is_away(city: City) -> None:
+    city.reader.hospital.core.unreachable.add(0)
+    answer = await city.emergency()
+    courier = city.reader.hospital.records.confidence
+    assert await courier.deliver() == 1
+    assert await city.for_owner() == []
+    # A restart forgets nothing.
+    await city.restart(1)
+    courier = city.reader.hospital.records.confidence
+    city.reader.hospital.core.unreachable.add(0)
+    assert await courier.deliver() == 1
+    city.reader.hospital.core.unreachable.clear()
+    assert await courier.deliver() == 0
+    (sealed,) = await city.for_owner()
+    assert city.opened(answer["disclosure"], sealed["sealed"]).reason == REASON
+
+
+async def test_details_of_an_operation_that_never_became_final_are_forgotten(city: City) -> None:
+    asker = city.reader.hospital.records.asker
+    await asker.break_glass(city.chart, [1], "ETREAT", Details(reason=REASON))  # prepared, and a crash
+    courier = city.reader.hospital.records.confidence
+    assert await courier.deliver() == 1
+    city.network.chain.clock.ms += 30 * HOUR_MS
+    await city.network.chain.make_block()
+    assert await courier.deliver() == 0
+
+
+async def test_a_stranger_can_place_no_details(city: City) -> None:
+    answer = await city.emergency()
+    request = encode(DetailsRequest(city.chart, answer["disclosure"], b"another story"))
+    with pytest.raises(RequestRefused) as refused:
+        await city.desk(2).hospital.core.ask(0, DETAILS, request, 1)
+    assert refused.value.refusal == "not-disclosed"
+    with pytest.raises(RequestRefused) as refused:
+        await city.reader.hospital.core.ask(2, DETAILS, request, 1)
+    assert refused.value.refusal == "not-custodian"
+
+
+async def test_another_story_than_the_committed_one_is_found_out(city: City) -> None:
+    answer = await city.emergency()
+    await city.reader.hospital.records.confidence.deliver()
+    (first,) = await city.for_owner()
+    other = await city.emergency()
+    await city.reader.hospital.records.confidence.deliver()
+    store = city.custodian.hospital.ledger.details
+    await store.put_for_owner(city.chart, ForOwner(other["disclosure"], 1, b64decode(first["sealed"])))
+    sealed = {one["event"]: one["sealed"] for one in await city.for_owner()}
+    assert city.opened(answer["disclosure"], sealed[answer["disclosure"]]).reason == REASON
+    with pytest.raises(SealBroken):  # it was sealed for another commitment
+        city.opened(other["disclosure"], sealed[other["disclosure"]])
+
+
+async def test_an_emergency_is_read_reviewed_and_listed_meanwhile(city: City) -> None:
+    answer = await city.emergency()
+    event = answer["disclosure"]
+    assert answer["outcome"] == "disclosed"
+    assert answer["review_by"] - answer["time_ms"] == city.network.chain.genesis.params.review_ms
+    read = await city.reader.get(f"/v1/disclosures/{city.chart}/{event}/records/1")
+    assert read.content == RECORD
+    for number in range(4):
+        (one,) = (await city.listed(number))["emergencies"]
+        assert (one["emergency"], one["state"], one["own"]) == (event, "unreviewed", number == 1)
+        assert one["held_here"] is (number == 0)
+    city.network.chain.clock.ms = answer["review_by"] + 1
+    listed = await city.listed(2)
+    assert [one["state"] for one in listed["emergencies"]] == ["overdue"]
+    assert [(one["institution"], one["overdue"]) for one in listed["counts"]] == [(1, 1)]
+    path = f"/v1/emergencies/{city.chart}/{event}/review?wait=final"
+    own = await city.reader.post(path, json={"justified": True})
+    assert (own.status_code, code(own)) == (403, "unauthorised")
+    findings = {"staff": "officer", "reason": "nobody was in danger"}
+    done = await city.desk(2).post(path, json={"justified": False, "findings": findings})
+    assert done.status_code == 200, done.text
+    assert (await city.listed())["emergencies"] == []
+    assert (await city.listed())["counts"] == [
+        {"institution": 1, "opened": 1, "unreviewed": 0, "overdue": 0, "late": 1, "unjustified": 1}
+    ]
+    again = await city.desk(3).post(path, json={"justified": True})
+    assert (again.status_code, code(again)) == (409, "already-reviewed")
+    await city.desk(2).hospital.records.confidence.deliver()
+    assert [one["event"] for one in await city.for_owner()] == [done.json()["event"]], "findings reach the owner too"
+
+
+async def test_a_chart_may_want_two_institutions(city: City) -> None:
+    await city.set_policy(BreakGlassMode.TWO_INSTITUTIONS)
+    answer = await city.emergency()
+    event = answer["disclosure"]
+    assert answer["outcome"] == "pending"
+    place = f"/v1/disclosures/{city.chart}/{event}/records/1"
+    refused = await city.reader.get(place)
+    assert (refused.status_code, code(refused)) == (403, "release-denied")
+    assert [one["state"] for one in (await city.listed(3))["emergencies"]] == ["pending"]
+    path = f"/v1/emergencies/{city.chart}/{event}/confirm?wait=final"
+    own = await city.reader.post(path)
+    assert (own.status_code, code(own)) == (403, "unauthorised")
+    assert (await city.desk(2).post(path)).status_code == 200
+    assert (await city.reader.get(place)).content == RECORD
+    again = await city.desk(3).post(path)
+    assert (again.status_code, code(again)) == (409, "not-waiting")
+    missing = await city.desk(3).post(f"/v1/emergencies/{city.chart}/1/confirm?wait=final")
+    assert (missing.status_code, code(missing)) == (404, "unknown-emergency")
+
+
+async def test_what_nobody_confirmed_in_time_is_listed_no_more(city: City) -> None:
+    await city.set_policy(BreakGlassMode.TWO_INSTITUTIONS)
+    await city.emergency()
+    city.network.chain.clock.ms += city.network.chain.genesis.params.release_ms + HOUR_MS
+    assert (await city.listed())["emergencies"] == []
+
+
+async def test_a_forbidden_emergency_is_denied_with_its_exception(city: City) -> None:
+    await city.set_policy(BreakGlassMode.FORBIDDEN)
+    answer = await city.emergency()
+    assert (answer["outcome"], answer["reason"]) == ("denied", "break-glass-forbidden")
+    assert answer["exception"]["section"] == "171.202(e)"
+    assert "forbidden" in answer["sentence"]
+    assert (await city.listed())["emergencies"] == []
+
+
+@pytest.mark.parametrize("reason", ["", "  \n"])
+async def test_nobody_breaks_the_glass_without_a_reason(city: City, reason: str) -> None:
+    body = {"chart": city.chart, "purpose": "BTG", "records": [1], "details": SAID | {"reason": reason}}
+    answer = await city.reader.post("/v1/emergencies?wait=final", json=body)
+    assert (answer.status_code, code(answer)) == (422, "reason-missing")
+    plain = await city.reader.post("/v1/emergencies", json=body | {"purpose": "TREAT", "details": SAID})
+    assert (plain.status_code, code(plain)) == (422, "bad-terms")
+
+
+async def test_details_out_of_bounds_are_refused_without_being_quoted(city: City) -> None:
+    body = {"chart": city.chart, "purpose": "BTG", "records": [1], "details": SAID | {"reason": "Canary" * 400}}
+    answer = await city.reader.post("/v1/emergencies", json=body)
+    assert answer.status_code == 400
+    assert "Canary" not in answer.text
+
+
+async def test_who_watches_the_chart_is_told_before_anything_is_released(city: City) -> None:
+    """A watcher at the custodian that has not taken the emergency's message yet holds the release up."""
+    told = city.custodian.hospital.records.told
+    core = city.custodian.hospital.core
+    with told.watching(city.chart, core.head().height) as watcher:
+        answer = await city.emergency()
+        path = f"/v1/disclosures/{city.chart}/{answer['disclosure']}/records/1"
+        reading = asyncio.create_task(city.reader.get(path))
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert not reading.done(), "released before the patient was told"
+        told.sent(watcher, answer["height"])
+        assert (await reading).content == RECORD
+
+
+async def test_a_watcher_who_takes_nothing_or_leaves_does_not_hold_up_care(
+    city: City, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from node.records import told as module
+
+    told = city.custodian.hospital.records.told
+    height = city.custodian.hospital.core.head().height
+    answer = await city.emergency()
+    path = f"/v1/disclosures/{city.chart}/{answer['disclosure']}/records/1"
+    with told.watching(city.chart, height):
+        reading = asyncio.create_task(city.reader.get(path))
+        await asyncio.sleep(0)
+    assert (await reading).content == RECORD, "one who left is not waited for"
+    monkeypatch.setattr(module, "TELL_S", 0.01)
+    with told.watching(city.chart, height):
+        assert (await city.reader.get(path)).content == RECORD
+
+
+async def test_the_stream_tells_the_emergency_and_that_it_was_told(city: City) -> None:
+    from node.api.context import Context
+    from node.api.server import ApiSettings
+    from node.api.stream import _stream
+    from node.api.writes import Writes
+
+    hospital = city.custodian.hospital
+    writes = Writes(hospital.core, hospital.ledger.idempotency, b"secret", 1.0)
+    settings = ApiSettings(Path("unused"), None)  # type: ignore[arg-type]  # a stream asks for no role
+    context = Context(settings, hospital.core, hospital.records, writes, asyncio.Event())
+    stream = _stream(context, city.chart, None)
+    assert await anext(stream) == b": open\n\n"
+    coming = asyncio.ensure_future(anext(stream))
+    answer = await city.emergency()
+    message = await coming
+    assert b"event: chart" in message
+    assert b'"kind":"emergency"' in message
+    assert not await _told_within(hospital.records.told, city.chart, answer["height"])
+    assert b"event: block" in await anext(stream)
+    follows = asyncio.ensure_future(anext(stream))
+    assert await hospital.records.told.everybody(city.chart, answer["height"])
+    context.closing.set()
+    with pytest.raises(StopAsyncIteration):
+        await follows
+
+
+async def _told_within(told: Any, chart: int, height: int) -> bool:
+    task = asyncio.create_task(told.everybody(chart, height))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    if not task.done():
+        task.cancel()
+        return False
+    return bool(task.result())
+
+
+class Helper:
+    """A delegate of the patient: keys of its own, named on the ledger."""
+
+    def __init__(self, city: City, acts: int = ACT_READ) -> None:
+        self.key = SigningKey(seed("delegate"))
+        self.private, self.public = keypair_from_seed(SUITE, seed("delegate's envelopes"))
+        now = city.network.chain.clock.ms
+        self.digest = encryption_key_digest(SUITE, self.public)
+        tags = grant_tags(city.patient.keys.chart_secret, 0, GrantLabels())
+        self.terms = DelegateTerms(
+            self.key.public, SUITE, self.digest, acts, tags, ("PATRQT", "TREAT"), now - HOUR_MS, now + 240 * HOUR_MS
+        )
+
+    def ask(self, city: City, purpose: str = "TREAT", number: int = 1) -> dict[str, Any]:
+        operation = Disclose(city.chart, None, (1,), purpose)
+        expires_at = city.network.chain.clock.ms + HOUR_MS
+        signed = cosign(self.key, city.network.chain.id, operation, ROLE_DELEGATE, number, expires_at)
+        cosignature = {
+            "delegate": 0, "number": number, "expires_at": expires_at, "signature": signed.signature.hex(),
+        }  # fmt: skip
+        return {"chart": city.chart, "purpose": purpose, "records": [1], "delegate": cosignature}
+
+
+async def named(city: City, acts: int = ACT_READ) -> Helper:
+    helper = Helper(city, acts)
+    core = city.custodian.hospital.core
+    await settle(core, await core.prepare([[city.patient.sign(Delegate(city.chart, helper.terms))]]))
+    return helper
+
+
+async def test_a_delegate_reads_with_its_own_key(city: City) -> None:
+    helper = await named(city)
+    answer = (await city.custodian.post("/v1/disclosures?wait=final", json=helper.ask(city))).json()
+    assert answer["outcome"] == "disclosed", answer
+    place = f"/v1/disclosures/{city.chart}/{answer['disclosure']}/records/1"
+    envelope = await city.custodian.get(f"{place}/delegate-envelope?public={helper.public.hex()}")
+    assert envelope.status_code == 200, envelope.text
+    sealed = await city.custodian.get(f"{place}/sealed")
+    entry = decode_event(city.network.chain.view.events[city.chart, 1]).entry  # type: ignore[union-attr]  # a record
+    info = envelope_info(city.network.chain.id, city.chart, entry.commitment, helper.digest)
+    secret = decode(ReleasedKey, open_envelope(SUITE, helper.private, info, envelope.content))
+    assert open_whole(Key(secret.key, secret.opening, secret.length, entry.commitment), sealed.content) == RECORD
+    # Nobody else reads by it: neither the custodian's own people nor whoever brings another key.
+    own = await city.custodian.get(place)
+    assert (own.status_code, code(own)) == (403, "not-disclosed")
+    other = await city.custodian.get(f"{place}/delegate-envelope?public={city.patient.public.hex()}")
+    assert (other.status_code, code(other)) == (403, "not-disclosed")
+    for bad in ("", "xyz", "ab" * 5_000):
+        assert (await city.custodian.get(f"{place}/delegate-envelope?public={bad}")).status_code == 400
+
+
+async def test_a_delegate_beyond_its_bounds_is_denied_on_the_record(city: City) -> None:
+    helper = await named(city)
+    answer = (await city.custodian.post("/v1/disclosures?wait=final", json=helper.ask(city, "HRESCH"))).json()
+    assert (answer["outcome"], answer["reason"]) == ("denied", "delegate-bounds")
+    assert answer["exception"]["section"] == "171.202(b)"
+    place = f"/v1/disclosures/{city.chart}/{answer['disclosure']}/records/1/sealed"
+    assert code(await city.custodian.get(place)) == "release-denied"
+    elsewhere = await city.reader.post("/v1/disclosures?wait=final", json=helper.ask(city, number=2))
+    assert (elsewhere.status_code, code(elsewhere)) == (403, "unauthorised")
+    mixed = helper.ask(city, number=3) | {"grant": 0}
+    assert (await city.custodian.post("/v1/disclosures", json=mixed)).status_code == 400
+
+
+async def test_an_institutions_disclosure_is_not_for_delegates(city: City) -> None:
+    grant = await city.granted(GrantLabels())
+    body = {"chart": city.chart, "grant": grant, "purpose": "TREAT", "records": [1]}
+    answer = (await city.reader.post("/v1/disclosures?wait=final", json=body)).json()
+    place = f"/v1/disclosures/{city.chart}/{answer['disclosure']}/records/1/sealed"
+    assert code(await city.reader.get(place)) in ("not-custodian", "not-disclosed")
+    assert code(await city.custodian.get(place)) == "not-disclosed"
