@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from node.network import messages as network
-from node.records import messages
+from node.records import detail_messages, messages
 from node.records.seal import Secret
 from protocol.codec.canonical import decode, encode
 from protocol.errors import DecodeError
@@ -28,7 +28,12 @@ def wire_types(module: ModuleType) -> dict[str, type[Wire]]:
     }
 
 
-KINDS: dict[str, type[Wire]] = {"Secret": Secret, **wire_types(messages), **wire_types(network)}
+KINDS: dict[str, type[Wire]] = {
+    "Secret": Secret,
+    **wire_types(messages),
+    **wire_types(detail_messages),
+    **wire_types(network),
+}
 
 
 def test_every_message_has_a_file() -> None:

@@ -17,7 +17,7 @@ from make_sync import write  # noqa: E402 - needs the path above
 from make_wire import material  # noqa: E402
 
 from node.network import messages as network  # noqa: E402
-from node.records import messages  # noqa: E402
+from node.records import detail_messages, messages  # noqa: E402
 from node.records.seal import Secret  # noqa: E402
 from protocol.crypto.commitments import Opening  # noqa: E402
 from protocol.crypto.tags import Labels  # noqa: E402
@@ -44,6 +44,13 @@ RECORDS: dict[str, tuple[Any, list[Any]]] = {
     ),
     "blob-request": (messages.BlobRequest, [messages.BlobRequest(7, 38, 1, 4 * 1024 * 1024)]),
     "blob-piece": (messages.BlobPiece, [messages.BlobPiece(b"sealed bytes"), messages.BlobPiece(b"")]),
+    "owner-key-request": (detail_messages.OwnerKeyRequest, [detail_messages.OwnerKeyRequest(7)]),
+    "owner-key-answer": (
+        detail_messages.OwnerKeyAnswer,
+        [detail_messages.OwnerKeyAnswer(1, material("public", 1_216)), detail_messages.OwnerKeyAnswer(2, bytes(32))],
+    ),
+    "details-request": (detail_messages.DetailsRequest, [detail_messages.DetailsRequest(7, 42, b"sealed details")]),
+    "details-taken": (detail_messages.DetailsTaken, [detail_messages.DetailsTaken(7, 42)]),
     "secret": (Secret, [Secret(material("key"), OPENING, "text/plain", 0, LABELS)]),
 }
 
