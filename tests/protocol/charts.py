@@ -82,7 +82,7 @@ class ChartHelpers:
             "tags": plain.tags,
             "purposes": plain.purposes,
             "not_before": plain.not_before,
-            "not_after": plain.not_after,
+            "not_after": plain.not_after + 1_000 * HOUR_MS,
         }
         return DelegateTerms(**{**fields, **changes})
 
@@ -171,6 +171,21 @@ class ChartHelpers:
         old, new = patient.key, self.fresh_key()
         change = self.next_change(patient)
         self.run(2, self.owned(patient, self.rotating(patient, new)))
+        self.wait(self.genesis.params.recovery_ms)
+        self.run(2, CompleteRecovery(patient.chart, change))
+        patient.key, patient.next_number = new, 0
+        return old  # type: ignore[no-any-return]
+
+    def begin(self, patient: Any, key: SigningKey, *who: int, carrier: int = 2, overrule: bool = False) -> int:
+        """One block in which guardians (the first two) begin a recovery; its number."""
+        operation = self.recovering(patient, key, overrule)
+        self.run(carrier, self.guarded(patient, operation, *(who or (0, 1))))
+        return operation.change
+
+    def recover(self, patient: Any, overrule: bool = False) -> SigningKey:
+        """A recovery, from its beginning to its end; the key that was the owner's until then."""
+        old, new = patient.key, self.fresh_key()
+        change = self.begin(patient, new, carrier=0, overrule=overrule)
         self.wait(self.genesis.params.recovery_ms)
         self.run(2, CompleteRecovery(patient.chart, change))
         patient.key, patient.next_number = new, 0
