@@ -32,6 +32,7 @@ from protocol.ledger.events import decode_event, event_digest  # noqa: E402
 from protocol.ledger.leaves import KINDS, Denials, GrantLeaf, decode_leaf  # noqa: E402
 from protocol.ledger.transition import Family, classify  # noqa: E402
 from protocol.proofs import bundle, inclusion  # noqa: E402
+from protocol.proofs.explaining import explain  # noqa: E402
 from protocol.proofs.light import EpochHop  # noqa: E402
 from protocol.types.operations import (  # noqa: E402
     AppendRecords,
@@ -332,7 +333,7 @@ def proof() -> dict[str, Any]:
         "record": DATA.hex(),
         "signers": list(claim.final.signers),
         "event": readable(claim.event),
-        "explanation": bundle.explain(claim, world.genesis),
+        "explanation": explain(claim, world.genesis),
     }
 
 

@@ -24,6 +24,7 @@ from protocol.ledger.overlay import LayeredView
 from protocol.ledger.state import ReadSet, read_set
 from protocol.ledger.transition import Execution, SignedBy
 from protocol.proofs import bundle, inclusion
+from protocol.proofs.explaining import explain
 from protocol.types.block import Block, Header
 from protocol.types.institutions import Genesis
 from protocol.types.transaction import Transaction
@@ -170,4 +171,4 @@ def test_the_proof_file_checks() -> None:
     claim = inclusion.check(proof, genesis, record=bytes.fromhex(vectors["record"]))
     assert claim.record_shown
     assert list(claim.final.signers) == vectors["signers"]
-    assert bundle.explain(claim, genesis) == vectors["explanation"]
+    assert explain(claim, genesis) == vectors["explanation"]
