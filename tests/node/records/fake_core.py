@@ -418,15 +418,8 @@ class Network:
         blobs = await BlobStore.open(folder)
         core = FakeCore(self.chain, number, ledger)
         keys = RecordKeys(seed(f"kek {number}"), SUITE, seed(f"encryption {number}"))
-        records = Records(
-            core,
-            store=ledger.records,
-            details=ledger.details,
-            blobs=blobs,
-            keys=keys,
-            folder=folder,
-            threads=self.threads,
-        )
+        stores = {"store": ledger.records, "details": ledger.details, "blobs": blobs}
+        records = Records(core, **stores, keys=keys, folder=folder, threads=self.threads)
         core.records = records
         self.chain.nodes[number] = core
         await records.start()
