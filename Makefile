@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 
-.PHONY: setup demo test check bench mutants simulate clean lock
+.PHONY: setup demo test check bench mutants simulate model clean lock
 
 setup: $(STAMP)
 
@@ -41,6 +41,10 @@ clean:
 # Hunts every mutant in plainly drawn histories and writes the table of docs/testing.md; takes minutes.
 mutants: setup
 	@$(BIN)/python -m tests.simulation.mutants $(ARGS)
+
+# Ledger and model of who may read what, side by side; a minute or two. STEPS and SEED as wanted.
+model: setup
+	@$(BIN)/python -m tests.protocol.ledger.test_access_model $(if $(STEPS),--steps $(STEPS)) $(if $(SEED),--seed $(SEED))
 
 simulate: setup
 	@$(BIN)/chartledger simulate $(ARGS)
