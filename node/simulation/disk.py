@@ -107,15 +107,22 @@ class Disk:
             raise JournalBroken("the journal is older than its mark")
         return journal
 
-    def store(self, blocks: Sequence[StoredBlock], state: State) -> None:
-        """Final blocks, all in one: the last has a certificate."""
+    def store(self, blocks: Sequence[StoredBlock], state: State, journal: Journal | None) -> None:
+        """Final blocks, all in one: the last has a certificate. With them goes how far the `journal` of the key that
+        votes must reach; the mark of one that was found to be older than its mark stays."""
         self.blocks += blocks
         self.state = state
         self.certificate = blocks[-1].certificate
         for stored in blocks:
             if stored.block.header.ends_epoch and stored.certificate is not None:
                 self.epoch_ends[stored.block.header.epoch] = stored.certificate
-        self.marks = {public: journal.sequence for public, journal in self.journals.items()}
+        self.mark(journal)
+
+    def mark(self, journal: Journal | None) -> None:
+        """This journal must reach as far as it does now."""
+        for public, one in self.journals.items():
+            if one is journal:
+                self.marks[public] = one.sequence
 
     def make_vote_key(self, node: int) -> int:
         """Another vote key of this node's, with a journal of its own, before anybody hears of it: its number."""

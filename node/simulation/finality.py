@@ -88,7 +88,7 @@ class Finality:
                 one = self._take(block, certificate)
                 executed.append(one)
                 stored.append(StoredBlock(block, encode(block), encode(block.header), last))
-            if by_sync:
+            if by_sync and stored and stored[-1].block is blocks[-1]:  # not what was fetched twice and is old
                 caught_up = blocks[-1], certificate
         if host.halted is not None or not stored:
             return
@@ -129,7 +129,7 @@ class Finality:
             return
         self._busy = False
         world = host.world
-        host.disk.store(stored, executed[-1].state)
+        host.disk.store(stored, executed[-1].state, host.journal)
         now_ms = world.now_us // 1_000
         for one in executed:
             world.tell(seen.BlockStored(now_ms, host.number, one.header.height, one.digest))

@@ -130,6 +130,7 @@ class Host(Driver):
             )
             try:
                 self.journal = self.disk.open_journal(public)
+                self.disk.mark(self.journal)
             except JournalBroken:
                 index = None
                 self.world.at(1_000_000, self._rotate, (self.life,))

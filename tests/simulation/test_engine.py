@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from random import Random
 
 import msgspec
 import pytest
@@ -15,7 +14,6 @@ import pytest
 from node.simulation import keyring
 from node.simulation.chainstate import State, run_block
 from node.simulation.clock import HostClock
-from node.simulation.disk import Disk, Journal
 from node.simulation.driver import Driver
 from node.simulation.links import Links
 from node.simulation.memory import Memory
@@ -28,8 +26,8 @@ from node.simulation.world import World
 from protocol.consensus.machine import Machine
 from protocol.crypto.hashing import block_digest
 from protocol.crypto.signing import SigningKey, verify
-from protocol.errors import InvalidBlock, JournalBroken
-from protocol.types.votes import NULLIFY, Vote, VoteSubject
+from protocol.errors import InvalidBlock
+from protocol.types.votes import Vote
 from tests.simulation.play import Notes, calm, chain_of, one_chain, played, submits
 
 ROOT = Path(__file__).parents[2]
@@ -195,84 +193,6 @@ def test_safety_tells_more_than_a_crash() -> None:
 
 
 # --- disks -------------------------------------------------------------------------------------------------------
-
-
-def vote(view: int) -> Vote:
-    return Vote(VoteSubject(NULLIFY, bytes(32), 0, view, 0, bytes(32)), 0, bytes(64))
-
-
-def test_a_crash_leaves_what_was_synced_and_of_the_rest_a_beginning() -> None:
-    kept = set()
-    for seed in range(40):
-        journal = Journal()
-        journal.append(vote(1))
-        journal.sync()
-        for view in (2, 3, 4):
-            journal.append(vote(view))
-        journal.crash(True, Random(seed))
-        assert journal.durable == [vote(view) for view in range(1, len(journal.durable) + 1)]
-        assert journal.sequence == len(journal.durable)
-        kept.add(len(journal.durable))
-    assert kept == {1, 2, 3, 4}
-
-
-def test_a_crash_that_tears_nothing_leaves_only_what_was_synced() -> None:
-    journal = Journal()
-    journal.append(vote(1))
-    journal.sync()
-    journal.append(vote(2))
-    journal.crash(False, Random(1))
-    assert (journal.durable, journal.unsynced) == ([vote(1)], [])
-
-
-def disk() -> Disk:
-    world = World(calm(4, Submit(1_000, 0)), observers=())
-    world.run()
-    return world.hosts[0].disk
-
-
-def test_an_old_copy_of_a_journal_and_none_at_all_are_not_opened() -> None:
-    public = keyring.vote_key(0, 0).public
-    one = disk()
-    assert one.open_journal(public).sequence >= one.marks[public] > 0
-    one.lose_journals(to_copy=True)
-    with pytest.raises(JournalBroken, match="older"):
-        one.open_journal(public)
-    other = disk()
-    other.lose_journals(to_copy=False)
-    with pytest.raises(JournalBroken, match="no journal"):
-        other.open_journal(public)
-
-
-def test_the_newest_copy_that_the_mark_can_tell_is_put_back() -> None:
-    journal = Journal()
-    for number in range(1, 6):
-        journal.append(vote(number))
-        journal.sync()
-        journal.copy()
-    assert journal.put_back(mark=4)
-    assert (journal.durable, journal.sequence) == ([vote(1), vote(2), vote(3)], 3)
-    assert not Journal().put_back(mark=0)
-
-
-def test_a_plan_with_an_old_journal_really_brings_one_back() -> None:
-    actions = (*submits(20, 200, (0, 1, 2, 3)), Crash(4_000, 1, 500, journal="old"))
-    world = World(calm(4, *actions))
-    opened: list[str] = []
-    right = world.hosts[1].disk.open_journal
-
-    def noted(public: bytes) -> Journal:
-        try:
-            return right(public)
-        except JournalBroken as error:
-            opened.append(f"{error}, {world.hosts[1].disk.journals[public].sequence}")
-            raise
-
-    world.hosts[1].disk.open_journal = noted  # type: ignore[method-assign]  # to see what it says
-    played(world)
-    assert opened
-    assert opened[0].startswith("the journal is older than its mark")
-    assert not opened[0].endswith(" 0"), "a copy from some time before, not an empty one"
 
 
 def test_nothing_leaves_before_it_is_synced(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,6 +107,22 @@ async def rotate_vote(devnet: Devnet, number: int) -> bytes:
     return change.key
 
 
+async def test_a_journal_put_back_from_a_copy_stays_old_however_much_is_stored_after(devnet: Devnet) -> None:
+    """Its mark is not lowered to what it has: at the second start the node would vote from the copy."""
+    copy = devnet.journal(3).read_bytes()
+    await devnet.open_charts(0, 0, 1)
+    await devnet.height(3, devnet.services(0).head().height)
+    await devnet.stop(3)
+    devnet.journal(3).write_bytes(copy)
+    for chart in (1, 2):
+        await devnet.start(3)
+        assert devnet.services(3).driver.machine.me is None
+        assert "old copy" in str(devnet.services(3).why_silent)
+        await devnet.open_charts(0, chart, 1)
+        await devnet.height(3, devnet.services(0).head().height)
+        await devnet.stop(3)
+
+
 async def test_a_node_that_lost_its_journal_votes_again_with_a_new_key(devnet: Devnet) -> None:
     await devnet.open_charts(0, 0, 1)
     await devnet.height(3, devnet.services(0).head().height)
