@@ -234,6 +234,7 @@ class Core(Queries):
             if len(self.pool):
                 self.gossip.tick(self._leader_elsewhere())
             await self.submission.tick()
+            await self.finality.try_again(self.ground.clock.monotonic_ms())
             self.sync.compare()
             self._refresh_work()
 

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from node.doubts import Doubts
 from node.epochs import FinalState
 from node.execution import Executed, Executor
 from node.gossip import Gossip
@@ -97,6 +98,7 @@ class Finality:
         self._executor = executor
         self._store = store
         self._pool = pool
+        self._doubts = Doubts(pool)
         self._standing = standing
         self._gossip = gossip
         self._outcomes = outcomes
@@ -244,6 +246,18 @@ class Finality:
             self.refuse([(e, r) for e, r in zip(stale, results, strict=True) if isinstance(r, InvalidTransaction)])
         self._let_go(refused)
         await self._outcomes.review()
+
+    async def try_again(self, now_ms: int) -> None:
+        """While the head stands still, find out what it refuses of what is pooled. Call often."""
+        head = self._executor.head
+        carrying = any(one.ids for one in self._carrying.values())
+        doubtful = self._doubts.due(head.height, now_ms, carrying)
+        if not doubtful:
+            return
+        results = await self._executor.try_all(doubtful)
+        if head is self._executor.head:
+            valid = [not isinstance(result, InvalidTransaction) for result in results]
+            self._pool.judge(zip(doubtful, valid, strict=True))
 
     def refuse(self, found: Sequence[tuple[Entry, InvalidTransaction]]) -> None:
         """Let go of pooled transactions that were found invalid: whoever signed them answers for that. Not for the

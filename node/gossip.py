@@ -91,6 +91,8 @@ class Gossip:
         for entry in self._pool:
             if now - entry.added_ms < RELAY_AFTER_MS:
                 break  # the pool is in order of arrival
+            if entry.unfit:
+                continue
             if everyone & ~entry.holders:
                 for peer in peers:
                     if not entry.holders >> peer & 1:

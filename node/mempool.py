@@ -8,7 +8,7 @@ number of a key once, so the pool holds one transaction for each (institution, k
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from itertools import islice
+from itertools import islice, takewhile
 
 from msgspec import Struct
 
@@ -32,6 +32,8 @@ _Queues = dict[int, dict[bytes, "Entry"]]  # carrying institution -> by id, in o
 
 LOOK_AGAIN = 8
 """Final blocks that pass a transaction by before its validity is looked at again; then twice as many, and so on."""
+TRIED_AT_ONCE = 1_024
+"""Transactions, the oldest first, that are tried together on a head that stands still."""
 
 
 def room_in(block_bytes: int) -> int:
@@ -53,6 +55,7 @@ class Entry(Struct, eq=False, gc=False):
     added_ms: int = 0
     survived: int = 0  # final blocks that passed without it
     carried: bool = False  # stands in a notarized block that is not final yet
+    unfit: bool = False  # was found invalid on the final head of now
     holders: int = 0  # bit per institution: who is known to have it
     told_ms: int = 0  # when a leader was last reminded of it
 
@@ -60,6 +63,11 @@ class Entry(Struct, eq=False, gc=False):
     def body(self) -> TransactionBody:
         """What the institution signed."""
         return self.transaction.body
+
+    @property
+    def idle(self) -> bool:
+        """Whether it is no work: it needs no block of its own, or none would hold it."""
+        return self.carried or self.unfit
 
     def signed_by(self, public: bytes) -> bool:
         """Whether the signature verifies under this key; see `protocol.ledger.transition.SignedBy`."""
@@ -153,7 +161,7 @@ class Mempool:
         self._queues: _Queues = {}
         self._used_bytes: dict[int, int] = {}
         self._total_bytes = 0
-        self._carried = 0
+        self._idle = 0
         self.refused = 0  # for want of room, since the start
 
     def __len__(self) -> int:
@@ -169,8 +177,9 @@ class Mempool:
 
     @property
     def has_work(self) -> bool:
-        """Whether a transaction waits that no notarized block carries (design, section 5, rule 9)."""
-        return len(self._by_id) > self._carried
+        """Whether a transaction waits that no notarized block carries, and that the final head was not found to refuse
+        (design, section 5, rule 9)."""
+        return len(self._by_id) > self._idle
 
     def known(self, raw: bytes) -> Entry | None:
         """The pooled transaction with exactly these bytes: decoded and verified already."""
@@ -229,9 +238,23 @@ class Mempool:
         """These stand in a notarized block: they are no work of their own while it may become final."""
         for id_ in ids:
             entry = self._by_id.get(id_)
-            if entry is not None and not entry.carried:
+            if entry is not None:
+                self._idle += not entry.idle
                 entry.carried = True
-                self._carried += 1
+
+    def oldest(self, before_ms: int) -> list[Entry]:
+        """Those that came before this and stand in no notarized block, not more than are tried at once."""
+        old = takewhile(lambda entry: entry.added_ms <= before_ms, self._by_id.values())
+        return list(islice((entry for entry in old if not entry.carried), TRIED_AT_ONCE))
+
+    def judge(self, verdicts: Iterable[tuple[Entry, bool]]) -> None:
+        """Each of these is valid on the final head, or not. What is not is no work until another block is final, but
+        stays: the node may be behind, and others ahead."""
+        for entry, valid in verdicts:
+            if self._by_id.get(entry.id) is entry:
+                self._idle -= entry.idle
+                entry.unfit = not valid
+                self._idle += entry.idle
 
     def remove(self, ids: Iterable[bytes]) -> list[Entry]:
         """Forget these; returns those that were here."""
@@ -250,11 +273,12 @@ class Mempool:
                 self._drop(entry.id)
                 if entry.id != id_:
                     lost.append(entry)
-        self._carried = 0
+        self._idle = 0
         for entry in self._by_id.values():
             entry.survived += 1
             entry.carried = entry.id in still_carried
-            self._carried += entry.carried
+            entry.unfit = False
+            self._idle += entry.carried
         return lost
 
     def expired(self, ledger_ms: int) -> list[Entry]:
@@ -295,5 +319,5 @@ class Mempool:
             self._used_bytes[institution] = left
         else:
             del self._used_bytes[institution]
-        self._carried -= entry.carried
+        self._idle -= entry.idle
         return entry

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
+from node.doubts import Doubts
 from node.mempool import Entry, Mempool
 from node.simulation.chainstate import ChainState, Executed, State
 from node.simulation.disk import Disk
@@ -68,6 +69,7 @@ class Holding:
 
     def __init__(self, keeper: Keeper) -> None:
         self.pool = Mempool(POOL_BYTES)
+        self._doubts = Doubts(self.pool)
         self._keeper = keeper
         self._own: dict[bytes, Entry] = {}
         self._unpooled: dict[bytes, Entry] = {}
@@ -273,16 +275,25 @@ class Holding:
             entry.holders &= ~(1 << peer)
 
     def tick(self) -> None:
-        """Every `TICK_MS` while something waits: announce, remind the leader, look again at what was refused."""
+        """Every `TICK_MS` while something waits: announce, remind the leader, look again at what was refused and
+        at what the head may refuse."""
         self._ticking = False
         now = self._keeper.monotonic_ms()
         if len(self.pool):
             self._announce(now)
         if self._parked and now >= self._look_ms:
             self._look(at_head=False)
+        self._try_again(now)
         self._keeper.work(fresh=False)
         if len(self.pool) or self._parked:
             self._tick_on()
+
+    def _try_again(self, now: int) -> None:
+        chain = self._keeper.chain
+        carrying = any(one.ids for one in chain.descending() if one.digest in self._notarized)
+        doubtful = self._doubts.due(chain.head.header.height, now, carrying)
+        errors = chain.try_all(doubtful, self._keeper.wall_ms()) if doubtful else []
+        self.pool.judge((entry, error is None) for entry, error in zip(doubtful, errors, strict=True))
 
     def _tick_on(self) -> None:
         if not self._ticking:
@@ -300,6 +311,8 @@ class Holding:
         for entry in self.pool:
             if now - entry.added_ms < RELAY_AFTER_MS:
                 break
+            if entry.unfit:
+                continue
             if everyone & ~entry.holders:
                 for peer in peers:
                     if not entry.holders >> peer & 1:

@@ -84,6 +84,30 @@ async def test_a_flood_of_invalid_transactions_does_not_cost_a_leader_its_turn(p
     assert [entry.id for entry in solo.pool] == [good.id]
 
 
+async def test_what_came_after_its_like_was_final_is_no_work_while_the_head_stands_still(place: Place) -> None:
+    """Others have forgotten it: they would be prodded in vain, view after view, until this node leads."""
+    solo = await place.start()
+    first, second = await solo.submission.prepare([opening("a"), opening("b")])
+    await solo.submission.submit([first])
+    await solo.finalize(await solo.build())
+    late = TransactionBody(CHAIN, 0, 0, 100, NOW + 60_000, tuple(opening("a")))
+    signed = sign_transaction(key("op"), late)
+    solo.pool.add(make_entry(signed, encode(signed), None))
+    await solo.finality.try_again(0)
+    assert solo.pool.has_work, "the head has only just come"
+    await solo.submission.submit([second])
+    carrier = await executed(solo, None)
+    solo.finality.notarized(carrier)
+    await solo.finality.try_again(60_000)
+    assert [entry.unfit for entry in solo.pool] == [False, False], "they may rest on what is notarized"
+    await solo.finalize(carrier.block)
+    await solo.finality.try_again(60_000)
+    assert solo.pool.has_work
+    await solo.finality.try_again(70_000)
+    assert [entry.unfit for entry in solo.pool] == [True]
+    assert not solo.pool.has_work
+
+
 async def test_the_heads_certificate_is_its_own_though_older_blocks_came_after(place: Place) -> None:
     solo = await place.start()
     one = await executed(solo, None)

@@ -125,6 +125,11 @@ async def test_the_leader_is_reminded_of_what_stays_pending(make_entry: Make) ->
         assert node.wire.take() == [(2, Have((entry.id,)))]
         node.gossip.tick(2)
         assert node.wire.take() == []
+    node.pool.judge([(entry, False)])
+    node.clock.now += REMIND_MS
+    node.gossip.tick(2)
+    assert node.wire.take() == [], "the head refuses it"
+    node.pool.judge([(entry, True)])
     node.pool.set_carried([entry.id])
     node.clock.now += REMIND_MS
     node.gossip.tick(2)

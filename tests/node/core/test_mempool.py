@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from node.doubts import FIRST_MS, Doubts
 from node.mempool import ENTRY_OVERHEAD_BYTES, Entry, Mempool
 from protocol import limits
 from protocol.errors import Busy, Replayed
@@ -116,6 +117,55 @@ def test_work_is_what_no_notarized_block_carries(make_entry: Make) -> None:
     pool.set_carried([first.id, second.id])
     pool.remove([first.id])
     assert not pool.has_work
+
+
+def test_what_the_head_refuses_is_no_work_until_another_block_is_final(make_entry: Make) -> None:
+    pool = Mempool(1 << 20)
+    first, second = make_entry(0, 1), make_entry(0, 2)
+    pool.add(first)
+    pool.add(second)
+    pool.judge([(first, False), (second, True), (make_entry(0, 3), False)])
+    assert pool.has_work
+    assert list(pool) == [first, second], "the head may be behind, and others ahead"
+    pool.set_carried([first.id])
+    pool.judge([(second, False), (second, False)])
+    assert not pool.has_work
+    pool.judge([(second, True)])
+    assert pool.has_work
+    pool.judge([(first, False), (second, False)])
+    pool.remove([first.id])
+    assert not pool.has_work
+    pool.finalize({}, set())
+    assert pool.has_work
+    pool.remove([second.id])
+    assert not pool.has_work
+
+
+def test_on_a_head_that_stands_still_what_waits_is_tried_ever_less_often(make_entry: Make) -> None:
+    pool = Mempool(1 << 20)
+    doubts = Doubts(pool)
+    old, carried, young = make_entry(0, 1), make_entry(0, 2), make_entry(0, 3)
+    carried.added_ms, young.added_ms = 1, FIRST_MS
+    for entry in (old, carried, young):
+        pool.add(entry)
+    pool.set_carried([carried.id])
+    times = [now for now in range(0, 40_001, 500) if doubts.due(7, now, carrying=False)]
+    assert times == [2_000, 6_000, 14_000, 22_000, 30_000, 38_000]
+    assert not doubts.due(8, 50_000, carrying=False), "the head has moved"
+    assert not doubts.due(8, 52_000, carrying=True), "what waits may rest on what is notarized"
+    assert doubts.due(8, 52_000, carrying=False) == [old, young]
+    assert Doubts(Mempool(1 << 20)).due(0, 99_000, carrying=False) == []
+
+
+def test_what_came_only_now_is_not_doubted(make_entry: Make) -> None:
+    pool = Mempool(1 << 20)
+    doubts = Doubts(pool)
+    entry = make_entry(0, 1)
+    entry.added_ms = 10_000
+    pool.add(entry)
+    doubts.due(1, 0, carrying=False)
+    assert not doubts.due(1, 10_000 + FIRST_MS - 1, carrying=False)
+    assert doubts.due(1, 20_000, carrying=False) == [entry]
 
 
 def test_expiry_is_by_ledger_time(make_entry: Make) -> None:
