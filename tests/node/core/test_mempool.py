@@ -21,7 +21,7 @@ Make = Callable[..., Entry]
 
 def grants() -> list[Wire]:
     tag = bytes(16)
-    return [Grant(0, GrantTerms(1, (None, None, (tag,), (tag,)), ("TREAT",), 0, 10**15))]
+    return [Grant(0, GrantTerms((1,), (None, None, (tag,), (tag,)), ("TREAT",), 0, 10**15))]
 
 
 def test_what_is_known_is_found_by_bytes_and_by_id(make_entry: Make) -> None:
