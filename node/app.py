@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
 
+from node.alerts.rules import Thresholds
 from node.api.app import make_api
 from node.api.peercred import role_map
 from node.api.server import ApiServer, ApiSettings
@@ -169,6 +170,12 @@ class Node:
             roles=role_map(config.submitters, config.governors),
             group=config.socket_group,
             stop_s=config.stop_seconds,
+            thresholds=Thresholds(
+                practitioner_charts_an_hour=config.alert_practitioner_charts_an_hour,
+                practitioner_charts_a_day=config.alert_practitioner_charts_a_day,
+                institution_charts_an_hour=config.alert_institution_charts_an_hour,
+                institution_charts_a_day=config.alert_institution_charts_a_day,
+            ),
         )
         self._api = make_api(settings, core, records, store.idempotency, keystore.kek)
         await self._api.start()

@@ -94,6 +94,18 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     disk_warning_bytes: Annotated[
         int, Meta(ge=0, le=1 << 50, description="`status` warns when less than this is free on the data folder's disk")
     ] = 1 << 30
+    alert_practitioner_charts_an_hour: Annotated[
+        int, Meta(ge=1, description="charts that one of our practitioners may ask for within an hour without an alert")
+    ] = 12
+    alert_practitioner_charts_a_day: Annotated[
+        int, Meta(ge=1, description="charts that one of our practitioners may ask for within a day without an alert")
+    ] = 40
+    alert_institution_charts_an_hour: Annotated[
+        int, Meta(ge=1, description="charts kept here that another institution may ask for within an hour, likewise")
+    ] = 120
+    alert_institution_charts_a_day: Annotated[
+        int, Meta(ge=1, description="charts kept here that another institution may ask for within a day, likewise")
+    ] = 600
     stop_seconds: Annotated[int, Meta(ge=1, le=600, description="how long a stop waits for requests under way")] = 10
 
 

@@ -121,3 +121,16 @@ def counts(emergencies: Mapping[int, Emergencies], now_ms: int) -> list[Count]:
         )
         for number, leaf in sorted(emergencies.items())
     ]
+
+
+def owed(count: Count, name: str, own: bool) -> str | None:
+    """What to say of an institution whose emergencies were not reviewed in time; None if none is overdue."""
+    if not count.overdue:
+        return None
+    many = "1 emergency" if count.overdue == 1 else f"{count.overdue} emergencies"
+    if own:
+        return (
+            f"reviews overdue: nobody has reviewed {many} of this institution's in time; ask another institution to "
+            "(`chartledger access emergencies`)."
+        )
+    return f"Overdue: {many} of {name}'s nobody has reviewed in time (`chartledger access emergencies`)."

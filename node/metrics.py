@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Iterator
 
+from node import emergencies
 from node.core import Core
 from node.network.interface import PeerState
 
@@ -65,9 +66,25 @@ def _lines(core: Core) -> Iterator[str]:
         yield from _metric(name, help_, "counter", rows)
     refused = [(f'{{institution="{number}"}}', float(count)) for number, count in sorted(core.refused_of.items())]
     yield from _metric("refused_total", "Invalid transactions by the institution that signed them.", "counter", refused)
+    yield from _emergencies(core)
     offsets = [(peer.institution, peer.clock_offset_ms) for peer in peers if peer.clock_offset_ms is not None]
     rows = [(f'{{institution="{number}"}}', offset / 1_000) for number, offset in offsets]
     yield from _metric("peer_clock_offset_seconds", "How far a peer's clock is ahead of this one.", "gauge", rows)
+
+
+def _emergencies(core: Core) -> Iterator[str]:
+    """What each institution did in emergencies, as the ledger counts it, and owes."""
+    counted = emergencies.counts(core.standing.emergencies, max(core.now_ms(), core.head().timestamp))
+    for name, help_, kind in (
+        ("opened", "Emergencies in which an institution read.", "counter"),
+        ("unreviewed", "Emergencies of an institution that wait for a review.", "gauge"),
+        ("overdue", "Emergencies of an institution whose review is overdue.", "gauge"),
+        ("late", "Emergencies of an institution that were reviewed late.", "counter"),
+        ("unjustified", "Emergencies of an institution that a review found no justification for.", "counter"),
+    ):
+        rows = [(f'{{institution="{one.institution}"}}', float(getattr(one, name))) for one in counted]
+        suffix = "_total" if kind == "counter" else ""
+        yield from _metric(f"emergencies_{name}{suffix}", help_, kind, rows)
 
 
 def _metric(name: str, help_: str, kind: str, rows: list[tuple[str, float]]) -> Iterator[str]:

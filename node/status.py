@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from node import __version__, motions
+from node import __version__, emergencies, motions
 from node.config import Config
 from node.core import Core
 from node.diagnosis import AuthorityStatus, Clocks, all_well, cast_out, clocks, slow, stalled
@@ -60,6 +60,7 @@ class StatusReporter:
         times = clocks(authorities, core.institution, core.params.drift_ms // 2)
         open_motions = await motions.open_motions(core)
         awaiting = [one for one in open_motions if motions.awaits(one, core.institution, members)]
+        counted = emergencies.counts(core.standing.emergencies, max(now, head.timestamp))
         convicted = await motions.convictions(core, CONVICTIONS)
         totals = await self._blobs.totals()
         disk = await asyncio.to_thread(_disk, self._config.data)
@@ -88,6 +89,7 @@ class StatusReporter:
                 "open": [one.number for one in open_motions],
                 "awaiting": [one.number for one in awaiting],
             },
+            "emergencies": [msgspec.to_builtins(one) for one in counted],
             "convicted": [_conviction(one) for one in convicted],
             "peers": core.peers(),
             "behind_blocks": core.sync.blocks_behind,
@@ -107,10 +109,12 @@ class StatusReporter:
             "examined_ms": None if examination is None else examination.time_ms,
             "up_since_ms": self._started_ms,
         }
-        worries = self._worries(members, authorities, times, disk, examination)
+        own = [self._owed(one) for one in counted if one.institution == core.institution]
+        others = [self._owed(one) for one in counted if one.institution != core.institution]
+        worries = self._worries(members, authorities, times, disk, examination) + [said for said in own if said]
         document["healthy"] = not worries
-        said = worries or [all_well(authorities)]
-        document["summary"] = " ".join([*said, *times.notes, *(self._awaited(one) for one in awaiting)])
+        said = [*(worries or [all_well(authorities)]), *times.notes, *(one for one in others if one)]
+        document["summary"] = " ".join([*said, *(self._awaited(one) for one in awaiting)])
         return document
 
     # --- authorities ---------------------------------------------------------------------------------------------
@@ -255,6 +259,10 @@ class StatusReporter:
             return [f"catching up: {core.sync.blocks_behind} blocks behind; wait, it goes on by itself."]
         waited = self._waited_ms()
         return [slow(authorities, waited)] if waited > STALLED_VIEWS * core.params.timeout_cap_ms else []
+
+    def _owed(self, count: emergencies.Count) -> str | None:
+        """Own overdue reviews make a node unhealthy, so that its people see to them; others' are told, too."""
+        return emergencies.owed(count, self._name(count.institution), count.institution == self._core.institution)
 
     def _awaited(self, seen: Seen) -> str:
         what = motions.sentence(seen.leaf.change, self._name)

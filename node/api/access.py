@@ -5,7 +5,10 @@ from __future__ import annotations
 from msgspec import structs
 from starlette.responses import Response, StreamingResponse
 
+from node.alerts.rules import DAY_MS
+from node.alerts.service import LOOK_BACK_DAYS
 from node.api.access_schemas import (
+    AlertOut,
     DelegateCosignatureIn,
     DetailsIn,
     DetailsOut,
@@ -39,6 +42,7 @@ from protocol.ledger.leaves import Emergencies, decode_leaf
 from protocol.types.operations import ROLE_DELEGATE, Cosignature
 
 PUBLIC_HEX = 2 * 4_096
+DAYS_MOST = 366
 
 
 async def disclose(context: Context, call: Call) -> Response:
@@ -134,6 +138,15 @@ async def _emergency_out(context: Context, one: Seen) -> EmergencyOut:
         review_by=None if leaf is None else leaf.review_by,
         confirmed_by=None if leaf is None else leaf.confirmed_by,
     )
+
+
+async def alerts(context: Context, call: Call) -> Response:
+    """For those who may read here, since staff ids stand in it."""
+    days = call.query_number("days", LOOK_BACK_DAYS, DAYS_MOST)
+    since_ms = max(0, context.node.now_ms() - days * DAY_MS)
+    found = await context.records.alerts.since(since_ms, context.settings.thresholds)
+    own = context.node.institution
+    return json_response([AlertOut(**structs.asdict(one), own=one.institution == own) for one in found])
 
 
 async def details_for_owner(context: Context, call: Call) -> Response:

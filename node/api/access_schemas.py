@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from node.alerts.rules import Kind
 from node.api.refusals import BlockingException
 from node.api.schemas import ChartNumber, EventNumber, Hex64, Number, Request
 from node.emergencies import State
@@ -160,3 +161,20 @@ class SealedDetailsOut(Struct, frozen=True):
 
     details: list[SealedDetails]
     next: int | None
+
+
+class AlertOut(Struct, frozen=True):
+    """Something for the privacy officer to look into; `kind` is "stranger" (a reader without a relationship of
+    treatment), "burst" (unusually many charts) or "same-name". `practitioner` is the staff id of own people, a
+    pseudonym of others', or null. `chart` and `event` are of the asking by which it was noticed."""
+
+    kind: Kind
+    time_ms: int
+    chart: int
+    event: int
+    institution: int
+    own: bool
+    practitioner: str | None
+    charts: int
+    window_ms: int
+    sentence: str

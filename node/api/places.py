@@ -308,6 +308,13 @@ READING = (
         {JSON: access_schemas.EmergenciesOut},
         "Emergencies that wait for a second institution or a review, and each institution's count",
     ),
+    _read(
+        "/v1/alerts",
+        access.alerts,
+        {JSON: list[access_schemas.AlertOut]},
+        "What looks like snooping, for the privacy officer",
+        (Query("days", "integer", "how many days to look back; 30 without it"),),
+    ),
     _send(
         f"{EMERGENCY}/confirm",
         access.confirm,

@@ -172,7 +172,9 @@ async def owner_envelope(context: Context, call: Call) -> Response:
 async def read(context: Context, call: Call) -> Response:
     """One record under a final disclosure, fetched from its custodian and checked before the first byte goes out."""
     chart, record = _record(call)
-    return _content(await context.records.reader.read(chart, call.event("disclosure"), record))
+    disclosure = call.event("disclosure")
+    content = await context.records.reader.read(chart, disclosure, record)
+    return _content(await context.records.namesakes.watched(chart, disclosure, content, context.node.now_ms()))
 
 
 async def read_many(context: Context, call: Call) -> Response:
@@ -191,6 +193,8 @@ async def read_many(context: Context, call: Call) -> Response:
         content = await reader.read(chart, disclosure, wanted[0])
         context.check_room(content.length)
         items = [ReadItem(wanted[0], content.media_type, b"".join([chunk async for chunk in content.chunks]))]
+    for item in items:
+        await context.records.namesakes.look_at(chart, disclosure, item.media_type, item.data, context.node.now_ms())
     after = first + len(items)
     return json_response(ReadOut(items, after if after < len(named) else None))
 

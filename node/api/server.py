@@ -21,6 +21,7 @@ from msgspec import Struct
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from node.alerts.rules import Thresholds
 from node.api.errors import BadRequest, SocketUnusable
 from node.api.peercred import RoleMap, peer_of
 from node.api.problems import problem_response
@@ -54,6 +55,7 @@ class ApiSettings(Struct, frozen=True):
     body_s: float = 30.0
     stall_s: float = 120.0
     in_flight_bytes: int = 256 * 1024 * 1024
+    thresholds: Thresholds = Thresholds()
 
 
 class _Protocol(HttpToolsProtocol):

@@ -75,7 +75,8 @@ def _picture(document: dict[str, Any]) -> Group:
             for one in document["authorities"]
         ),
     )
-    return Group(Text(document["summary"], style=style), "", *fact_lines(_facts(document)), "", authorities)
+    overdue = _overdue(document["emergencies"])
+    return Group(Text(document["summary"], style=style), *overdue, "", *fact_lines(_facts(document)), "", authorities)
 
 
 def _facts(document: dict[str, Any]) -> Iterable[tuple[str, object]]:
@@ -94,6 +95,7 @@ def _facts(document: dict[str, Any]) -> Iterable[tuple[str, object]]:
         ("peers", f"{connected} of {len(document['peers'])} connected"),
         *_clock(document["clock"]),
         *_motions(document["motions"]),
+        *_emergencies(document["emergencies"]),
         *(("convicted", _convicted(one)) for one in document["convicted"]),
         ("pending", f"{counted(document['pending'], 'transaction')} here, {document['outbox']} of our own not final"),
         *_refused(document["refused_by_institution"]),
@@ -114,6 +116,23 @@ def _motions(motions: dict[str, Any]) -> Iterable[tuple[str, object]]:
     if motions["open"]:
         awaiting = ", ".join(str(number) for number in motions["awaiting"]) or "none"
         yield "motions", f"{len(motions['open'])} open; awaiting this institution's vote: {awaiting}"
+
+
+def _emergencies(counts: list[dict[str, Any]]) -> Iterable[tuple[str, object]]:
+    """Only those who owe something, and who was found to have had no reason."""
+    for one in counts:
+        if one["unreviewed"] or one["unjustified"]:
+            owed = f"institution {one['institution']}: {one['unreviewed']} unreviewed, {one['overdue']} overdue"
+            found = f"of {one['opened']} in all {one['late']} reviewed late, {one['unjustified']} not justified"
+            yield "emergencies", f"{owed}; {found}"
+
+
+def _overdue(counts: list[dict[str, Any]]) -> Iterable[Text]:
+    """Said in red, whoever owes it."""
+    for one in counts:
+        if one["overdue"]:
+            many = counted(one["overdue"], "overdue review")
+            yield Text(f"institution {one['institution']} owes {many} of what it read in emergencies", style="bold red")
 
 
 def _refused(counts: dict[str, int]) -> Iterable[tuple[str, object]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from node.logs import get_logger
 from node.records.detail_messages import (
@@ -89,6 +89,24 @@ class Confidence:
         if kept is None or commitment is None:
             raise NotStated(f"nothing was said here about event {event} of chart {chart}")
         return check_details(commitment, self._kek.open_details(kept.sealed, commitment))
+
+    async def stated_about(self, askings: Sequence[tuple[int, int, bytes]]) -> dict[tuple[int, int], Details]:
+        """What this institution stated about these askings (chart, event number, canonical event) of its own, by chart
+        and event; those without details are left out."""
+        await self._place_all()
+        commitments: dict[bytes, tuple[int, int]] = {}
+        for chart, event, raw in askings:
+            commitment = commitment_of(decode_event(raw))
+            if commitment is not None:
+                commitments[commitment] = (chart, event)
+        found = await self._store.by_commitment(list(commitments))
+
+        def opened() -> dict[tuple[int, int], Details]:
+            return {
+                commitments[one.commitment]: self._kek.open_details(one.sealed, one.commitment).details for one in found
+            }
+
+        return await asyncio.to_thread(opened)
 
     def wake(self) -> None:
         """There may be something to deliver."""

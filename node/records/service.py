@@ -10,6 +10,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from node.alerts.namesakes import Namesakes
+from node.alerts.service import Alerts
 from node.network.interface import Refuse
 from node.practitioners import Practitioners
 from node.records import consent
@@ -72,6 +74,8 @@ class Records:
         self.submitter = Submitter(node, store, blobs, self._kek, threads)
         self.confidence = Confidence(node, details, store, self._kek)
         self.asker = Asker(node, self.submitter, self.confidence, self.practitioners.pseudonym)
+        self.namesakes = Namesakes(self.confidence, details)
+        self.alerts = Alerts(node, self.confidence, details)
         self.told = Told()
         self.releaser = Releaser(node, store, blobs, self._kek, threads, self.told)
         self.for_delegates = ForDelegates(node, self.releaser, store, self._kek)

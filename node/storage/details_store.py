@@ -11,10 +11,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Sequence
 from functools import partial
+from typing import Any
 
 from msgspec import Struct
 
 from node.storage.database import Database
+from node.storage.lookup import rows_in
 from node.storage.schema import place, prefix, span, unplace
 
 
@@ -75,6 +77,10 @@ class DetailsStore:
         )
         return found[0] if found else None
 
+    async def by_commitment(self, commitments: Collection[bytes]) -> list[KeptDetails]:
+        """What this institution stated and committed to so; what it did not is left out."""
+        return await self._database.read(partial(_by_commitment, commitments=commitments))
+
     async def put_for_owner(self, chart: int, found: ForOwner) -> None:
         """Keep what was said to the owner of one of this custodian's charts. Said again, it replaces."""
         await self._database.write(partial(_put_for_owner, chart=chart, found=found))
@@ -131,11 +137,19 @@ def _kept(
     connection: sqlite3.Connection, where: str, arguments: Sequence[int | bytes], count: int
 ) -> list[KeptDetails]:
     query = f"SELECT {_COLUMNS} FROM details WHERE {where} ORDER BY position LIMIT ?"  # noqa: S608  # constants
-    rows = connection.execute(query, (*arguments, count)).fetchall()
-    return [
-        KeptDetails(commitment, chart, since, valid_until, sealed, event, bool(delivered))
-        for commitment, chart, since, valid_until, sealed, event, delivered in rows
-    ]
+    return [_of_row(row) for row in connection.execute(query, (*arguments, count))]
+
+
+def _by_commitment(connection: sqlite3.Connection, commitments: Collection[bytes]) -> list[KeptDetails]:
+    query = f"SELECT {_COLUMNS} FROM details WHERE prefix IN"  # noqa: S608  # constants
+    rows = rows_in(connection, query, [prefix(one) for one in commitments])
+    wanted = set(commitments)
+    return [_of_row(row) for row in rows if row[0] in wanted]
+
+
+def _of_row(row: tuple[Any, ...]) -> KeptDetails:
+    commitment, chart, since, valid_until, sealed, event, delivered = row
+    return KeptDetails(commitment, chart, since, valid_until, sealed, event, bool(delivered))
 
 
 def _put_for_owner(connection: sqlite3.Connection, chart: int, found: ForOwner) -> None:

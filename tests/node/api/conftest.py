@@ -116,3 +116,23 @@ async def town(tmp_path: Path) -> AsyncIterator[Town]:
         yield made
     finally:
         await network.close()
+
+
+@pytest.fixture
+async def city(tmp_path: Path) -> AsyncIterator[Any]:
+    from tests.node.api.city import RECORD, City
+
+    network = Network(Chain(4), tmp_path)
+    try:
+        desks = [Desk(await network.start(number)) for number in range(4)]
+        made = City(network, desks[0], desks[1], Patient(network.chain, 0))
+        made._others = {2: desks[2], 3: desks[3]}
+        answer = await made.custodian.post("/v1/charts?wait=final", json=made.chart_in(made.patient))
+        made.chart = answer.json()["chart"]
+        headers = {"content-type": "text/plain", "category": "Letter", "year": "2024"}
+        path = f"/v1/charts/{made.chart}/records?wait=final"
+        answer = await made.custodian.post(path, content=RECORD, headers=headers)
+        assert answer.json()["records"] == [1], answer.text
+        yield made
+    finally:
+        await network.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64decode
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,13 @@ from node.records.messages import ReleasedKey
 from node.records.opening import Key, open_whole
 from node.storage.details_store import ForOwner
 from protocol.codec.canonical import decode, encode
-from protocol.crypto.details import Details, details_info, open_details
+from protocol.crypto.details import Details
 from protocol.crypto.envelopes import envelope_info, keypair_from_seed, open_envelope
 from protocol.crypto.hashing import encryption_key_digest
 from protocol.crypto.signing import SigningKey, cosign
 from protocol.crypto.tags import GrantLabels, grant_tags
 from protocol.errors import SealBroken
-from protocol.ledger.events import Disclosed, GlassBroken, decode_event
+from protocol.ledger.events import Disclosed, decode_event
 from protocol.types.operations import (
     ACT_READ,
     ROLE_DELEGATE,
@@ -30,73 +29,10 @@ from protocol.types.operations import (
     Delegate,
     DelegateTerms,
     Disclose,
-    Policy,
-    SetPolicy,
 )
-from tests.node.api.conftest import Desk, Town
+from tests.node.api.city import REASON, RECORD, SAID, City
 from tests.node.records.conftest import settle
-from tests.node.records.fake_core import HOUR_MS, SUITE, Chain, Network, seed
-from tests.node.records.patient import Patient
-
-REASON = "found unconscious, Canary reason"
-SAID = {"staff": "s-17", "family": "O'Neill", "given": "Zoë", "role": "registrar", "reason": REASON}
-RECORD = b"what the record says"
-
-
-class City(Town):
-    """Four hospitals; the patient's chart is at the first, with one record."""
-
-    def desk(self, number: int) -> Desk:
-        return {0: self.custodian, 1: self.reader}.get(number) or self._others[number]
-
-    _others: dict[int, Desk]
-
-    async def set_policy(self, mode: BreakGlassMode) -> None:
-        signed = self.patient.sign(SetPolicy(self.chart, Policy(mode)))
-        await settle(self.custodian.hospital.core, await self.custodian.hospital.core.prepare([[signed]]))
-
-    async def emergency(self, number: int = 1, **body: Any) -> dict[str, Any]:
-        sent = {"chart": self.chart, "purpose": "ETREAT", "records": [1], "details": SAID} | body
-        answer = await self.desk(number).post("/v1/emergencies?wait=final", json=sent)
-        assert answer.status_code == 200, answer.text
-        found: dict[str, Any] = answer.json()
-        return found
-
-    async def listed(self, number: int = 0) -> dict[str, Any]:
-        found: dict[str, Any] = (await self.desk(number).get("/v1/emergencies")).json()
-        return found
-
-    def opened(self, event: int, sealed: str) -> Details:
-        """What the owner's wallet makes of it."""
-        found = decode_event(self.network.chain.view.events[self.chart, event])
-        assert isinstance(found, Disclosed | GlassBroken)
-        commitment = found.details if isinstance(found, Disclosed) else found.justification
-        assert commitment is not None
-        recipient = encryption_key_digest(SUITE, self.patient.public)
-        info = details_info(self.network.chain.id, self.chart, commitment, recipient)
-        return open_details(SUITE, self.patient.private, info, commitment, b64decode(sealed))
-
-    async def for_owner(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = (await self.custodian.get(f"/v1/charts/{self.chart}/details")).json()["details"]
-        return found
-
-
-@pytest.fixture
-async def city(tmp_path: Path) -> AsyncIterator[City]:
-    network = Network(Chain(4), tmp_path)
-    try:
-        desks = [Desk(await network.start(number)) for number in range(4)]
-        made = City(network, desks[0], desks[1], Patient(network.chain, 0))
-        made._others = {2: desks[2], 3: desks[3]}
-        answer = await made.custodian.post("/v1/charts?wait=final", json=made.chart_in(made.patient))
-        made.chart = answer.json()["chart"]
-        headers = {"content-type": "text/plain", "category": "Letter", "year": "2024"}
-        path = f"/v1/charts/{made.chart}/records?wait=final"
-        answer = await made.custodian.post(path, content=RECORD, headers=headers)
-        assert answer.json()["records"] == [1], answer.text
-        yield made
-    finally:
-        await network.close()
+from tests.node.records.fake_core import HOUR_MS, SUITE, seed
 
 
 def code(answer: Any) -> str:
