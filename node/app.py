@@ -32,6 +32,7 @@ from node.metrics import metrics_text
 from node.network.asyncio_network import AsyncioNetwork, NetworkConfig
 from node.network.tls import Identity
 from node.own_keys import check_keys, encryption_key, operation_keys
+from node.records.kek import KeyEncryption
 from node.records.seal import RecordKeys
 from node.records.service import Records
 from node.scrub import Scrub
@@ -147,11 +148,14 @@ class Node:
         config, keystore = self.config, self._keys.keystore
         leaf = core.standing.institution(config.institution)
         sealed_to = encryption_key(keystore, leaf) or keystore.encryption[-1]
-        keys = RecordKeys(keystore.kek, sealed_to.suite, sealed_to.seed, keystore.encryption[0].seed)
+        kek = KeyEncryption.open_file(config.data, keystore.root, core.chain)
+        keys = RecordKeys(kek, sealed_to.suite, sealed_to.seed, keystore.encryption[0].seed)
         records = Records(
             core,
             store=store.records,
             details=store.details,
+            erasures=store.erasures,
+            requests=store.idempotency,
             blobs=blobs,
             keys=keys,
             folder=config.data / "incoming",
@@ -165,6 +169,8 @@ class Node:
         self._open.callback(scrub.start(core.fail))
         self._open.callback(records.changes.start(core.fail))
         self._open.callback(records.confidence.start(core.fail))
+        core.finality.listeners.append(lambda executed: records.erasures.on_events(executed.overlay.changes.events))
+        self._open.callback(records.erasures.run(core.fail))
         settings = ApiSettings(
             socket=config.socket,
             roles=role_map(config.submitters, config.governors),
@@ -177,7 +183,7 @@ class Node:
                 institution_charts_a_day=config.alert_institution_charts_a_day,
             ),
         )
-        self._api = make_api(settings, core, records, store.idempotency, keystore.kek)
+        self._api = make_api(settings, core, records, store.idempotency, keystore.root)
         await self._api.start()
         self._open.push_async_callback(self._api.stop)
 

@@ -81,7 +81,8 @@ class EncryptionKey(Wire, frozen=True):
 
 
 class Keystore(Wire, frozen=True):
-    """An institution's secrets: its keys, each kind oldest first, and the key-encryption key of what it keeps at rest.
+    """An institution's secrets: its keys, each kind oldest first, and `root`, which seals the file of the
+    key-encryption key: that one is made anew with erasures, so it stands in no keystore and in no backup of one.
 
     The ledger says which count. `operations` are seeds of those operations keys that this node holds: others may be on
     machines of their own. `votes` is empty at an institution that is not to be an authority. Old encryption keys stay,
@@ -92,7 +93,7 @@ class Keystore(Wire, frozen=True):
     votes: Annotated[tuple[Seed, ...], Meta(max_length=VOTE_KEYS)]
     network: Annotated[tuple[NetworkKey, ...], Meta(min_length=1, max_length=NETWORK_KEYS)]
     encryption: Annotated[tuple[EncryptionKey, ...], Meta(min_length=1, max_length=ENCRYPTION_KEYS)]
-    kek: Seed
+    root: Seed
 
     def __repr__(self) -> str:
         return f"Keystore(operations={len(self.operations)}, votes={len(self.votes)})"

@@ -84,6 +84,7 @@ STATUS: dict[type[ChartledgerError], int] = {
     BadStaffId: 400,
     records.ReasonMissing: 422,
     records.NotStated: 404,
+    records.RecordErased: 410,
     records.ReleaseDenied: 403,
     records.NotDisclosed: 403,
     records.GrantEnded: 403,

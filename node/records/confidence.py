@@ -76,8 +76,9 @@ class Confidence:
         if leaf is None:
             raise UnknownChart(f"there is no chart {chart}")
         commitment = commit_details(opening)
-        sealed = self._kek.seal_details(opening, commitment)
-        await self._store.keep(KeptDetails(commitment, chart, leaf.events, valid_until, sealed))
+        with self._kek.keys.lease():
+            sealed = self._kek.seal_details(opening, commitment)
+            await self._store.keep(KeptDetails(commitment, chart, leaf.events, valid_until, sealed))
         self.wake()
 
     async def stated(self, chart: int, event: int) -> Details:

@@ -1,4 +1,4 @@
-"""Whether a record may be released now: the last word before a key leaves its custodian. Pure.
+"""Whether a record may be released now: the last word before a key leaves its custodian. Pure, but for the last.
 
 The rules decided in the block; this asks them again on the newest final state, since a grant may have ended meanwhile,
 and refuses to trust a state that is not fresh (design, sections 3 and 4).
@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from node.records.errors import GrantEnded, NotDisclosed, NotFresh, RecordUnknownHere, ReleaseDenied, ReleaseOverdue
+from node.records.errors import (
+    GrantEnded,
+    NotDisclosed,
+    NotFresh,
+    RecordErased,
+    RecordUnknownHere,
+    ReleaseDenied,
+    ReleaseOverdue,
+)
+from node.services import Queries
 from protocol.errors import NotAccredited, UnknownChart
 from protocol.ledger import decisions, keys, reading
 from protocol.ledger.decisions import Asked
@@ -22,6 +31,7 @@ from protocol.ledger.leaves import (
     Leaf,
     PolicyLeaf,
     Recovery,
+    decode_leaf,
 )
 from protocol.params import Params
 from protocol.types.block import Header
@@ -85,7 +95,7 @@ def check_in_force(
     """Raise unless the asking may still be acted on at `time_ms`: the later of the head's time and the clock.
 
     `ReleaseOverdue` past its deadline, `ReleaseDenied` for an emergency that still waits for a second institution,
-    `NotAccredited` if the reader lost its standing, `GrantEnded` if the rules would deny it now.
+    `NotAccredited` if the reader lost its standing, `RecordErased`, `GrantEnded` if the rules would deny it now.
     """
     institution = leaves.get(keys.institution(asking.institution))
     if not isinstance(institution, Institution) or institution.status != STATUS_ACCREDITED:
@@ -98,8 +108,8 @@ def check_in_force(
             raise ReleaseDenied("the emergency waits for a second institution to vouch for it")
     if release_until is None or time_ms >= release_until:
         raise ReleaseOverdue
-    erased = any(_is_erased(leaves, chart, record) for record in records)
-    asked = Asked(asking.institution, asking.purpose, time_ms, asking.practitioner, list(records.values()), erased)
+    check_not_erased(leaves, chart, records)
+    asked = Asked(asking.institution, asking.purpose, time_ms, asking.practitioner, list(records.values()), False)
     reason = _judge(chart, asking, asked, leaves)
     if reason is not Reason.NONE:
         raise GrantEnded(f"the permission behind this disclosure no longer holds: {reason_text(reason)}")
@@ -125,9 +135,19 @@ def _judge(chart: int, asking: Asking, asked: Asked, leaves: Leaves) -> Reason:
     return decisions.by_delegate(asked, delegate, in_force and not frozen)
 
 
-def _is_erased(leaves: Leaves, chart: int, record: int) -> bool:
-    page = leaves.get(keys.erased(chart, record))
-    return isinstance(page, ErasedPage) and reading.is_erased(page.bitmap, record)
+def check_not_erased(leaves: Leaves, chart: int, records: Iterable[int]) -> None:
+    """Raise `RecordErased` if one of these records was erased, by the leaves of their pages."""
+    for record in records:
+        page = leaves.get(keys.erased(chart, record))
+        if isinstance(page, ErasedPage) and reading.is_erased(page.bitmap, record):
+            raise RecordErased(f"record {record} of chart {chart} was erased")
+
+
+async def refuse_erased(node: Queries, chart: int, records: Iterable[int]) -> None:
+    """Raise `RecordErased` if one of these records was erased, at the final head."""
+    wanted = {keys.erased(chart, record) for record in records if chart <= keys.CHART_MAX}
+    found = await node.leaves(sorted(wanted))
+    check_not_erased({key: decode_leaf(key, leaf) for key, leaf in found.items()}, chart, records)
 
 
 def record_of(event: Event | None, record: int) -> RecordAppended:

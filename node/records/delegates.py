@@ -40,11 +40,12 @@ class ForDelegates:
         leaf = await self._delegate(chart, disclosure)
         if encryption_key_digest(leaf.terms.encryption_suite, public) != leaf.terms.encryption_key:
             raise NotDisclosed("the envelope key sent along is not the one that stands on the ledger for this delegate")
-        stored = (await self._store.get(chart, [record])).get(record)
-        if stored is None:
-            raise RecordUnknownHere(f"record {record} of chart {chart} is not stored at its custodian")
         commitment = found[record].entry.commitment
-        secret = self._kek.open_secret(stored.sealed, chart, commitment)
+        with self._kek.keys.lease():
+            stored = (await self._store.get(chart, [record])).get(record)
+            if stored is None:
+                raise RecordUnknownHere(f"record {record} of chart {chart} is not stored at its custodian")
+            secret = self._kek.open_secret(stored.sealed, chart, commitment)
         key = ReleasedKey(secret.key, secret.opening, secret.media_type, secret.length)
         info = envelope_info(self._node.chain, chart, commitment, leaf.terms.encryption_key)
         return seal_envelope(leaf.terms.encryption_suite, public, info, encode(key))

@@ -69,6 +69,12 @@ class NotStated(RecordsError):
     advice = "Details lie at the institution that asked, and sealed to the owner at the chart's custodian."
 
 
+class RecordErased(RecordsError):
+    """The record was erased."""
+
+    advice = "What it said is kept nowhere that the ledger knows of; GET /v1/charts/{chart}/erasures says who answered."
+
+
 class NothingCovered(RecordsError):
     """The grant covers no record that could be asked for."""
 

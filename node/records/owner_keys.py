@@ -102,6 +102,10 @@ class OwnerKeys:
         return more
 
     async def _take_up(self, key: HandedKey) -> bool:
+        with self._kek.keys.lease():
+            return await self._taken_up(key)
+
+    async def _taken_up(self, key: HandedKey) -> bool:
         now = self._node.now_ms()
         if not key.since:
             old = await self._chart_secret(key.chart)

@@ -46,12 +46,14 @@ A = TypeVar("A", ReleaseAnswer, BlobPiece)
 
 WAIT_S = 30.0
 FILE_PIECE_BYTES = 1024 * 1024
+_TEMPORARY = "passing-"
 
 REFUSALS: dict[str, type[ChartledgerError]] = {
     kind.code: kind
     for kind in (
         errors.NotCustodian,
         errors.RecordUnknownHere,
+        errors.RecordErased,
         errors.ReleaseDenied,
         errors.NotDisclosed,
         errors.GrantEnded,
@@ -121,7 +123,9 @@ class Reader:
         if released.blob is not None:
             blob = released.blob
             return await checked(secret.media_type, key, lambda: _in_memory(blob), self._threads)
-        file: IO[bytes] = await asyncio.to_thread(tempfile.TemporaryFile, dir=self._folder, buffering=0)
+        file: IO[bytes] = await asyncio.to_thread(
+            tempfile.TemporaryFile, dir=self._folder, prefix=_TEMPORARY, buffering=0
+        )
         try:
             await self._fetch(custodian, BlobRequest(chart, disclosure, record, 0), released.blob_bytes, file)
             content = await checked(secret.media_type, key, lambda: _in_file(file), self._threads)
@@ -157,6 +161,7 @@ class Reader:
         raw = await self._node.events_at(chart, [disclosure, *records])
         events = {number: decode_event(found) for number, found in raw.items()}
         consent.check_asking(events.get(disclosure), self._node.institution, records)
+        await consent.refuse_erased(self._node, chart, records)
         return leaf.custodian, {number: consent.record_of(events.get(number), number).entry for number in records}
 
     async def _ask(
@@ -210,6 +215,13 @@ class Reader:
                 raise SealBroken("the custodian sent a blob of another size than it said, or in crumbs")
             await asyncio.to_thread(_write_all, file, piece.data)
             offset += len(piece.data)
+
+
+def clear(folder: Path) -> None:
+    """At a start: files that have names here are what a crash between two calls left, where the file system makes no
+    unnamed ones."""
+    for path in folder.glob(f"{_TEMPORARY}*"):
+        path.unlink(missing_ok=True)
 
 
 async def _in_memory(blob: bytes) -> AsyncIterator[bytes]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 
 from node.logs import get_logger
@@ -39,6 +39,7 @@ from protocol.crypto.hashing import encryption_key_digest
 from protocol.errors import ChartledgerError, DecodeError
 from protocol.ledger.events import GlassBroken, RecordAppended, decode_event
 from protocol.ledger.leaves import decode_leaf
+from protocol.types.institutions import Institution
 
 log = get_logger("release")
 
@@ -82,6 +83,12 @@ class Releaser:
             raise NotDisclosed(
                 "the envelope key sent along is not the one that stands on the ledger for this institution"
             )
+        with self._kek.keys.lease():
+            return await self._release(request, entries, leaf)
+
+    async def _release(
+        self, request: ReleaseRequest, entries: Mapping[int, RecordAppended], leaf: Institution
+    ) -> ReleaseAnswer:
         stored = await self._stored(request.chart, request.records)
         blobs: list[bytes | None] = []
         size = 0

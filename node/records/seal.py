@@ -15,13 +15,14 @@ from typing import Annotated, TypeVar
 
 from msgspec import Meta, Struct
 
+from node.records.kek import KeyEncryption
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.commitments import Committer, Opening, commit
 from protocol.crypto.details import DetailsOpening
 from protocol.crypto.envelopes import envelope_info, seal_envelope
 from protocol.crypto.fields import json_fields
 from protocol.crypto.hashing import encryption_key_digest
-from protocol.crypto.sealing import KEY_BYTES, NONCE_BYTES, Sealer, seal, secretbox_open, secretbox_seal
+from protocol.crypto.sealing import KEY_BYTES, Sealer, seal
 from protocol.crypto.tags import Labels, tags_of
 from protocol.types.base import U16, Number, Wire
 from protocol.types.operations import RecordEntry
@@ -37,11 +38,11 @@ MediaType = Annotated[str, Meta(min_length=3, max_length=MEDIA_TYPE_BYTES, patte
 
 
 class RecordKeys(Struct, frozen=True):
-    """An institution's secrets that the records side needs: 32-byte key-encryption key, and its envelope key's seed.
+    """An institution's secrets that the records side needs: its key-encryption key, and its envelope key's seed.
     `staff_seed` is that of its oldest envelope key, which its practitioners' pseudonyms are made with; without it,
     there is but one."""
 
-    kek: bytes
+    kek: KeyEncryption
     encryption_suite: int
     encryption_seed: bytes
     staff_seed: bytes | None = None
@@ -93,43 +94,40 @@ class Sealed(Struct, frozen=True):
 
 
 class Kek:
-    """The key-encryption key of one institution: seals what is kept at rest, bound to where it belongs."""
+    """What is kept at rest, sealed under the key-encryption key and bound to where it belongs."""
 
-    __slots__ = ("_chain", "_key")
+    __slots__ = ("keys",)
 
-    def __init__(self, key: bytes, chain: bytes) -> None:
-        self._key = key
-        self._chain = chain
+    def __init__(self, keys: KeyEncryption) -> None:
+        self.keys = keys
 
     def seal_secret(self, secret: Secret, chart: int, commitment: bytes) -> bytes:
-        return self._seal(secret, self._record_context(chart, commitment))
+        return self.keys.seal(encode(secret), _record_context(chart, commitment))
 
     def open_secret(self, sealed: bytes, chart: int, commitment: bytes) -> Secret:
         """Raises `SealBroken` for what was sealed under another key, or for another record."""
-        return decode(Secret, secretbox_open(self._key, sealed, self._record_context(chart, commitment)))
+        return decode(Secret, self.keys.open(sealed, _record_context(chart, commitment)))
 
     def seal_chart(self, secret: ChartSecret) -> bytes:
         """The chart has no number yet, so this is bound to the chain alone; `open_chart` checks the owner's key."""
-        return self._seal(secret, b"chart" + self._chain)
+        return self.keys.seal(encode(secret), b"chart")
 
     def open_chart(self, sealed: bytes) -> ChartSecret:
-        return decode(ChartSecret, secretbox_open(self._key, sealed, b"chart" + self._chain))
+        return decode(ChartSecret, self.keys.open(sealed, b"chart"))
 
     def seal_details(self, opening: DetailsOpening, commitment: bytes) -> bytes:
         """What this institution stated in confidence, bound to what the ledger has of it."""
-        return self._seal(opening, b"details" + self._chain + commitment)
+        return self.keys.seal(encode(opening), b"details" + commitment)
 
     def open_details(self, sealed: bytes, commitment: bytes) -> DetailsOpening:
-        return decode(DetailsOpening, secretbox_open(self._key, sealed, b"details" + self._chain + commitment))
-
-    def _seal(self, value: Wire, context: bytes) -> bytes:
-        return secretbox_seal(self._key, os.urandom(NONCE_BYTES), encode(value), context)
-
-    def _record_context(self, chart: int, commitment: bytes) -> bytes:
-        return b"record" + self._chain + chart.to_bytes(8, "big") + commitment
+        return decode(DetailsOpening, self.keys.open(sealed, b"details" + commitment))
 
     def __repr__(self) -> str:
         return "Kek(hidden)"
+
+
+def _record_context(chart: int, commitment: bytes) -> bytes:
+    return b"record" + chart.to_bytes(8, "big") + commitment
 
 
 class ChartSealer:

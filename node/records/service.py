@@ -19,10 +19,11 @@ from node.records.asking import Asker
 from node.records.changes import Changes
 from node.records.confidence import Confidence
 from node.records.delegates import ForDelegates
+from node.records.erase import Erasures
 from node.records.errors import RecordUnknownHere
 from node.records.opening import Content, Key, checked
 from node.records.owner_keys import OwnerKeyMissing, OwnerKeys
-from node.records.read import Reader
+from node.records.read import Reader, clear
 from node.records.release import Releaser
 from node.records.seal import Kek, RecordKeys, Secret
 from node.records.submit import Submitter
@@ -30,6 +31,8 @@ from node.records.told import Told
 from node.services import NodeServices
 from node.storage.blobs import BlobStore
 from node.storage.details_store import DetailsStore
+from node.storage.erasures import ErasureStore
+from node.storage.outbox import Idempotency
 from node.storage.records_store import RecordsStore, StoredRecord
 from protocol import limits
 from protocol.crypto.commitments import Committer, LeafProof
@@ -56,18 +59,20 @@ class Records:
         *,
         store: RecordsStore,
         details: DetailsStore,
+        erasures: ErasureStore,
+        requests: Idempotency,
         blobs: BlobStore,
         keys: RecordKeys,
         folder: Path,
         threads: Executor,
     ) -> None:
-        """`folder` takes sealed bytes of large records in passing; `threads` carry the CPU work."""
+        """`folder` takes sealed bytes of large records in passing, and nothing else; `threads` carry the CPU work."""
         self._node = node
         self._store = store
         self._blobs = blobs
         self._threads = threads
         self._folder = folder
-        self._kek = Kek(keys.kek, node.chain)
+        self._kek = Kek(keys.kek)
         self.practitioners = Practitioners(keys.staff_seed or keys.encryption_seed, node.chain)
         self.owner_keys = OwnerKeys(node, store, self._kek, threads)
         self.changes = Changes(node, self.owner_keys)
@@ -80,12 +85,15 @@ class Records:
         self.releaser = Releaser(node, store, blobs, self._kek, threads, self.told)
         self.for_delegates = ForDelegates(node, self.releaser, store, self._kek)
         self.reader = Reader(node, self.releaser, keys, folder, threads)
+        self.erasures = Erasures(node, erasures, requests, blobs, keys.kek)
 
     async def start(self) -> None:
         """Once the core knows its outbox, before requests come in."""
         await asyncio.to_thread(self._folder.mkdir, mode=0o700, parents=True, exist_ok=True)
+        await asyncio.to_thread(clear, self._folder)
         await self._blobs.clean()
         await self.submitter.sweep(at_start=True)
+        await self.erasures.start()
 
     async def answer(self, peer: int, method: str, payload: bytes) -> bytes:
         """The answer to another institution's request (`records.*`). Raises `Refuse` or `DecodeError`."""
@@ -98,7 +106,7 @@ class Records:
         return found if found is not None else await self.releaser.answer(peer, method, payload)
 
     async def own(self, chart: int, record: int) -> OwnRecord:
-        """Raises `RecordUnknownHere`, or `SealBroken` if what is stored does not open."""
+        """Raises `RecordUnknownHere`, `RecordErased`, or `SealBroken` if what is stored does not open."""
         event, stored, secret = await self._own(chart, record)
         return OwnRecord(event, stored, secret, await self._blobs.check(stored.blob_id))
 
@@ -140,14 +148,16 @@ class Records:
         return envelope
 
     async def _own(self, chart: int, record: int) -> tuple[RecordAppended, StoredRecord, Secret]:
-        stored = await self._row(chart, record)
         raw = await self._node.events_at(chart, [record])
         event = decode_event(raw[record]) if record in raw else None
-        appended = consent.record_of(event, record)
-        return appended, stored, self._kek.open_secret(stored.sealed, chart, appended.entry.commitment)
+        with self._kek.keys.lease():
+            stored = await self._row(chart, record)
+            appended = consent.record_of(event, record)
+            return appended, stored, self._kek.open_secret(stored.sealed, chart, appended.entry.commitment)
 
     async def _row(self, chart: int, record: int) -> StoredRecord:
         stored = (await self._store.get(chart, [record])).get(record)
+        await consent.refuse_erased(self._node, chart, [record])
         if stored is None:
             raise RecordUnknownHere(f"record {record} of chart {chart} is not stored at this institution")
         return stored

@@ -83,16 +83,18 @@ class Submitter:
         encryption_key = encryption_key_digest(suite, public)
         operation = OpenChart(self._node.institution, opening.owner_key, suite, encryption_key)
         prepared = await self._node.prepare([[SignedOperation(operation, (opening.cosignature,))]])
-        sealed = self._kek.seal_chart(ChartSecret(opening.chart_secret, suite, public))
-        await self._store.stage({prepared[0].id: [StagedSecret(0, sealed)]})
+        with self._kek.keys.lease():
+            sealed = self._kek.seal_chart(ChartSecret(opening.chart_secret, suite, public))
+            await self._store.stage({prepared[0].id: [StagedSecret(0, sealed)]})
         return prepared
 
     async def append(self, chart: int, plains: Sequence[Plain]) -> list[Prepared]:
         """Seal and store the records; their entries in transactions of up to 500, in order."""
-        sealer = await self._sealer(chart)
-        sealed = await seal_all(sealer, plains, self._threads)
-        prepared = await self._prepare(chart, sealed)
-        await self._stage(prepared, sealed, [(blob_id(one.blob), len(one.blob)) for one in sealed])
+        with self._kek.keys.lease():
+            sealer = await self._sealer(chart)
+            sealed = await seal_all(sealer, plains, self._threads)
+            prepared = await self._prepare(chart, sealed)
+            await self._stage(prepared, sealed, [(blob_id(one.blob), len(one.blob)) for one in sealed])
         await self._blobs.put_many([one.blob for one in sealed])
         return prepared
 
@@ -114,9 +116,10 @@ class Submitter:
         prepared: list[Prepared] = []
 
         async def named(identity: bytes, size: int) -> None:
-            sealed = [await loop.run_in_executor(self._threads, stream.sealed)]
-            prepared.extend(await self._prepare(chart, sealed))
-            await self._stage(prepared, sealed, [(identity, size)])
+            with self._kek.keys.lease():
+                sealed = [await loop.run_in_executor(self._threads, stream.sealed)]
+                prepared.extend(await self._prepare(chart, sealed))
+                await self._stage(prepared, sealed, [(identity, size)])
 
         await self._blobs.put(pieces(), named)
         return prepared
@@ -168,10 +171,11 @@ class Submitter:
             raise UnknownChart(f"there is no chart {chart}")
         if leaf.custodian != self._node.institution:
             raise NotCustodian(f"institution {leaf.custodian} is the custodian of chart {chart}")
-        raw = await self._store.chart_secret(chart)
-        if raw is None:
-            raise ChartUnknownHere
-        kept = self._kek.open_chart(raw)
+        with self._kek.keys.lease():
+            raw = await self._store.chart_secret(chart)
+            if raw is None:
+                raise ChartUnknownHere
+            kept = self._kek.open_chart(raw)
         secret = await current_secret(self._owner_keys, kept, chart, leaf)
         if secret is None and not (await recovery_of(self._node, chart)).changes:
             raise ChartUnknownHere(f"what is stored here for chart {chart} belongs to another chart")

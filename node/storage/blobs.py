@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
 import sqlite3
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
@@ -25,6 +24,7 @@ from msgspec import Struct
 from node.storage.database import Database
 from node.storage.errors import BlobCorrupt, BlobMissing, StorageFailed
 from node.storage.lookup import rows_in
+from node.storage.object_folder import remove_files, remove_objects, sync_file
 from node.storage.schema import BLOBS, prefix
 from protocol.crypto.hashing import DIGEST_BYTES, Domain, blob_id
 
@@ -94,7 +94,7 @@ class BlobStore:
         """At start: remove what uploads that a crash cut short have left. An object store of its own keeps nothing of
         an upload that did not end."""
         if self._url is None:
-            await asyncio.to_thread(_remove_files, self._folder / _INCOMING, "*")
+            await asyncio.to_thread(remove_files, self._folder / _INCOMING, "*")
 
     async def put(self, data: bytes | AsyncIterable[bytes], before: Before | None = None) -> bytes:
         """Store a blob, whole or as it comes, in bounded memory; its id (32 bytes). Durable when this returns.
@@ -134,10 +134,22 @@ class BlobStore:
         packed = await self._database.write(partial(_delete, ids=ids))
         apart = [_key(one) for one in ids if one not in packed]
         if self._url is None:
-            await asyncio.to_thread(_remove_objects, self._folder, apart)
+            await asyncio.to_thread(remove_objects, self._folder, apart)
         else:
             for key in apart:
                 await self._remove(key)
+
+    async def present(self, ids: Sequence[bytes]) -> set[bytes]:
+        """Those of the ids that there is anything of here: a row, or a file in the folder of large ones. An object
+        store of its own is not asked."""
+        found = await self.known(ids)
+        if self._url is None:
+            found |= await asyncio.to_thread(_lying, self._folder, [one for one in ids if one not in found])
+        return found
+
+    async def checkpoint(self) -> bool:
+        """As `Database.checkpoint`."""
+        return await self._database.checkpoint()
 
     async def _put_stream(self, head: bytes, rest: AsyncIterable[bytes], before: Before | None) -> bytes:
         """The id is known only at the end, so the bytes go under a name of their own first."""
@@ -316,7 +328,7 @@ class BlobStore:
     async def _remove(self, key: str) -> None:
         """Remove an object, or what there is of it."""
         if self._url is None:
-            await asyncio.to_thread(_remove_objects, self._folder, [key])
+            await asyncio.to_thread(remove_objects, self._folder, [key])
             return
         import obstore  # noqa: PLC0415  # large: see the module's text
 
@@ -330,7 +342,7 @@ class BlobStore:
     async def _make_durable(self, key: str) -> None:
         """A remote store is durable when it answers; a folder is when file and folders are synced."""
         if self._url is None:
-            await asyncio.to_thread(_sync_file, self._folder / key, self._folder)
+            await asyncio.to_thread(sync_file, self._folder / key, self._folder)
 
 
 def _key(identity: bytes) -> str:
@@ -338,29 +350,8 @@ def _key(identity: bytes) -> str:
     return f"{text[:2]}/{text}"
 
 
-def _sync_file(path: Path, top: Path) -> None:
-    path.chmod(0o600)
-    for at in (path, path.parent, top):
-        descriptor = os.open(at, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _remove_objects(top: Path, keys: Sequence[str]) -> None:
-    for key in keys:
-        path = top / key
-        _remove_files(path.parent, path.name)
-        _remove_files(path.parent, f"{path.name}#*")  # as obstore names what it has not finished
-
-
-def _remove_files(folder: Path, pattern: str) -> None:
-    try:
-        for path in folder.glob(pattern):
-            path.unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageFailed(f"cannot remove from {folder}: {error}") from error
+def _lying(top: Path, ids: Sequence[bytes]) -> set[bytes]:
+    return {one for one in ids if (top / _key(one)).exists()}
 
 
 # --- jobs ---------------------------------------------------------------------------------------------------

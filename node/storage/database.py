@@ -6,7 +6,8 @@ hop between threads (about 70 us) however many statements it has.
 
 Durability: WAL with `synchronous=FULL`; when `write` returns, the change survives a power cut. Jobs that wait while
 another is being written share the next transaction and its sync (group commit), and still succeed or fail one by one.
-`secure_delete` overwrites what is deleted. The files have mode 0600.
+`secure_delete` overwrites what is deleted; temporary tables and journals of statements stay in memory. The files have
+mode 0600.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ LOG_BYTES = 8 * 1024 * 1024  # what the log is cut back to afterwards
 WRITER_CACHE_KIB = 8_192
 READER_CACHE_KIB = 1_024
 BUSY_MS = 10_000
+CHECKPOINT_BUSY_MS = 100
 
 
 class _Connection(aiosqlite.Connection):
@@ -130,10 +132,12 @@ class Database:
             self._drain = asyncio.create_task(self._write_all(self._writer), name=f"writer of {self.path.name}")
         return await future
 
-    async def checkpoint(self) -> None:
-        """Fold the write-ahead log into the file and cut it to nothing, as far as readers let it."""
-        if self._writer is not None and not self._closed:
-            await self._writer.run(_truncate_log)
+    async def checkpoint(self) -> bool:
+        """Fold the write-ahead log into the file and cut it to nothing; whether that was done. It is not while somebody
+        reads an older state, this process or another: then what was deleted since may stand in the log."""
+        if self._writer is None or self._closed:
+            return False
+        return await self._writer.run(_truncate_log)
 
     async def close(self) -> None:
         """Finish what was begun, then close all connections and end their threads. Once is enough."""
@@ -186,6 +190,7 @@ def _prepare_writer(connection: sqlite3.Connection, kind: schema.Schema, path: s
         "journal_mode = WAL",
         "synchronous = FULL",
         "secure_delete = ON",
+        "temp_store = MEMORY",  # a statement's own journal holds pages as they were
         "foreign_keys = ON",
         "trusted_schema = OFF",
         f"cache_size = -{WRITER_CACHE_KIB}",
@@ -197,13 +202,23 @@ def _prepare_writer(connection: sqlite3.Connection, kind: schema.Schema, path: s
 
 
 def _prepare_reader(connection: sqlite3.Connection, kind: schema.Schema, path: str) -> None:
-    for pragma in (f"busy_timeout = {BUSY_MS}", "trusted_schema = OFF", f"cache_size = -{READER_CACHE_KIB}"):
+    for pragma in (
+        f"busy_timeout = {BUSY_MS}",
+        "temp_store = MEMORY",
+        "trusted_schema = OFF",
+        f"cache_size = -{READER_CACHE_KIB}",
+    ):
         connection.execute(f"PRAGMA {pragma}").fetchall()
     schema.require_current(connection, kind, path)
 
 
-def _truncate_log(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+def _truncate_log(connection: sqlite3.Connection) -> bool:
+    connection.execute(f"PRAGMA busy_timeout = {CHECKPOINT_BUSY_MS}").fetchall()  # commits wait meanwhile
+    try:
+        busy: int = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0][0]
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}").fetchall()
+    return not busy
 
 
 def _in_snapshot(job: Job[T], connection: sqlite3.Connection) -> T:

@@ -16,6 +16,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from node.storage import tombstones
 from node.storage.database import Database
 from node.storage.lookup import rows_in
 from node.storage.records_store import HELD_COUNT, add_tally, row_mark, tally
@@ -73,7 +74,8 @@ class HeldStore:
         await self._database.write(partial(_stage, rows=rows))
 
     async def put(self, rows: Sequence[HeldRecord]) -> None:
-        """Make durable what belongs to entries that are final; what was held of them is replaced."""
+        """Make durable what belongs to entries that are final; what was held of them is replaced. What was erased is
+        not taken: its blob is doomed."""
         await self._database.write(partial(_put, rows=rows))
 
     async def staged(self, writer: int, commitments: Collection[bytes]) -> dict[bytes, Handed]:
@@ -202,6 +204,10 @@ def _stage(connection: sqlite3.Connection, rows: Sequence[StagedHeld]) -> None:
 
 
 def _put(connection: sqlite3.Connection, rows: Sequence[HeldRecord]) -> None:
+    buried = tombstones.beaten(connection, [place(row.chart, row.event) for row in rows])
+    late = [row for row in rows if place(row.chart, row.event) in buried]
+    tombstones.doom_late(connection, [(place(row.chart, row.event), row.handed.blob_id) for row in late])
+    rows = [row for row in rows if row not in late]
     if not rows:
         return
     at = [place(row.chart, row.event) for row in rows]

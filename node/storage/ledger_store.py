@@ -17,8 +17,10 @@ from typing import Final
 from node.storage import held_store as held_tables
 from node.storage import outbox as outbox_tables
 from node.storage import records_store as record_tables
+from node.storage import tombstones
 from node.storage.database import Database
 from node.storage.details_store import DetailsStore
+from node.storage.erasures import ErasureStore
 from node.storage.errors import OutOfOrder
 from node.storage.held_store import HeldStore
 from node.storage.lookup import rows_in
@@ -42,8 +44,8 @@ LAST_POSITION: Final = (1 << 63) - 1
 
 
 class LedgerStore:
-    """The open ledger database. `outbox`, `idempotency`, `records`, `held`, `details`: its other tables, in the same
-    file."""
+    """The open ledger database. `outbox`, `idempotency`, `records`, `held`, `details`, `erasures`: its other tables, in
+    the same file."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -52,6 +54,7 @@ class LedgerStore:
         self.records = RecordsStore(database, OwnerKeyRows(database))
         self.held = HeldStore(database)
         self.details = DetailsStore(database)
+        self.erasures = ErasureStore(database)
 
     @classmethod
     async def open(cls, path: Path, *, read_only: bool = False) -> LedgerStore:
@@ -71,8 +74,8 @@ class LedgerStore:
 
     async def forget_chain(self) -> None:
         """Drop everything that follows from the chain, in one transaction; what is this node's alone stays: outbox,
-        receipts, records, chart secrets and details, and the journal mark. The node fetches the chain again from its
-        peers."""
+        receipts, records, tombstones, chart secrets and details, and the journal mark. The node fetches it again from
+        its peers."""
         await self.database.write(_forget_chain)
 
     async def genesis(self) -> bytes | None:
@@ -230,6 +233,7 @@ def _store(connection: sqlite3.Connection, blocks: Sequence[CommittedBlock]) -> 
     connection.executemany("INSERT INTO epoch VALUES (?, ?)", ends)
     events = sorted((place(chart, number), raw) for block in blocks for chart, number, raw in block.events)
     connection.executemany("INSERT INTO event VALUES (?, ?)", events)
+    tombstones.mark_erased(connection, events)  # before what was staged may move to a record's place
     held_tables.settle(connection, events)
     opened = [(at, raw) for at, raw in events if unplace(at)[1] == 0]
     connection.executemany(

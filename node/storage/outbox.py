@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from functools import partial
 
+import msgspec
 from msgspec import Struct
 
 from node.storage.database import Database
@@ -20,6 +21,7 @@ from node.storage.schema import prefix
 from node.storage.types import Settled
 
 _PRUNED_AT_ONCE = 2_000
+_ids = msgspec.msgpack.Decoder(tuple[bytes, ...])
 
 
 class Outgoing(Struct, frozen=True):
@@ -134,6 +136,11 @@ class Idempotency:
         query = "DELETE FROM idempotency WHERE key = ?"
         await self._database.write(lambda connection: connection.execute(query, (key,)).rowcount)
 
+    async def blind(self, ids: Collection[bytes]) -> None:
+        """Forget what the requests were that became these transactions: a request's mark would tell whoever has its
+        bytes that it was made. Repeated under its key, it is then taken for another one, and refused."""
+        await self._database.write(partial(_blind, ids=frozenset(ids)))
+
     async def prune(self, now: int) -> int:
         """Forget up to 2,000 answers that expired before `now`; how many went. The table is searched by a reader, so
         that nobody who writes waits for it."""
@@ -235,3 +242,9 @@ def _expired(connection: sqlite3.Connection, now: int) -> list[tuple[bytes]]:
 def _forget_expired(connection: sqlite3.Connection, keys: Sequence[tuple[bytes]], now: int) -> int:
     query = "DELETE FROM idempotency WHERE key = ? AND expires_at < ?"
     return connection.executemany(query, [(key, now) for (key,) in keys]).rowcount
+
+
+def _blind(connection: sqlite3.Connection, ids: frozenset[bytes]) -> None:
+    rows = connection.execute("SELECT key, body FROM idempotency").fetchall()
+    found = [(key,) for key, body in rows if not ids.isdisjoint(_ids.decode(body))]
+    connection.executemany("UPDATE idempotency SET request = zeroblob(32) WHERE key = ?", found)

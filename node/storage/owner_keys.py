@@ -14,8 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from node.storage.database import Database
-from node.storage.records_store import StoredRecord, chart_secret_mark, record_mark
-from node.storage.schema import place
+from node.storage.records_store import StoredRecord, change_record, chart_secret_mark
 from protocol.crypto.hashing import encryption_key_digest
 
 
@@ -82,12 +81,14 @@ def _take_up(connection: sqlite3.Connection, key: HandedKey, sealed: bytes, now_
 def _reseal(
     connection: sqlite3.Connection, key: HandedKey, records: Sequence[StoredRecord], envelopes: Mapping[int, bytes]
 ) -> None:
-    rows: list[tuple[bytes, bytes, int, bytes]] = []
     for record in records:
-        new = replace(record, owner_envelope=envelopes[record.event])
-        # A record that was erased or changed while its envelope was made is not brought back by it.
-        rows.append((record_mark(new), new.owner_envelope, place(new.chart, new.event), record_mark(record)))
-    connection.executemany("UPDATE record SET mark = ?, owner_envelope = ? WHERE place = ? AND mark = ?", rows)
+        before, after = record.owner_envelope, envelopes[record.event]
+
+        def change(row: StoredRecord, before: bytes = before, after: bytes = after) -> StoredRecord | None:
+            return replace(row, owner_envelope=after) if row.owner_envelope == before else None
+
+        # A record that was erased while its envelope was made is not brought back by it.
+        change_record(connection, record.chart, record.event, change)
     upto = max((record.event for record in records), default=-1) + 1
     connection.execute(
         "UPDATE owner_key SET resealed = max(resealed, ?) WHERE chart = ? AND key = ?", (upto, key.chart, key.digest)

@@ -10,13 +10,15 @@ No digest on the ledger covers these bytes, so each row carries a checksum, by w
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from node.storage import tombstones
 from node.storage.database import Database
 from node.storage.lookup import rows_in
 from node.storage.schema import place, places, prefix, span, unplace
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 _COUNT = "records"
 HELD_COUNT = "held"
 _MARK_BYTES = 8
+_Row = tuple[int, bytes, bytes, int, bytes, bytes, bytes, bytes, int]
 
 
 class StagedRecord(Struct, frozen=True):
@@ -126,11 +129,6 @@ class RecordsStore:
         """Note `copies` and `lacking` of these records as they are now; those that are gone meanwhile stay gone."""
         await self._database.write(partial(_set_copies, records=records))
 
-    async def forget(self, chart: int, events: Collection[int]) -> Sequence[bytes]:
-        """Delete all that is kept of these records, written here or held for others: keys, shares, envelopes. The ids
-        of the blobs that belonged to them, for the caller to discard. With `secure_delete` the rows are overwritten."""
-        return await self._database.write(partial(_forget, chart=chart, events=events))
-
     async def chart_secret(self, chart: int) -> bytes | None:
         """The chart's secret under the key-encryption key; None if this institution does not keep the chart."""
         query = "SELECT sealed FROM chart_secret WHERE chart = ?"
@@ -147,7 +145,7 @@ class RecordsStore:
 
 def promote(connection: sqlite3.Connection, settled: Iterable[Settled]) -> None:
     """Move what was staged for final transactions to where the ledger put it. The rest staged for them is dropped."""
-    records: list[tuple[object, ...]] = []
+    records: list[_Row] = []
     secrets = []
     done = []
     for one in settled:
@@ -170,11 +168,18 @@ def promote(connection: sqlite3.Connection, settled: Iterable[Settled]) -> None:
                 records.append((where, mark, blob_id, size, sealed, envelope, shares, copies, lacking))
     if not done:
         return
-    records.sort()
+    records = _unless_erased(connection, records)
     connection.executemany("INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", records)
     connection.executemany("INSERT OR REPLACE INTO chart_secret VALUES (?, ?, ?)", secrets)
     add_tally(connection, _COUNT, len(records))
     delete_staged(connection, done)
+
+
+def _unless_erased(connection: sqlite3.Connection, records: list[_Row]) -> list[_Row]:
+    """In order of place, without those that have a tombstone: these are doomed, with their blobs."""
+    buried = tombstones.beaten(connection, [row[0] for row in records])
+    tombstones.doom_late(connection, [(row[0], row[2]) for row in records if row[0] in buried])
+    return sorted(row for row in records if row[0] not in buried)
 
 
 def record_mark(record: StoredRecord) -> bytes:
@@ -239,13 +244,41 @@ def _stage(connection: sqlite3.Connection, batch: Mapping[bytes, Sequence[Staged
 
 
 def _set_copies(connection: sqlite3.Connection, records: Sequence[StoredRecord]) -> None:
-    connection.executemany(
-        "UPDATE record SET mark = ?, copies = ?, lacking = ? WHERE place = ?",
-        [(record_mark(one), encode(one.copies), one.lacking, place(one.chart, one.event)) for one in records],
+    for one in records:
+
+        def change(row: StoredRecord, to: StoredRecord = one) -> StoredRecord:
+            return replace(row, copies=to.copies, lacking=to.lacking)
+
+        change_record(connection, one.chart, one.event, change)
+
+
+def change_record(
+    connection: sqlite3.Connection, chart: int, event: int, change: Callable[[StoredRecord], StoredRecord | None]
+) -> None:
+    """Put what `change` makes of a record as it is now in its place, with its checksum; nothing for None, or where the
+    record is gone. Whoever read it before may have read another: rows are sealed anew with each renewal."""
+    row = _get(connection, chart, [event]).get(event)
+    new = None if row is None else change(row)
+    if new is None or new == row:
+        return
+    connection.execute(
+        """UPDATE record SET mark = ?, sealed = ?, owner_envelope = ?, shares = ?, copies = ?, lacking = ?
+           WHERE place = ?""",
+        (
+            record_mark(new),
+            new.sealed,
+            new.owner_envelope,
+            new.shares,
+            encode(new.copies) if new.copies else b"",
+            new.lacking,
+            place(chart, event),
+        ),
     )
 
 
-def _forget(connection: sqlite3.Connection, chart: int, events: Collection[int]) -> Sequence[bytes]:
+def forget(connection: sqlite3.Connection, chart: int, events: Collection[int]) -> Sequence[bytes]:
+    """Delete all that is kept of these records, written here or held for others: keys, shares, envelopes. The ids of
+    the blobs that belonged to them, for the caller to discard."""
     wanted = places((chart, event) for event in events)
     blobs: list[bytes] = []
     for table, name in (("record", _COUNT), ("held", HELD_COUNT)):

@@ -129,6 +129,15 @@ _LEDGER_5: Migration = (
     "INSERT INTO asking (place) SELECT place FROM event WHERE substr(raw, 2, 1) IN (x'05', x'0c') ORDER BY place",
 )
 
+_LEDGER_6: Migration = (
+    # what was erased, and how far its deletion here is (`node.storage.erasures`); the index holds what is left to do
+    """CREATE TABLE tombstone (
+        place INTEGER PRIMARY KEY, erasure INTEGER NOT NULL, state INTEGER NOT NULL, blob_id BLOB) STRICT""",
+    "CREATE INDEX tombstone_due ON tombstone (state) WHERE state < 4",
+    # places of erasures that this node is not done with
+    "CREATE TABLE erasure_due (place INTEGER PRIMARY KEY) STRICT",
+)
+
 _BLOBS_1: Migration = (
     "CREATE TABLE tally (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID, STRICT",
     # data is NULL for a blob that lies in the object store
@@ -147,7 +156,7 @@ class Schema(Struct, frozen=True):
     migrations: tuple[Migration, ...]
 
 
-LEDGER: Final = Schema("ledger", 0x434C4C31, (_LEDGER_1, _LEDGER_2, _LEDGER_3, _LEDGER_4, _LEDGER_5))
+LEDGER: Final = Schema("ledger", 0x434C4C31, (_LEDGER_1, _LEDGER_2, _LEDGER_3, _LEDGER_4, _LEDGER_5, _LEDGER_6))
 BLOBS: Final = Schema("blobs", 0x434C4231, (_BLOBS_1,))
 
 

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from node.network.interface import PeerGone, Refuse, RequestRefused
 from node.proving import Proofs
+from node.records.kek import KeyEncryption
 from node.records.seal import RecordKeys
 from node.records.service import Records
 from node.services import Dead, Final, FinalBlock, Outcome, Prepared, Waiting
@@ -417,8 +418,10 @@ class Network:
             await ledger.init_genesis(encode(self.chain.genesis), genesis)
         blobs = await BlobStore.open(folder)
         core = FakeCore(self.chain, number, ledger)
-        keys = RecordKeys(seed(f"kek {number}"), SUITE, seed(f"encryption {number}"))
+        kek = KeyEncryption.open_file(folder, seed(f"root {number}"), self.chain.id)
+        keys = RecordKeys(kek, SUITE, seed(f"encryption {number}"))
         stores = {"store": ledger.records, "details": ledger.details, "blobs": blobs}
+        stores |= {"erasures": ledger.erasures, "requests": ledger.idempotency}
         records = Records(core, **stores, keys=keys, folder=folder, threads=self.threads)
         core.records = records
         self.chain.nodes[number] = core
