@@ -1,0 +1,472 @@
+"""What was erased is gone: from rows, blobs, logs and under any key; and nobody says so before it is."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node.records.erase import REST_S
+from node.records.errors import RecordErased, ReleaseDenied
+from node.records.kek import KekGone, KeyEncryption
+from node.records.opening import Key, open_whole
+from node.records.seal import Kek, Plain, Secret
+from node.services import Final
+from node.storage.erasures import ErasureStore
+from node.storage.outbox import Answer
+from node.storage.tombstones import State
+from protocol.chart_errors import AlreadyErased, OnHold
+from protocol.codec.canonical import encode
+from protocol.crypto.commitments import commit
+from protocol.crypto.fields import json_fields
+from protocol.crypto.tags import GrantLabels
+from protocol.errors import ChartledgerError
+from protocol.ledger import keys
+from protocol.ledger.events import RecordAppended, decode_event
+from protocol.ledger.leaves import Erasure, decode_leaf
+from protocol.types.operations import Erase, Hold, Operation, ReleaseHold, SignedOperation
+from tests.node.records.conftest import World, settle
+from tests.node.records.fake_core import Hospital
+from tests.node.records.test_submit import append, plain, whole
+
+SMALL = '{"resourceType": "Observation", "note": "quite unmistakable text 4711"}' * 20
+LARGE = "a longer document, which lies in a file of its own; " * 40_000
+
+
+async def carry(world: World, operation: Operation) -> Final:
+    """An operation of the custodian's own."""
+    prepared = await world.custodian.core.prepare([[SignedOperation(operation)]])
+    return (await settle(world.custodian.core, prepared))[0]
+
+
+async def erase(world: World, records: Iterable[int], holders: tuple[int, ...] = ()) -> int:
+    """Ordered by owner and custodian; the erasure's event number."""
+    signed = world.patient.sign(Erase(world.chart, tuple(records), holders))
+    final = await settle(world.custodian.core, await world.custodian.core.prepare([[signed]]))
+    return final[0].receipt.operations[0].first_event
+
+
+async def receipts(world: World, erasure: int) -> dict[int, int]:
+    key = keys.erasure(world.chart, erasure)
+    leaf = decode_leaf(key, (await world.reader.core.leaves([key]))[key])
+    assert isinstance(leaf, Erasure)
+    return dict(leaf.receipts)
+
+
+async def incompressible(world: World) -> tuple[int, bytes]:
+    """A large record whose blob lies in the object store."""
+    data = bytes(range(256)) * 500 + world.patient.keys.chart_secret * 4_000
+    noise = bytes(b ^ (i * 2_654_435_761 >> 13 & 0xFF) for i, b in enumerate(data))
+    described = plain("", "DocumentReference")
+    (number,) = await append(world, Plain(noise, "application/octet-stream", described.labels))
+    return number, noise
+
+
+class Known:
+    """All that somebody could have kept of a record before it was erased, besides the record itself."""
+
+    def __init__(self, data: bytes, event: RecordAppended, secret: Secret, sealed: bytes, blob: bytes) -> None:
+        self.data, self.event, self.secret, self.sealed, self.blob = data, event, secret, sealed, blob
+
+    @classmethod
+    async def of(cls, world: World, number: int, data: bytes) -> Known:
+        own = await world.custodian.records.own(world.chart, number)
+        _, chunks = await world.custodian.records.sealed(world.chart, number)
+        return cls(data, own.event, own.secret, own.stored.sealed, await whole(chunks))
+
+    def traces(self) -> list[bytes]:
+        """Bytes of which none may be left: any 63 bytes in a row of blob or text hold one of these windows."""
+        windows = [self.blob[i : i + 32] for i in range(0, len(self.blob) - 32, 32)]
+        windows += [self.data[i : i + 32] for i in range(0, len(self.data) - 32, 32)]
+        sealed = [self.sealed[i : i + 32] for i in range(0, len(self.sealed) - 32, 32)]
+        return [*windows[:4_000], *sealed, self.secret.key, self.secret.opening.salt, self.secret.opening.secret]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def found_in(kept: dict[str, bytes], traces: Iterable[bytes]) -> list[str]:
+    return [name for name, content in kept.items() for trace in traces if trace in content]
+
+
+def secrets_left(folder: Path, key: KeyEncryption, entries: Iterable[tuple[int, bytes]]) -> list[Secret]:
+    """Every secret that anything in the databases opens to, with the present key, for whatever record."""
+    sealed: list[bytes] = []
+    for path in folder.rglob("*.db"):
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            for row in connection.execute(f'SELECT * FROM "{table}"'):
+                sealed += [value for value in row if isinstance(value, bytes) and len(value) > 100]
+        connection.close()
+    found = []
+    for raw in sealed:
+        for chart, commitment in entries:
+            try:
+                found.append(Kek(key).open_secret(raw, chart, commitment))
+            except ChartledgerError:
+                continue
+    return found
+
+
+def key_of(hospital: Hospital) -> KeyEncryption:
+    return hospital.records.erasures._key
+
+
+async def entries_of(world: World) -> list[tuple[int, bytes]]:
+    events = [decode_event(raw) for _, raw in await world.custodian.core.events(world.chart, 0, 100)]
+    return [(world.chart, event.entry.commitment) for event in events if isinstance(event, RecordAppended)]
+
+
+async def rounds(world: World, *hospitals: Hospital) -> None:
+    """Let each node do what is due, and let the receipts become final."""
+    for hospital in hospitals or (world.custodian, world.reader, world.other):
+        await hospital.records.erasures.once()
+        await hospital.records.erasures.once()
+
+
+async def test_an_erased_record_can_be_neither_opened_nor_recognised_anywhere(world: World) -> None:
+    kept, gone = await append(world, plain("stays"), plain(SMALL))
+    large, data = await incompressible(world)
+    known = [await Known.of(world, gone, SMALL.encode()), await Known.of(world, large, data)]
+    labels = GrantLabels(None, None, ())
+    granted = await settle(
+        world.custodian.core, await world.custodian.core.prepare([[world.patient.grant(world.chart, 1, labels)]])
+    )
+    grant = granted[0].receipt.operations[0].grant
+    asked = await world.reader.records.submitter.disclose(world.chart, grant, "TREAT", [gone, large])
+    disclosure = (await settle(world.reader.core, asked))[0].receipt.operations[0].first_event
+    read = await world.reader.records.reader.read(world.chart, disclosure, large)
+    assert await whole(read.chunks) == data
+    folders = [world.custodian.folder, world.reader.folder, world.other.folder]
+    assert any(found_in(files(folder), known[1].traces()) for folder in folders), "the search must be able to find"
+
+    erasure = await erase(world, [gone, large], (1,))
+    await rounds(world)
+    assert sorted(await receipts(world, erasure)) == [0, 1]
+
+    for one in known:
+        for folder in folders:
+            assert not found_in(files(folder), one.traces())
+        with pytest.raises(KekGone):
+            Kek(key_of(world.custodian)).open_secret(one.sealed, world.chart, one.event.entry.commitment)
+        # what was found in an old copy of the blob, too: no key is left, and no salt to recompute the commitment with
+        left = secrets_left(world.custodian.folder, key_of(world.custodian), await entries_of(world))
+        assert len(left) == 1, "the record that stays"
+        assert left[0].key != one.secret.key
+        assert commit(one.data, json_fields(one.data), left[0].opening) != one.event.entry.commitment
+        with pytest.raises(ChartledgerError):
+            open_whole(Key(left[0].key, left[0].opening, len(one.data), one.event.entry.commitment), one.blob)
+    content = await world.custodian.records.content(world.chart, kept)
+    assert await whole(content.chunks) == b"stays"
+    for number in (gone, large):
+        with pytest.raises(RecordErased):
+            await world.custodian.records.content(world.chart, number)
+        with pytest.raises(RecordErased):
+            await world.custodian.records.owner_envelope(world.chart, number)
+        with pytest.raises(RecordErased):
+            await world.reader.records.reader.read(world.chart, disclosure, number)
+    again = await world.reader.records.submitter.disclose(world.chart, grant, "TREAT", [gone])
+    denied = (await settle(world.reader.core, again))[0].receipt.operations[0].first_event
+    with pytest.raises(ReleaseDenied, match="erased"):
+        await world.reader.records.reader.read(world.chart, denied, gone)
+
+
+async def test_a_backup_from_before_opens_nothing_and_a_later_one_holds_nothing(world: World, tmp_path: Path) -> None:
+    _, gone = await append(world, plain("stays"), plain(SMALL))
+    known = await Known.of(world, gone, SMALL.encode())
+    before, after = tmp_path / "before", tmp_path / "after"
+    for path in (before, after):
+        path.mkdir()
+    back_up(world.custodian.folder, before)
+    await erase(world, [gone])
+    await rounds(world)
+    back_up(world.custodian.folder, after)
+    assert not found_in(files(after), known.traces())
+    assert not (before / "kek").exists()
+    assert [s.key for s in secrets_left(before, key_of(world.custodian), await entries_of(world))] == []
+
+
+def back_up(source: Path, target: Path) -> None:
+    """By SQLite's own backup, as docs/operators.md says."""
+    for name in ("ledger.db", "blobs.db"):
+        connection, copy = sqlite3.connect(source / name), sqlite3.connect(target / name)
+        connection.backup(copy)
+        connection.close()
+        copy.close()
+
+
+@pytest.mark.parametrize("restored", [("ledger.db", "blobs.db"), ("blobs.db",), ("ledger.db",)], ids="+".join)
+async def test_what_a_restored_backup_brings_is_erased_again_at_the_start(
+    world: World, tmp_path: Path, restored: tuple[str, ...]
+) -> None:
+    kept, gone = await append(world, plain("stays"), plain(SMALL))
+    known = await Known.of(world, gone, SMALL.encode())
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    back_up(world.custodian.folder, copy)
+    erasure = await erase(world, [gone])
+    await rounds(world)
+    missed = world.chain.blocks[-2:]
+    assert await receipts(world, erasure)
+    await world.network.stop(0)
+    for name in restored:
+        for suffix in ("-wal", "-shm"):
+            (world.custodian.folder / f"{name}{suffix}").unlink(missing_ok=True)
+        shutil.copy(copy / name, world.custodian.folder / name)
+    if "blobs.db" in restored:
+        assert found_in(files(world.custodian.folder), known.traces())
+    world.custodian = await world.network.start(0)
+    if "ledger.db" in restored:  # the node fetches what it missed, as sync does
+        await refetch(world, missed)
+        assert (await world.custodian.records.erasures.work()).lost == 2 + 1, "rows under the destroyed key are told"
+    await rounds(world, world.custodian)
+    assert not found_in(files(world.custodian.folder), known.traces())
+    with pytest.raises(RecordErased):
+        await world.custodian.records.content(world.chart, gone)
+    assert (await world.custodian.records.erasures.work()).records == 0
+    if "ledger.db" not in restored:
+        assert (await world.custodian.records.erasures.work()).lost == 0
+        assert await whole((await world.custodian.records.content(world.chart, kept)).chunks) == b"stays"
+
+
+async def refetch(world: World, blocks: list[Any]) -> None:
+    core = world.custodian.core
+    for block in blocks:
+        leaves = {k: v for k, v in world.chain.view.leaves.items() if k[0] in (keys.KIND_ERASURE, keys.KIND_ERASED)}
+        await core.take(block, leaves, [], [])
+
+
+STEPS = [
+    (ErasureStore, "delete"),
+    (ErasureStore, "move"),
+    (ErasureStore, "move_all"),
+    (ErasureStore, "checkpoint"),
+    (ErasureStore, "rewrap"),
+    (ErasureStore, "count_sealed"),
+    (ErasureStore, "set_last_kek"),
+    (ErasureStore, "done"),
+    (KeyEncryption, "begin"),
+    (KeyEncryption, "finish"),
+    (KeyEncryption, "quiet"),
+]
+
+
+class Crash(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize(("which", "after"), [(1, False), (1, True), (2, False)], ids=["before", "after", "second"])
+@pytest.mark.parametrize(("kind", "name"), STEPS, ids=[f"{kind.__name__}.{name}" for kind, name in STEPS])
+async def test_a_crash_at_any_step_loses_nothing_and_brings_nothing_back(
+    world: World, monkeypatch: pytest.MonkeyPatch, kind: type, name: str, which: int, after: bool
+) -> None:
+    kept, gone = await append(world, plain("stays"), plain(SMALL))
+    large, data = await incompressible(world)
+    known = [await Known.of(world, gone, SMALL.encode()), await Known.of(world, large, data)]
+    erasure = await erase(world, [gone, large])
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, name, crashing(getattr(kind, name), which, after=after))
+        try:
+            await rounds(world, world.custodian)
+        except Crash:
+            said = await receipts(world, erasure)
+            assert not said or name == "done", "no receipt before all is done"
+    await world.network.stop(0)
+    world.custodian = await world.network.start(0)
+    await rounds(world, world.custodian)
+    assert list(await receipts(world, erasure)) == [0]
+    for one in known:
+        assert not found_in(files(world.custodian.folder), one.traces())
+        with pytest.raises(KekGone):
+            Kek(key_of(world.custodian)).open_secret(one.sealed, world.chart, one.event.entry.commitment)
+    assert await whole((await world.custodian.records.content(world.chart, kept)).chunks) == b"stays"
+    (more,) = await append(world, plain("written afterwards"))
+    assert await whole((await world.custodian.records.content(world.chart, more)).chunks) == b"written afterwards"
+
+
+def crashing(method: Callable[..., Any], which: int, *, after: bool) -> Callable[..., Any]:
+    """`method`, in whose call number `which` the process ends, before or after its work."""
+    calls = 0
+
+    def step() -> bool:
+        nonlocal calls
+        calls += 1
+        return calls == which
+
+    if method.__name__ in ("begin", "finish"):
+
+        def blocking(*arguments: Any) -> Any:
+            here = step()
+            if here and not after:
+                raise Crash
+            method(*arguments)
+            if here:
+                raise Crash
+
+        return blocking
+
+    async def awaited(*arguments: Any) -> Any:
+        here = step()
+        if here and not after:
+            raise Crash
+        value = await method(*arguments)
+        if here:
+            raise Crash
+        return value
+
+    return awaited
+
+
+async def test_no_receipt_while_an_older_state_is_being_read(world: World) -> None:
+    """A backup that runs holds the write-ahead log, with the pages as they were."""
+    _, gone = await append(world, plain("stays"), plain(SMALL))
+    known = await Known.of(world, gone, SMALL.encode())
+    reader = sqlite3.connect(f"file:{world.custodian.folder / 'blobs.db'}?mode=ro", uri=True, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM blob").fetchall()
+    erasure = await erase(world, [gone])
+    await rounds(world)
+    assert await receipts(world, erasure) == {}
+    work = await world.custodian.records.erasures.work()
+    assert work.blocked is not None
+    assert "reads an older state" in work.blocked
+    assert found_in(files(world.custodian.folder), known.traces()), "which is why"
+    reader.execute("ROLLBACK")
+    reader.close()
+    await rounds(world)
+    assert list(await receipts(world, erasure)) == [0]
+    assert not found_in(files(world.custodian.folder), known.traces())
+
+
+async def test_a_tombstone_beats_a_row_that_comes_late(world: World) -> None:
+    """A node whose ledger is fetched anew takes in the entry and its erasure while the row is still staged."""
+    submitter = world.custodian.records.submitter
+    prepared = await submitter.append(world.chart, [plain(SMALL)])
+    buried = (world.chart << 24 | 1, State.CLEAN)
+    await world.custodian.ledger.database.write(
+        lambda c: c.execute("INSERT INTO tombstone VALUES (?, 9, ?, NULL)", buried).rowcount
+    )
+    await settle(world.custodian.core, prepared)
+    assert await world.custodian.ledger.records.get(world.chart, [1]) == {}
+    assert await world.custodian.ledger.records.count() == 0
+    assert await world.custodian.ledger.records.staged() == set()
+    await rounds(world, world.custodian)
+    assert (await world.custodian.blobs.totals()).count == 0
+
+
+async def test_a_start_holds_the_ledger_against_what_lies_here(world: World) -> None:
+    """A row that nobody here remembers to be erased, whatever brought it."""
+    (gone,) = await append(world, plain(SMALL))
+    known = await Known.of(world, gone, SMALL.encode())
+    store = world.custodian.ledger.database
+    (row,) = await store.read(lambda c: c.execute("SELECT * FROM record").fetchall())
+    erasure = await erase(world, [gone])
+    await rounds(world)
+
+    def bring_back(connection: sqlite3.Connection) -> None:
+        connection.execute("DELETE FROM tombstone")
+        connection.execute("INSERT INTO record VALUES (?, ?, ?, ?, ?, ?)", row)
+        connection.execute("UPDATE tally SET value = 1 WHERE name = 'records'")
+
+    await store.write(bring_back)
+    assert found_in(files(world.custodian.folder), [known.sealed[:32]])
+    await world.network.stop(0)
+    world.custodian = await world.network.start(0)
+    await rounds(world, world.custodian)
+    assert not found_in(files(world.custodian.folder), known.traces())
+    assert list(await receipts(world, erasure)) == [0], "and no second receipt"
+
+
+async def test_what_is_staged_is_sealed_anew_with_the_rest(world: World) -> None:
+    (gone,) = await append(world, plain("goes"))
+    await erase(world, [gone])
+    prepared = await world.custodian.records.submitter.append(world.chart, [plain("staged meanwhile")])
+    await rounds(world, world.custodian)
+    final = await settle(world.custodian.core, prepared)
+    number = final[0].receipt.operations[0].first_event
+    assert await whole((await world.custodian.records.content(world.chart, number)).chunks) == b"staged meanwhile"
+
+
+async def test_a_hold_stands_before_an_erasure_until_it_is_released(world: World) -> None:
+    first, second = await append(world, plain("one"), plain("two"))
+    placed = await carry(world, Hold(world.chart, (first,), bytes(32)))
+    hold = placed.receipt.operations[0].first_event
+    with pytest.raises(OnHold, match=f"hold {hold} "):
+        await erase(world, [first])
+    await erase(world, [second])
+    await rounds(world)
+    assert await whole((await world.custodian.records.content(world.chart, first)).chunks) == b"one"
+    await carry(world, ReleaseHold(world.chart, hold))
+    await erase(world, [first])
+    await rounds(world)
+    with pytest.raises(RecordErased):
+        await world.custodian.records.content(world.chart, first)
+    with pytest.raises(AlreadyErased):
+        await erase(world, [first])
+
+
+async def test_ordinary_erasures_share_a_renewal(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = await append(world, *(plain(str(n)) for n in range(5)))
+    names = {key_of(world.custodian).present}
+    for number in numbers[:4]:
+        await erase(world, [number])
+        await rounds(world, world.custodian)
+        names.add(key_of(world.custodian).present)
+    assert len(names) == 2, "one for the first, and then a rest"
+    assert (await world.custodian.records.erasures.work()).receipts == 3
+    ended, took = world.custodian.records.erasures._renewed or (0.0, 0.0)
+    world.custodian.records.erasures._renewed = (ended - REST_S - 10 * took, took)
+    await rounds(world, world.custodian)
+    names.add(key_of(world.custodian).present)
+    assert len(names) == 3
+    assert (await world.custodian.records.erasures.work()).receipts == 0
+    assert await whole((await world.custodian.records.content(world.chart, numbers[4])).chunks) == b"4"
+
+
+async def test_what_is_on_its_way_to_storage_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record sealed under the former key and staged after the renewal would be lost."""
+    (gone,) = await append(world, plain("goes"))
+    await erase(world, [gone])
+    monkeypatch.setattr("node.records.erase.QUIET_S", 0)
+    key = key_of(world.custodian)
+    with key.lease():
+        sealed = key.seal(b"under way", b"context")
+        await rounds(world, world.custodian)
+        assert key.renewing
+        assert (await world.custodian.records.erasures.work()).receipts == 1
+        assert key.open(sealed, b"context") == b"under way"
+    await rounds(world, world.custodian)
+    assert not key.renewing
+    with pytest.raises(KekGone):
+        key.open(sealed, b"context")
+
+
+async def test_no_request_is_recognised_by_whoever_has_its_bytes(world: World) -> None:
+    prepared = await world.custodian.records.submitter.append(world.chart, [plain(SMALL)])
+    other = await world.custodian.records.submitter.append(world.chart, [plain("stays")])
+    rows = world.custodian.ledger.idempotency
+    for key, one in ((b"a" * 32, prepared), (b"b" * 32, other)):
+        await rows.put(key, Answer(b"m" * 32, 2**50, None, encode(tuple(p.id for p in one))))
+    await settle(world.custodian.core, [*prepared, *other])
+    await erase(world, [1])
+    await rounds(world)
+    first, second = await rows.get(b"a" * 32), await rows.get(b"b" * 32)
+    assert first is not None
+    assert second is not None
+    assert (first.request, second.request) == (bytes(32), b"m" * 32)
+
+
+async def test_all_who_store_it_are_named_and_each_answers(world: World) -> None:
+    (gone,) = await append(world, plain("goes"))
+    erasure = await erase(world, [gone], (1, 2))
+    await rounds(world, world.custodian, world.other)
+    assert sorted(await receipts(world, erasure)) == [0, 2]
+    await rounds(world, world.reader)
+    assert sorted(await receipts(world, erasure)) == [0, 1, 2]
+    for hospital in (world.custodian, world.reader, world.other):
+        assert (await hospital.records.erasures.work()).receipts == 0
