@@ -238,7 +238,7 @@ async def refetch(world: World, blocks: list[Any]) -> None:
     core = world.custodian.core
     for block in blocks:
         leaves = {k: v for k, v in world.chain.view.leaves.items() if k[0] in (keys.KIND_ERASURE, keys.KIND_ERASED)}
-        await core.take(block, leaves, [], [])
+        await core.take(block, leaves, {}, [], [])
 
 
 STEPS = [
@@ -370,7 +370,7 @@ async def test_a_start_holds_the_ledger_against_what_lies_here(world: World) -> 
 
     def bring_back(connection: sqlite3.Connection) -> None:
         connection.execute("DELETE FROM tombstone")
-        connection.execute("INSERT INTO record VALUES (?, ?, ?, ?, ?, ?)", row)
+        connection.execute("INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         connection.execute("UPDATE tally SET value = 1 WHERE name = 'records'")
 
     await store.write(bring_back)
