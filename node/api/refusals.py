@@ -76,6 +76,7 @@ OF_ERRORS: Final[dict[type[ChartledgerError], BlockingException | None]] = {
     records.CustodianRefused: None,
     records.NotCustodian: None,
     records.RecordUnknownHere: None,
+    records.RecordErased: None,  # there is nothing left to give access to
     records.ReasonMissing: SECURITY,
     core.NotAccredited: SECURITY,
     core.CommitmentMismatch: None,  # what came is not the record
