@@ -95,9 +95,9 @@ class Proofs:
         if chart > keys.CHART_MAX:
             raise UnknownChart(f"there is no chart {chart}")
         read = await self._read(grant.keys_needed(chart, number, institution, record))
-        shown = None
+        leaf, shown = _chart_leaf(read, chart), None
         if record is not None:
-            shown = await self._event(chart, _chart_leaf(read, chart), record)
+            shown = await self._event(chart, leaf, record)
             if not isinstance(decode_event(shown.event), RecordAppended):
                 raise UnknownRecord(f"event {record} of chart {chart} is no record")
         proof = grant.prove(

@@ -2,7 +2,8 @@
 
 `epoch-hop`, `checkpoint` and `finality-proof` are wire types, in the form of tests/vectors/make_wire.py. `walk` is a
 light client's way through a chain of four epochs, with what must be refused on it and the check that each fails; its
-files are what `chartledger verify` reads. Byte strings are in hex.
+files are what `chartledger verify` reads. `claims` has one file of each kind of proof with what it shows, and files
+that are refused with the check that says so. Byte strings are in hex.
 """
 
 from __future__ import annotations
@@ -27,12 +28,14 @@ from msgspec.structs import replace  # noqa: E402
 from protocol.codec.canonical import encode  # noqa: E402
 from protocol.errors import BadProof  # noqa: E402
 from protocol.ledger import keys, tree  # noqa: E402
-from protocol.proofs import bundle, final, inclusion  # noqa: E402
+from protocol.ledger.leaves import Erasure  # noqa: E402
+from protocol.proofs import bundle, final, inclusion, past, scan  # noqa: E402
 from protocol.proofs.explaining import explain  # noqa: E402
 from protocol.proofs.final import FinalityProof  # noqa: E402
 from protocol.proofs.light import Checkpoint, EpochHop, LightClient  # noqa: E402
 from protocol.types.governance import GiveAuthority, Parameter, SetParameters, TakeAuthority  # noqa: E402
 from protocol.types.institutions import Genesis  # noqa: E402
+from tests.protocol.proofs.proving import DATA, Prover, story  # noqa: E402
 
 
 def _module(name: str, path: Path) -> ModuleType:
@@ -136,6 +139,75 @@ def _check(genesis: Genesis, hop: EpochHop, name: str) -> str:
     raise AssertionError(f"the hop was not refused by {name}")
 
 
+CHECKS = ("certificate", "state", "history", "field", "grant", "epoch", "file", "text", "record")
+
+
+def claims() -> dict[str, Any]:
+    """One true file of each kind, and files that are refused, each by the check that it names."""
+    prover, proofs = story(fixtures.World())
+    genesis = prover.world.genesis
+
+    def shown(name: str, proof: Any) -> dict[str, Any]:
+        raw = bundle.write(proof)
+        record = DATA if name == "opened" else None
+        claim = bundle.check(proof, genesis=genesis, record=record)
+        return {
+            "kind": bundle.WORDS[type(proof)],
+            "record": None if record is None else record.decode(),
+            "bytes": raw.hex(),
+            "text": scan.to_text(raw),
+            "explained": explain(claim, genesis),
+        }
+
+    return {
+        "genesis": encode(genesis).hex(),
+        "true": {name: shown(name, proof) for name, proof in proofs.items()},
+        "refused": [
+            {"what": what, "check": _refused(genesis, raw), "bytes": raw.hex()}
+            for what, raw in _lies(prover, proofs).items()
+        ],
+    }
+
+
+def _lies(prover: Prover, proofs: dict[str, Any]) -> dict[str, bytes]:
+    history, grant, erasure, field = (proofs[name] for name in ("history", "grant", "erasure", "field"))
+    votes = grant.anchor.certificate.signatures
+    few = replace(grant.anchor, certificate=replace(grant.anchor.certificate, signatures=votes[:2]))
+    raw = bundle.write(grant)
+    lies = {
+        "a history without its last event": replace(history, events=history.events[:-1]),
+        "a history without its second event": replace(history, events=(history.events[0], *history.events[2:])),
+        "a part of a history, one number higher": replace(proofs["part"], first=2),
+        "a field with another value": replace(field, field=replace(field.field, value=b'"2026-03-15"')),
+        "a grant signed by two of three": replace(grant, anchor=few),
+        "a grant without its epoch's hop": replace(grant, anchor=replace(grant.anchor, hops=())),
+        "a grant that is said not to exist": replace(grant, grant_leaf=None),
+        "a grant for another institution": replace(grant, institution=2),
+        "a grant in the past of another number": replace(proofs["past"], grant=1),
+        "a grant in the past whose history ends too early": past.prove(
+            proofs["past"].block, prover.history(0, 3), 0, 1
+        ),
+        "an erasure that nobody acknowledged": replace(erasure, erasure=encode(Erasure(1, (0, 1, 2)))),
+    }
+    return {what: bundle.write(proof) for what, proof in lies.items()} | {
+        "a file cut short": raw[:-1],
+        "a file that goes on": raw + b"\x00",
+        "a text cut short": scan.to_text(raw).encode()[:-1],
+    }
+
+
+def _refused(genesis: Genesis, raw: bytes) -> str:
+    try:
+        bundle.check(bundle.read(raw), genesis=genesis)
+    except BadProof as refused:
+        check = str(refused).partition(": ")[0]
+    else:
+        raise AssertionError("it was not refused")
+    if check not in CHECKS:
+        raise AssertionError(f"{check} is no check's name")
+    return check
+
+
 def wire() -> dict[str, Any]:
     """File name -> content of the wire types."""
     made = Walk()
@@ -153,6 +225,7 @@ def wire() -> dict[str, Any]:
 
 FILES: dict[str, Callable[[], Any]] = {
     "walk": walk,
+    "claims": claims,
     "epoch-hop": lambda: wire()["epoch-hop"],
     "checkpoint": lambda: wire()["checkpoint"],
     "finality-proof": lambda: wire()["finality-proof"],

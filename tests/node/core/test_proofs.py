@@ -12,11 +12,16 @@ from typing import Any, cast
 import pytest
 
 from node.cli import proof as cli
+from node.proving import Proofs
 from node.queries import Queries
 from node.storage.ledger_store import LedgerStore
 from protocol import limits
-from protocol.errors import BadProof, TooManyEpochs, UnknownChart, UnknownRecord
+from protocol.chart_errors import UnknownErasure
+from protocol.errors import BadProof, BadTerms, Busy, TooManyEpochs, UnknownChart, UnknownGrant, UnknownRecord
+from protocol.ledger.events import Reason
 from protocol.proofs import bundle, final, inclusion
+from protocol.proofs.grant import GrantClaim
+from protocol.proofs.history import HistoryClaim
 from protocol.proofs.light import Checkpoint
 from protocol.types.governance import GiveAuthority, Parameter, SetParameters, TakeAuthority
 from tests.node.storage.conftest import Chain
@@ -133,3 +138,78 @@ async def test_a_checkpoint_reaches_the_head_over_more_epochs_than_a_proof_carri
     await asyncio.to_thread(cli.checkpoint, output, genesis=tmp_path, former=None, socket=tmp_path, as_json=True)
     assert bundle.read_checkpoint(output.read_bytes()).header == made.blocks[-1].header
     assert legs == {1: [0, 1, 2, 3], 2: [0, 2], 3: [0, 3]}[most]
+
+
+# --- of charts
+
+
+async def test_a_long_history_comes_in_parts_that_adjoin(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "EVENTS_PER_PROOF", 2)
+    first, events = 0, []
+    while True:
+        raw = await made.queries.proofs.history(0, first)
+        claim = bundle.check(bundle.read(raw), genesis=made.chain.genesis)
+        assert isinstance(claim, HistoryClaim)
+        assert claim.first == first
+        assert not claim.complete
+        events += claim.events
+        first = claim.end
+        if first == claim.total:
+            break
+    assert len(events) == claim.total > 4
+    monkeypatch.setattr(limits, "EVENTS_PER_PROOF", 1_000)
+    whole = bundle.check(bundle.read(await made.queries.proofs.history(0)), genesis=made.chain.genesis)
+    assert isinstance(whole, HistoryClaim)
+    assert whole.complete
+    assert list(whole.events) == events
+    monkeypatch.setattr(limits, "EVENTS_BYTES_PER_PROOF", 1)
+    one = bundle.check(bundle.read(await made.queries.proofs.history(0, 2)), genesis=made.chain.genesis)
+    assert isinstance(one, HistoryClaim)
+    assert (one.first, one.end) == (2, 3)
+
+
+async def test_a_grant_that_never_was_at_every_height(made: Made) -> None:
+    for height in range(1, 10):
+        claim = bundle.check(
+            bundle.read(await made.queries.proofs.past_grant(0, 0, height, 1)), genesis=made.chain.genesis
+        )
+        assert isinstance(claim, GrantClaim)
+        assert (claim.height, claim.against, claim.grants) == (height, Reason.NO_GRANT, 0)
+    with pytest.raises(UnknownGrant):
+        await made.queries.proofs.grant(0, 70_000)
+    with pytest.raises(BadTerms):
+        await made.queries.proofs.grant(0, 0, 1 << 24)
+    with pytest.raises(UnknownErasure):
+        await made.queries.proofs.erasure(0, 1)
+
+
+async def test_a_history_too_long_for_one_proof_is_no_proof_of_a_grant(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "EVENTS_PER_PROOF", 2)
+    await made.queries.proofs.past_grant(0, 0, 1)
+    with pytest.raises(BadProof, match="more happened to chart 0 up to block 9 than the 2 events"):
+        await made.queries.proofs.past_grant(0, 0, 9)
+
+
+async def test_a_proof_is_of_one_state_though_blocks_become_final_meanwhile(made: Made) -> None:
+    """The head is one block behind what was read the first time, and right the second."""
+    head = made.blocks[-1]
+    behind = made.blocks[3]
+    heads = iter([behind, head, head, head, head])
+
+    class Moving:
+        def __init__(self) -> None:
+            self.certificate = head.certificate
+
+        @property
+        def head(self) -> Any:
+            return next(heads).header
+
+    proofs = Proofs(made.store, cast(Any, Moving()))
+    claim = bundle.check(bundle.read(await proofs.grant(0, 0, 1)), genesis=made.chain.genesis)
+    assert isinstance(claim, GrantClaim)
+    assert claim.height == head.header.height
+    still = SimpleNamespace(head=behind.header, certificate=behind.certificate)
+    with pytest.raises(Busy):
+        await Proofs(made.store, cast(Any, still)).grant(0, 0, 1)

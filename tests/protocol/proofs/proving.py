@@ -21,7 +21,8 @@ from protocol.proofs.inclusion import InclusionProof
 from protocol.proofs.light import EpochHop
 from protocol.proofs.parts import EventShown, events_needed, show_event
 from protocol.proofs.past import PastGrantProof
-from protocol.types.operations import Erase, ErasureReceipt, RecordEntry, SetPolicy
+from protocol.types.governance import TakeAuthority
+from protocol.types.operations import AppendRecords, Erase, ErasureReceipt, RecordEntry, SetPolicy
 from protocol.types.terms import Bar, Policy
 
 DATA = (
@@ -152,3 +153,30 @@ class Prover:
 
     def acknowledge(self, number: int, institution: int) -> None:
         self.world.run(institution, ErasureReceipt(self.chart, number))
+
+
+def story(world: Any) -> tuple[Prover, dict[str, Any]]:
+    """One true proof of each kind, at the head of a chain of two epochs: in the first, all four of a fresh world are
+    authorities, and the last of them leaves."""
+    patient = world.open_chart()
+    world.run(0, AppendRecords(patient.chart, (immunization(), immunization()), (1, 2)))
+    world.grant(patient)
+    early = Prover(world, patient).block()
+    world.decide(TakeAuthority(3))
+    end = EpochHop(world.head, world.certificate(), world.authorities())
+    prover = Prover(world, patient, [end])
+    world.block()
+    erasure = prover.erase([2], [1, 2])
+    prover.acknowledge(erasure, 1)
+    return prover, {
+        "record": prover.record(1),
+        "opened": prover.record(1, opened=True),
+        "history": prover.history(),
+        "part": prover.history(1, 4),
+        "field": prover.field(1),
+        "grant": prover.grant(0, record=1),
+        "no-grant": prover.grant(3, institution=2),
+        "past": prover.past(early, 0),
+        "erasure": prover.erasure(erasure),
+        "block": prover.block(),
+    }

@@ -20,9 +20,8 @@ from protocol.errors import BadProof, ChartledgerError, ForkShown, GenesisMismat
 from protocol.proofs import bundle, final, scan
 from protocol.proofs.final import FinalityProof
 from protocol.proofs.light import Checkpoint
-from protocol.types.operations import AppendRecords
 from protocol.types.votes import Certificate
-from tests.protocol.proofs.proving import DATA, Prover, immunization
+from tests.protocol.proofs.proving import DATA, story
 
 cached = lru_cache(maxsize=1 << 16)(verify)
 """Real verification; a signature that was verified once is remembered, as nothing about it can change."""
@@ -32,30 +31,9 @@ KINDS = ("record", "opened", "history", "part", "field", "grant", "no-grant", "p
 class Files:
     """One true file of each kind, at the head of a chain of two epochs."""
 
-    def __init__(self, world: Any, epochs: Any) -> None:
+    def __init__(self, world: Any) -> None:
         self.world = world
-        patient = world.open_chart()
-        world.run(0, AppendRecords(patient.chart, (immunization(), immunization()), (1, 2)))
-        world.grant(patient)
-        self.old = Prover(world, patient)
-        self.early = self.old.block()
-        epochs.leave(3)
-        prover = self.prover = Prover(world, patient, epochs.hops)
-        world.block()
-        erasure = prover.erase([2], [1, 2])
-        prover.acknowledge(erasure, 1)
-        self.proofs: dict[str, Any] = {
-            "record": prover.record(1),
-            "opened": prover.record(1, opened=True),
-            "history": prover.history(),
-            "part": prover.history(1, 4),
-            "field": prover.field(1),
-            "grant": prover.grant(0, record=1),
-            "no-grant": prover.grant(3, institution=2),
-            "past": prover.past(self.early, 0),
-            "erasure": prover.erasure(erasure),
-            "block": prover.block(),
-        }
+        self.prover, self.proofs = story(world)
         self.raw = {kind: bundle.write(proof) for kind, proof in self.proofs.items()}
 
     def check(self, data: bytes, kind: str, **how: Any) -> Any:
@@ -65,9 +43,8 @@ class Files:
 
 
 @pytest.fixture(scope="module")
-def files(new_epochs: Callable[..., Any]) -> Files:
-    epochs = new_epochs()
-    return Files(epochs.world, epochs)
+def files(new_world: Callable[..., Any]) -> Files:
+    return Files(new_world())
 
 
 @pytest.mark.parametrize("kind", KINDS)

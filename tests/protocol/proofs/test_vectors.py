@@ -45,13 +45,17 @@ def generator() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", [*KINDS, "walk"])
+@pytest.mark.parametrize("name", [*KINDS, "walk", "claims"])
 def test_the_files_are_what_this_code_makes(name: str) -> None:
     assert json.loads(json.dumps(generator().FILES[name]())) == load(name)
 
 
 def test_no_file_is_left_unread() -> None:
-    assert {path.stem for path in (VECTORS / "proofs").glob("*.json")} == {*KINDS, "walk"} == set(generator().FILES)
+    assert (
+        {path.stem for path in (VECTORS / "proofs").glob("*.json")}
+        == {*KINDS, "walk", "claims"}
+        == set(generator().FILES)
+    )
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -92,3 +96,18 @@ def test_the_files_of_the_walk_are_checked_and_explained() -> None:
     assert explain(by_checkpoint, None) == walk["inclusion_explained_by_checkpoint"]
     shown = final.check(bundle.read_final(bytes.fromhex(walk["finality_file"])), genesis=genesis)
     assert explain(shown, genesis) == walk["finality_explained"]
+
+
+def test_the_claims_check_from_the_files_alone() -> None:
+    claims = load("claims")
+    genesis = decode(Genesis, bytes.fromhex(claims["genesis"]))
+    assert {case["kind"] for case in claims["true"].values()} == set(bundle.WORDS.values())
+    for case in claims["true"].values():
+        record = None if case["record"] is None else case["record"].encode()
+        for raw in (bytes.fromhex(case["bytes"]), case["text"].encode()):
+            shown = bundle.check(bundle.read(raw), genesis=genesis, record=record)
+            assert explain(shown, genesis) == case["explained"]
+    assert len({case["check"] for case in claims["refused"]}) >= 7
+    for case in claims["refused"]:
+        with pytest.raises(BadProof, match=f"^{case['check']}: "):
+            bundle.check(bundle.read(bytes.fromhex(case["bytes"])), genesis=genesis)
