@@ -26,7 +26,7 @@ from typing import Any
 
 from node.cli.chart import open_with
 from node.cli.client import connect
-from node.cli.consent import grant_with
+from node.cli.grant import grant_with
 from node.demo.generator import generate
 from node.devnet import PASSPHRASE_COST, Devnet, wish_for
 from node.processes import cpu_seconds, peak_resident_bytes

@@ -1,4 +1,4 @@
-"""`chartledger chart`: open a chart, show it, and read its history."""
+"""`chartledger chart`: open a chart, show it, read its history, change its owner's keys."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ import typer
 from node.cli.client import Document, Session, connect
 from node.cli.options import SOCKET, JsonOption, PassphraseOption, SocketOption, WalletOption
 from node.cli.output import counted, emit, facts, say, table, when
+from node.cli.recovery import hand_in
+from node.cli.signing import submit_owned
 from node.keystore import find_passphrase
-from node.wallet import Wallet
+from node.wallet import Wallet, WalletChart
+from node.wallet.recovery import rotation
+from protocol.errors import ChartExists
 
 app = typer.Typer(no_args_is_help=True)
 ChartArgument = Annotated[int, typer.Argument(help="The chart's number.", min=0)]
@@ -34,13 +38,61 @@ def open_with(session: Session, wallet: Wallet) -> Document:
     """Open a chart of this wallet at the session's institution; one that was opened before the answer got lost is
     found again instead."""
     chart = wallet.reserve_chart(session.chain(), session.institution())
-    number = session.chart_of_owner(wallet.keys(chart).signing_key().public)
-    if number is None:
-        document = session.open_chart(wallet.opening(chart, session.ledger_now()).json())
-    else:
-        document = {"chart": number, "height": session.chart(number)["opened_at"]}
+    key = wallet.keys(chart).signing_key().public
+    document = _opened_before(session, key)
+    if document is None:
+        try:
+            document = session.open_chart(wallet.opening(chart, session.ledger_now()).json())
+        except ChartExists:  # another device with the same seed was faster
+            document = _opened_before(session, key)
+            if document is None:
+                raise
     wallet.opened(chart, document["chart"])
     return document
+
+
+def _opened_before(session: Session, key: bytes) -> Document | None:
+    number = session.chart_of_owner(key)
+    return None if number is None else {"chart": number, "height": session.chart(number)["opened_at"]}
+
+
+@app.command("rotate-key")
+def rotate_key(
+    chart: ChartArgument,
+    *,
+    wallet: WalletOption,
+    socket: SocketOption = SOCKET,
+    passphrase_file: PassphraseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give the chart new owner keys, after the waiting time. The wallet's words bring those back as well."""
+    opened = Wallet.open(wallet, find_passphrase(None, passphrase_file))
+    with connect(socket) as session:
+        document = rotate_with(session, opened, opened.chart(session.chain(), chart))
+
+    def render() -> None:
+        say(f"noted in block {document['height']}; the new keys are in force from {when(document['ready_at'])} UTC")
+        if not document["key_handed_in"]:
+            say(
+                f"then, at the socket of institution {document['custodian']}, which keeps the chart: "
+                f"`chartledger recovery complete {chart} --wallet FILE`"
+            )
+
+    emit(document, as_json, render)
+
+
+def rotate_with(session: Session, wallet: Wallet, chart: WalletChart) -> Document:
+    """Have the owner turn to its next keys, and hand the custodian the new envelope key if this is its node."""
+    assert chart.number is not None, "a chart found by its number has one"
+    document = submit_owned(session, wallet, chart, lambda current, control: rotation(wallet, current, control))
+    control = session.control(chart.number)
+    here = session.institution() == control["custodian"]
+    current = wallet.chart(chart.chain, chart.number)
+    pending = control["pending"]
+    if here and pending is not None:
+        hand_in(session, wallet, current, current.version + 1)
+    ready_at = None if pending is None else pending["ready_at"]
+    return document | {"ready_at": ready_at, "key_handed_in": here, "custodian": control["custodian"]}
 
 
 @app.command()
@@ -49,7 +101,7 @@ def show(chart: ChartArgument, socket: SocketOption = SOCKET, as_json: JsonOptio
     with connect(socket) as session:
         document = session.chart(chart)
         names = session.institutions()
-        document["grants_listed"] = list(session.grants(document))
+        document["grants_listed"] = session.control(chart)["grants"]
 
     def render() -> None:
         custodian = document["custodian"]
@@ -63,10 +115,11 @@ def show(chart: ChartArgument, socket: SocketOption = SOCKET, as_json: JsonOptio
                 ("history root", document["history_root"]),
             ]
         )
-        columns = ["grant", "to", "purposes", "from", "until", "revoked at height"]
+        columns = ["grant", "state", "to", "purposes", "from", "until", "revoked at height"]
         rows = (
             [
                 grant["grant"],
+                grant["state"],
                 ", ".join(str(names.get(number, number)) for number in grant["grantees"]),
                 grant["purposes"],
                 when(grant["not_before"]),

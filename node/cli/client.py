@@ -17,7 +17,6 @@ from typing import Any, Literal
 from node.cli.output import tell
 from node.client import Client, Source
 from protocol.errors import UnknownChart, UnknownRecord
-from protocol.types.operations import GrantTags
 
 Document = Any
 """A JSON document; docs/integrators.md says what there is."""
@@ -82,10 +81,34 @@ class Session:
             raise UnknownRecord(f"chart {chart} has no event {number}")
         return base64.b64decode(page[0]["raw"])
 
-    def grants(self, chart: Document) -> Iterator[Document]:
-        """All grants of a chart, as they stand."""
-        for number in range(chart["grants"]):
-            yield self.client.get(f"/v1/charts/{chart['chart']}/grants/{number}")
+    @staticmethod
+    def raw_of(event: Document) -> bytes:
+        """The canonical bytes of an event that was listed."""
+        return base64.b64decode(event["raw"])
+
+    def control(self, chart: int) -> Document:
+        """Who controls a chart: all grants, the policy, delegates, guardians, what waits."""
+        return self.client.get(f"/v1/charts/{chart}/control")
+
+    def chart_named_for(self, key: bytes) -> Document | None:
+        """The chart that this owner key opened, or that a change was to lead to it, though another may own it now."""
+        try:
+            return self.client.get("/v1/charts", owner_key=key.hex(), former="true")[0]
+        except UnknownChart:
+            return None
+
+    def hand_in_owner_key(self, chart: int, suite: int, public: bytes) -> Document:
+        """Give the chart's custodian, whose node this is, the owner's envelope key."""
+        document = {"encryption_suite": suite, "encryption_public": public.hex()}
+        return self.client.put(f"/v1/charts/{chart}/owner-key", document)
+
+    def secret_envelope(self, chart: int) -> bytes:
+        """The chart's secret, sealed to its owner; at the custodian."""
+        return self.client.read(f"/v1/charts/{chart}/secret-envelope")
+
+    def pseudonym(self, chart: int, staff: str) -> Document:
+        """What this node's institution calls one of its staff towards that chart's owner."""
+        return self.client.get(f"/v1/charts/{chart}/pseudonym", staff=staff)
 
     def open_chart(self, opening: Document) -> Document:
         """Open a chart with what a wallet made, and wait until it is final."""
@@ -184,16 +207,6 @@ def connect(socket: Path) -> Iterator[Session]:
     """A session on a node's socket. Raises `Unreachable` when none answers."""
     with Client(socket) as client:
         yield Session(client)
-
-
-def tags_of_grant(grant: Document) -> GrantTags:
-    """A grant's tags from its JSON."""
-    first, second, third, fourth = (
-        None if listed is None else tuple(bytes.fromhex(one) for one in listed) for listed in grant["tags"]
-    )
-    assert third is not None, "sensitivities are always listed"
-    assert fourth is not None, "sensitivities are always listed"
-    return first, second, third, fourth
 
 
 @contextmanager

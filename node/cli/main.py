@@ -32,11 +32,18 @@ OPERATOR: Final = "For operators"
 ANYONE: Final = "To try and to check"
 
 COMMANDS: Final[dict[str, Entry]] = {
-    "wallet": Entry("wallet", "app", PATIENT, "Make, restore and show a wallet."),
+    "wallet": Entry("wallet", "app", PATIENT, "Make, back up, restore and show a wallet."),
     "chart": Entry("chart", "app", PATIENT, "Open a chart, show it and its history."),
-    "grant": Entry("consent", "grant", PATIENT, "Let an institution read some records, until a date."),
-    "revoke": Entry("consent", "revoke", PATIENT, "End a grant."),
+    "grant": Entry("grant", "grant", PATIENT, "Let institutions read some records, until a date."),
+    "grants": Entry("grant", "grants", PATIENT, "The grants of a chart, and how each stands."),
+    "revoke": Entry("grant", "revoke", PATIENT, "End a grant."),
+    "group": Entry("group", "app", PATIENT, "Names for several institutions, to grant to all of them."),
+    "policy": Entry("policy", "app", PATIENT, "What is forbidden whatever is granted, and what emergencies may."),
+    "delegate": Entry("delegate", "app", PATIENT, "Who may act for a patient, within bounds."),
+    "guardian": Entry("guardian", "app", PATIENT, "Who together can bring a chart back when a wallet is lost."),
+    "recovery": Entry("recovery", "app", PATIENT, "Move the chart of a lost wallet to a new one, or stop that."),
     "disclosures": Entry("consent", "disclosures", PATIENT, "Who asked to read, when, why, and what was refused."),
+    "access": Entry("access", "app", RECORDS, "An institution's own side of reading."),
     "record": Entry("record", "app", RECORDS, "Submit, list, read and amend records."),
     "node": Entry("node", "app", OPERATOR, "Make a node's keys and settings, and run it."),
     "genesis": Entry("genesis", "app", OPERATOR, "Make and show the file that a chain starts from."),

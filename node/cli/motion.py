@@ -15,8 +15,8 @@ from typing import Annotated, Any
 import typer
 
 from node.application_file import read_application
+from node.cli.choose import find_institution
 from node.cli.client import Document, Session, connect
-from node.cli.consent import find_institution
 from node.cli.exits import BadArgument
 from node.cli.options import SOCKET, JsonOption, SocketOption, parse_time
 from node.cli.outlook import warnings

@@ -250,8 +250,9 @@ def _written(count: int, document: dict[str, Any], output: Path, as_json: bool) 
 
 def read_as_owner(session: Session, wallet: Wallet, chart: int, record: int) -> OwnRecord:
     """A record opened with the wallet, and checked against the ledger."""
-    keys = wallet.keys(wallet.chart(session.chain(), chart))
-    suite = session.chart(chart)["encryption_suite"]
+    ledger = session.chart(chart)
+    keys = wallet.keys(wallet.catch_up(wallet.chart(session.chain(), chart), bytes.fromhex(ledger["owner_key"])))
+    suite = ledger["encryption_suite"]
     event = session.event(chart, record)
     place = f"/v1/charts/{chart}/records/{record}"
     envelope = session.client.read(f"{place}/owner-envelope")

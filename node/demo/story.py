@@ -8,8 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from node.cli.consent import grant_with, revoke_with
 from node.cli.exits import BadArgument
+from node.cli.grant import grant_with, revoke_with
 from node.cli.output import progress
 from node.cli.record import read_as_owner
 from node.demo.input import Patient

@@ -20,8 +20,8 @@ from node.services import NodeServices
 from node.storage.owner_keys import HandedKey, OwnerKeyRows
 from node.storage.records_store import RecordsStore, StoredRecord
 from protocol.codec.canonical import encode
-from protocol.crypto.envelopes import check_public, envelope_info, seal_envelope
-from protocol.crypto.hashing import Domain, digest, encryption_key_digest
+from protocol.crypto.envelopes import check_public, envelope_info, seal_envelope, secret_info
+from protocol.crypto.hashing import encryption_key_digest
 from protocol.errors import CryptoError, SealBroken, UnknownChart
 from protocol.ledger import keys
 from protocol.ledger.events import RecordAppended, decode_event
@@ -44,11 +44,6 @@ class OwnerKeyMissing(RecordsError):
     """The owner's new envelope key was not handed in yet."""
 
     advice = "Hand it in at this institution's socket: `chartledger recovery complete CHART --wallet FILE` does."
-
-
-def secret_context(chain: bytes, chart: int, recipient: bytes) -> bytes:
-    """The `info` of the envelope in which an owner gets the chart's secret; `recipient` is its key's digest."""
-    return envelope_info(chain, chart, digest(Domain.CHART_SECRET, chart.to_bytes(8, "big")), recipient)
 
 
 class OwnerKeys:
@@ -86,7 +81,7 @@ class OwnerKeys:
         secret = await current_secret(self._rows, await self._chart_secret(chart), chart, leaf)
         if secret is None:
             raise OwnerKeyMissing
-        info = secret_context(self._node.chain, chart, leaf.encryption_key)
+        info = secret_info(self._node.chain, chart, leaf.encryption_key)
         return seal_envelope(secret.encryption_suite, secret.encryption_public, info, secret.secret)
 
     async def once(self) -> bool:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from protocol.codec.canonical import encode
-from protocol.crypto.hashing import Domain, keyed_digest
+from protocol.crypto.hashing import Domain, digest, keyed_digest
 from protocol.errors import BadPublicKey, SealBroken, UnknownSuite
 from protocol.types.base import Digest, Number, Wire
 
@@ -56,6 +56,11 @@ class EnvelopeContext(Wire, frozen=True):
 def envelope_info(chain: bytes, chart: int, record: bytes, recipient: bytes) -> bytes:
     """The `info` of a record's envelope: the canonical bytes of its `EnvelopeContext`."""
     return encode(EnvelopeContext(chain, chart, record, recipient))
+
+
+def secret_info(chain: bytes, chart: int, recipient: bytes) -> bytes:
+    """The `info` of the envelope in which an owner gets the chart's secret."""
+    return envelope_info(chain, chart, digest(Domain.CHART_SECRET, chart.to_bytes(8, "big")), recipient)
 
 
 def keypair_from_seed(suite: int, seed: bytes) -> tuple[PrivateKey, bytes]:

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from node.cli.chart import open_with
-from node.cli.consent import grant_with, revoke_with
+from node.cli.grant import grant_with, revoke_with
 from node.demo.generator import generate
 from node.records.fhir import bundle_slices
 from protocol.crypto.tags import GrantLabels

@@ -7,10 +7,9 @@ from typing import Any
 
 from node.client import problem_of
 from node.owner_reading import open_own
-from node.records.owner_keys import secret_context
 from protocol import chart_errors
 from protocol.codec.canonical import encode
-from protocol.crypto.envelopes import keypair_from_seed, open_envelope
+from protocol.crypto.envelopes import keypair_from_seed, open_envelope, secret_info
 from protocol.crypto.hashing import encryption_key_digest
 from protocol.crypto.signing import SigningKey, cosign, owner_possession_message
 from protocol.crypto.tags import GrantLabels, grant_tags
@@ -221,7 +220,7 @@ async def _opens(town: Town, keys: ChartKeys, envelope: bytes, record: int = 1) 
 async def _secret_of(town: Town, private: Any, envelope: bytes) -> bytes:
     leaf = await town.custodian.hospital.core.chart(town.chart)
     assert leaf is not None
-    info = secret_context(town.network.chain.id, town.chart, leaf.encryption_key)
+    info = secret_info(town.network.chain.id, town.chart, leaf.encryption_key)
     return open_envelope(SUITE, private, info, envelope)
 
 
