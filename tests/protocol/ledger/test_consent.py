@@ -72,6 +72,8 @@ def test_owners_numbers_come_in_any_order_within_the_window(world: Any) -> None:
         ({"practitioners": (b"b" * 16, b"a" * 16)}, NotAscending),
         ({"not_after": 0}, BadTerms),
         ({"not_before": 0, "not_after": 5}, BadTerms),
+        ({"not_before": limits.U53, "not_after": limits.U53 - 1}, BadTerms),
+        ({"not_before": limits.U53, "not_after": limits.U53}, BadTerms),
         ({"purposes": ("NOTHING",)}, UnknownPurpose),
         ({"purposes": ("PurposeOfUse",)}, UnknownPurpose),
         ({"purposes": ("ETREAT",)}, BadTerms),
