@@ -37,7 +37,7 @@ ChartArgument = Annotated[int, typer.Argument(help="The chart's number.", min=0)
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Where to write the proof.")]
 QrOption = Annotated[
     str | None,
-    typer.Option("--qr", help="Write it as a QR code to a .svg or .png, as its text to a .txt; - prints it."),
+    typer.Option("--qr", help="Write it as QR code(s) to a .svg or .png, as its text to a .txt; - prints it."),
 ]
 CheckpointOption = Annotated[
     Path | None, typer.Option("--checkpoint", help="Leave out the epochs before this: its holder knows them.")
@@ -251,16 +251,15 @@ def _give_out(
         raise BadArgument("a QR code on the terminal and JSON do not go together", advice="Give --qr a file's name.")
     if output is not None:
         _write(output, data, private)
-    characters = None if qr is None else write_qr(data, qr, private=private)
-    document |= {"file": None if output is None else str(output), "bytes": len(data), "qr": qr}
-    document["qr_characters"] = characters
+    codes = [] if qr is None else write_qr(data, qr, private=private)
+    document |= {"file": None if output is None else str(output), "bytes": len(data), "qr": codes}
 
     def render() -> None:
         if output is not None:
             say(f"proof written to {output}, {len(data)} bytes")
         if qr is not None:
-            where = "" if qr == TERMINAL else f": {qr}"
-            say(f"proof of {len(data)} bytes as a QR code of {characters} characters{where}")
+            what = "a QR code" if len(codes) == 1 else f"{len(codes)} QR codes, to be scanned one by one in any order"
+            say(f"proof of {len(data)} bytes as {what}{'' if qr == TERMINAL else ': ' + ', '.join(codes)}")
 
     emit(document, as_json, render)
 

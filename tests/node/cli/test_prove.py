@@ -16,6 +16,7 @@ from node.cli import prove
 from node.cli.exits import BadArgument
 from node.cli.qr import write_qr
 from node.genesis_file import write_genesis
+from protocol.errors import BadProof
 from protocol.proofs import bundle, scan
 from protocol.proofs.scan import TooLargeForQr
 from protocol.types.operations import AppendRecords
@@ -29,22 +30,51 @@ ROOT = Path(__file__).resolve().parents[3]
 @pytest.mark.parametrize(("length", "version"), [(78, 5), (2_820, 40)])
 def test_a_qr_code_holds_the_file_as_a_scanner_reads_it(length: int, version: int) -> None:
     data = os.urandom(length)
-    text = scan.to_qr_text(data)
+    (text,) = scan.to_qr_texts(data)
     code = segno.make_qr(text, error="L", boost_error=False)
     assert code.version == version
     assert read(code.matrix) == text
     assert scan.from_text(text.encode()) == data
 
 
-def test_the_largest_qr_code_and_one_character_more(tmp_path: Path) -> None:
+def test_the_largest_qr_code_and_one_byte_more(tmp_path: Path) -> None:
     fits = max(n for n in range(2_800, 2_900) if len(scan.to_text(bytes_that_do_not_deflate(n))) <= scan.QR_CHARACTERS)
     assert fits == 2_843
-    write_qr(bytes_that_do_not_deflate(fits), str(tmp_path / "fits.svg"))
-    with pytest.raises(TooLargeForQr, match="a QR code holds 4296: about 2800 bytes") as refused:
-        write_qr(bytes_that_do_not_deflate(fits + 1), str(tmp_path / "more.svg"))
-    assert "2844 bytes" in str(refused.value)
-    assert "Hand over the file itself" in refused.value.advice
-    assert not (tmp_path / "more.svg").exists()
+    one = str(tmp_path / "one.svg")
+    assert write_qr(bytes_that_do_not_deflate(fits), one, private=True) == [one]
+    names = write_qr(bytes_that_do_not_deflate(fits + 1), str(tmp_path / "two.svg"), private=True)
+    assert names == [str(tmp_path / "two-1.svg"), str(tmp_path / "two-2.svg")]
+    assert all(Path(name).stat().st_mode & 0o777 == 0o600 for name in names)
+
+
+def test_more_codes_than_anybody_scans(tmp_path: Path) -> None:
+    assert len(scan.to_qr_texts(bytes_that_do_not_deflate(16_900))) == 6
+    with pytest.raises(TooLargeForQr, match="the proof has 17200 bytes, which become 25824 characters"):
+        write_qr(bytes_that_do_not_deflate(17_200), str(tmp_path / "more.svg"))
+    assert not list(tmp_path.iterdir())
+    assert "Hand over the file itself" in TooLargeForQr().advice
+
+
+def test_several_codes_are_put_together_in_any_order_or_it_is_said_what_is_wrong() -> None:
+    data = os.urandom(7_000)
+    parts = scan.to_qr_texts(data)
+    assert len(parts) == 3
+    assert all(read(segno.make_qr(part, error="L", boost_error=False, version=40).matrix) == part for part in parts)
+    assert len({len(part) for part in parts[:-1]}) == 1
+    for lines in (parts, parts[::-1], [*parts, parts[0]]):
+        assert scan.from_text("\r\n".join(lines).encode()) == data
+    other = scan.to_qr_texts(os.urandom(7_000))
+    changed = parts[0][:100] + ("A" if parts[0][100] != "A" else "B") + parts[0][101:]
+    for lines, sentence in (
+        (parts[:2], "part 3 of 3 is missing"),
+        ([parts[0], *other[1:]], "parts of several proofs"),
+        ([changed, *parts[1:]], "a part of it was changed"),
+        ([*parts, changed], "two different parts 1"),
+        ([parts[0][:-1], *parts[1:]], "no whole part"),
+        ([*parts, "hello"], "no whole part"),
+    ):
+        with pytest.raises(BadProof, match=f"^text: .*{sentence}"):
+            scan.from_text("\n".join(lines).encode())
 
 
 def bytes_that_do_not_deflate(length: int) -> bytes:
@@ -56,7 +86,7 @@ def bytes_that_do_not_deflate(length: int) -> bytes:
 def test_each_way_to_write_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = os.urandom(300)
     for name, start in (("p.svg", b"<?xml"), ("p.png", b"\x89PNG"), ("p.txt", scan.PREFIX.encode())):
-        assert write_qr(data, str(tmp_path / name), private=True) == len(scan.to_text(data))
+        assert write_qr(data, str(tmp_path / name), private=True) == [str(tmp_path / name)]
         assert (tmp_path / name).read_bytes().startswith(start)
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
     write_qr(os.urandom(5_000), str(tmp_path / "large.txt"))  # a text may be of any size
