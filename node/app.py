@@ -156,15 +156,17 @@ class Node:
             details=store.details,
             erasures=store.erasures,
             requests=store.idempotency,
+            held=store.held,
             blobs=blobs,
             keys=keys,
             folder=config.data / "incoming",
             threads=threads,
+            replicas=config.replicas,
         )
         await records.start()
         core.router.serve("records", records.answer)
         self._follow_members(core, records)
-        keeping = Housekeeping(core, store.idempotency, store.outbox, records.submitter)
+        keeping = Housekeeping(core, store.idempotency, store.outbox, records)
         self._open.callback(keeping.start(core.fail))
         self._open.callback(scrub.start(core.fail))
         self._open.callback(records.changes.start(core.fail))
@@ -200,7 +202,7 @@ class Node:
             set_members=network.set_members,
             set_identity=network.set_identity,
             set_operation_keys=core.submission.set_keys,
-            set_encryption_key=lambda key: records.reader.set_key(key.suite, key.seed),
+            set_encryption_key=lambda key: records.set_key(key.suite, key.seed),
         )
         core.finality.listeners.append(membership.on_final)
         membership.refresh()  # for blocks that were stored since the network began

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from protocol import limits
 from protocol.errors import ChartledgerError
 
 SOCKET_PATH_BYTES = 107
@@ -80,6 +81,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         "json"
     )
     log_file: Annotated[Path | None, Meta(description="where logs go; without it, standard error")] = None
+    replicas: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=limits.HOLDERS_PER_RECORD,
+            description="how many other institutions hold each record written here, sealed, and a share of its key",
+        ),
+    ] = 3
     mempool_bytes: Annotated[
         int, Meta(ge=1 << 20, le=1 << 32, description="how many bytes of pending transactions are kept")
     ] = 64 << 20

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from node.api.writes import KEY_LIFE_MS
 from node.logs import get_logger
-from node.records.submit import Submitter
+from node.records.service import Records
 from node.services import Queries
 from node.storage.errors import StorageFailed
 from node.storage.outbox import Idempotency, Outbox
@@ -26,11 +26,11 @@ MARGIN_MS = 60 * 60 * 1_000
 class Housekeeping:
     """Sweeps one node's stores."""
 
-    def __init__(self, node: Queries, rows: Idempotency, outbox: Outbox, submitter: Submitter) -> None:
+    def __init__(self, node: Queries, rows: Idempotency, outbox: Outbox, records: Records) -> None:
         self._node = node
         self._rows = rows
         self._outbox = outbox
-        self._submitter = submitter
+        self._records = records
 
     def start(self, fail: Callable[[BaseException], None]) -> Callable[[], object]:
         """Begin, once every ten minutes; what is given back ends it. `fail` is told if it ends by itself. A disk that
@@ -61,6 +61,9 @@ class Housekeeping:
         before = min(now, self._node.head().timestamp) - KEY_LIFE_MS - MARGIN_MS
         while await self._outbox.prune_receipts(before):
             pass
-        swept = await self._submitter.sweep()
+        swept = await self._records.submitter.sweep()
         if swept:
             log.info("swept", transactions=swept)
+        dropped = await self._records.holding.sweep()
+        if dropped:
+            log.info("swept of what others handed over", records=dropped)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from node.records.opening import Key, open_whole
-from node.records.seal import Secret
+from node.records.seal import read_owner_plain
 from protocol.codec.canonical import decode
 from protocol.crypto.commitments import LeafProof, Opening, bytes_proof
 from protocol.crypto.envelopes import envelope_info, keypair_from_seed, open_envelope
@@ -50,6 +50,6 @@ def open_own(  # the parts come from three requests
     private, public = keypair_from_seed(suite, keys.encryption_seed)
     commitment = appended.entry.commitment
     info = envelope_info(chain, chart, commitment, encryption_key_digest(suite, public))
-    secret = decode(Secret, open_envelope(suite, private, info, envelope))
+    secret = read_owner_plain(open_envelope(suite, private, info, envelope))
     data = open_whole(Key(secret.key, secret.opening, secret.length, commitment), sealed)
     return OwnRecord(data, secret.media_type, secret.opening)

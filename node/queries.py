@@ -21,7 +21,7 @@ from protocol.ledger import keys
 from protocol.ledger.leaves import Chart, GrantLeaf, Leaf, OwnerIndex, decode_leaf
 from protocol.params import Params
 from protocol.types.block import Header
-from protocol.types.institutions import Genesis, Institution
+from protocol.types.institutions import STATUS_ACCREDITED, Genesis, Institution
 
 BLOCKS_BYTES = 4 * 1024 * 1024
 
@@ -63,6 +63,10 @@ class Queries:
 
     async def institution_leaf(self, number: int) -> Institution | None:
         return self._standing.institution(number)
+
+    def accredited(self) -> list[int]:
+        leaves = sorted(self._standing.institutions.items())
+        return [number for number, leaf in leaves if leaf.status == STATUS_ACCREDITED]
 
     async def chart(self, number: int) -> Chart | None:
         return await self._leaf(keys.chart(number), Chart) if number <= keys.CHART_MAX else None

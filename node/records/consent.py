@@ -51,7 +51,9 @@ def check_asking(event: Event | None, reader: int, records: Sequence[int], *, fo
     """
     if not isinstance(event, Disclosed | GlassBroken):
         raise NotDisclosed("there is no final disclosure of that event number on this chart")
-    if event.institution != reader:
+    # A delegate's may be carried by whoever serves it: what is released opens under the delegate's own key alone.
+    of_delegate = isinstance(event, Disclosed) and event.delegate is not None
+    if event.institution != reader and not of_delegate:
         raise NotDisclosed("that disclosure is another institution's")
     if (isinstance(event, Disclosed) and event.delegate is not None) is not for_delegate:
         raise NotDisclosed("what a delegate asked to read is for the delegate alone, and nothing else is for it")

@@ -45,6 +45,36 @@ class NotCustodian(RecordsError):
     advice = "Send it to the custodian's own socket; GET /v1/charts/{chart} names the custodian."
 
 
+class NotWriter(RecordsError):
+    """This institution did not write that record."""
+
+    advice = "Ask the institution that the record's event names, or its holders."
+
+
+class NotHeld(RecordsError):
+    """This institution holds no copy of that record."""
+
+    advice = "Ask the holders that the record's event names, in their order."
+
+
+class HoldRefused(RecordsError):
+    """What a writer handed over to be held is not acceptable."""
+
+    advice = "The reason says which rule of docs/spec/records.md it breaks."
+
+
+class TooMuchHeld(RecordsError):
+    """A writer handed over more than may wait to become final."""
+
+    advice = "Wait until what was handed over is final, or was swept."
+
+
+class TooFewHolders(RecordsError):
+    """The writer does not release, and too few holders gave shares that fit."""
+
+    advice = "Try again later: the asking stays valid until its release deadline. GET /v1/peers says who is away."
+
+
 class ChartUnknownHere(RecordsError):
     """The ledger knows this chart, but this custodian's secret for it is not stored here."""
 

@@ -15,11 +15,10 @@ from typing import Literal
 
 from node.logs import get_logger
 from node.records.errors import BadRecord, ChartUnknownHere, NotCustodian, RecordsError
-from node.records.seal import ChartSecret, Kek
+from node.records.seal import ChartSecret, Kek, owner_plain
 from node.services import NodeServices
 from node.storage.owner_keys import HandedKey, OwnerKeyRows
 from node.storage.records_store import RecordsStore, StoredRecord
-from protocol.codec.canonical import encode
 from protocol.crypto.envelopes import check_public, envelope_info, seal_envelope, secret_info
 from protocol.crypto.hashing import encryption_key_digest
 from protocol.errors import CryptoError, SealBroken, UnknownChart
@@ -135,7 +134,7 @@ class OwnerKeys:
                     sealed[record.event] = record.owner_envelope
                     continue
                 info = envelope_info(self._node.chain, record.chart, commitment, key.digest)
-                sealed[record.event] = seal_envelope(key.suite, key.public, info, encode(secret))
+                sealed[record.event] = seal_envelope(key.suite, key.public, info, owner_plain(secret))
             return sealed
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, seal)

@@ -14,6 +14,7 @@ from concurrent.futures import Executor
 from typing import Annotated, TypeVar
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from node.records.kek import KeyEncryption
 from protocol.codec.canonical import decode, encode
@@ -21,15 +22,22 @@ from protocol.crypto.commitments import Committer, Opening, commit
 from protocol.crypto.details import DetailsOpening
 from protocol.crypto.envelopes import envelope_info, seal_envelope
 from protocol.crypto.fields import json_fields
-from protocol.crypto.hashing import encryption_key_digest
-from protocol.crypto.sealing import KEY_BYTES, Sealer, seal
+from protocol.crypto.hashing import Domain, encryption_key_digest, keyed_digest
+from protocol.crypto.sealing import KEY_BYTES, NONCE_BYTES, Sealer, seal, secretbox_open, secretbox_seal
+from protocol.crypto.shares import KeyShare, split_key
 from protocol.crypto.tags import Labels, tags_of
+from protocol.errors import DecodeError
 from protocol.types.base import U16, Number, Wire
 from protocol.types.operations import RecordEntry
 
 BATCH = 32
 """Records a thread seals at once: long enough to be worth the hop, short enough to share the cores."""
 MEDIA_TYPE_BYTES = 127  # RFC 6838, section 4.2
+
+OWNER_PLAIN_BYTES = 544
+HELD_DETAILS_PLAIN_BYTES = 256
+"""Room for the longest media type and labels."""
+HELD_DETAILS_BYTES = HELD_DETAILS_PLAIN_BYTES + NONCE_BYTES + 16
 
 SecretBytes = Annotated[bytes, Meta(min_length=KEY_BYTES, max_length=KEY_BYTES)]
 _MEDIA_TYPE = r"^[\x21-\x7e]+/[\x20-\x7e]+$(?!\n)"
@@ -84,13 +92,28 @@ class Plain(Struct, frozen=True):
     supersedes: int | None = None
 
 
+class Split(Struct, frozen=True):
+    """Over how many holders keys are split, and how many of these must agree."""
+
+    threshold: int
+    count: int
+
+
 class Sealed(Struct, frozen=True):
-    """What became of a record. `blob` is empty when it was stored piece by piece on the way."""
+    """What became of a record. `blob` is empty when it was stored piece by piece on the way. `shares` are for the
+    holders, `sealed_shares` all of them under the key-encryption key, `details` what holders keep besides: empty
+    without a split."""
 
     entry: RecordEntry
     blob: bytes
     secret: bytes
     owner_envelope: bytes
+    shares: tuple[KeyShare, ...] = ()
+    sealed_shares: bytes = b""
+    details: bytes = b""
+
+    def __repr__(self) -> str:
+        return "Sealed(hidden)"
 
 
 class Kek:
@@ -122,6 +145,14 @@ class Kek:
     def open_details(self, sealed: bytes, commitment: bytes) -> DetailsOpening:
         return decode(DetailsOpening, self.keys.open(sealed, b"details" + commitment))
 
+    def seal_shares(self, shares: tuple[KeyShare, ...], chart: int, commitment: bytes) -> bytes:
+        """Shares of a record's key: all of them at its writer, one at a holder."""
+        return self.keys.seal(encode(shares), _shares_context(chart, commitment))
+
+    def open_shares(self, sealed: bytes, chart: int, commitment: bytes) -> tuple[KeyShare, ...]:
+        """Raises `SealBroken` for what was sealed under another key, or for another record."""
+        return decode(tuple[KeyShare, ...], self.keys.open(sealed, _shares_context(chart, commitment)))
+
     def __repr__(self) -> str:
         return "Kek(hidden)"
 
@@ -130,17 +161,67 @@ def _record_context(chart: int, commitment: bytes) -> bytes:
     return b"record" + chart.to_bytes(8, "big") + commitment
 
 
+def _shares_context(chart: int, commitment: bytes) -> bytes:
+    return b"shares" + chart.to_bytes(8, "big") + commitment
+
+
+def owner_plain(secret: Secret) -> bytes:
+    """What is in the owner's envelope: always of one length, since holders keep a copy and labels differ in theirs."""
+    return _padded(encode(secret), OWNER_PLAIN_BYTES)
+
+
+def read_owner_plain(plain: bytes) -> Secret:
+    """The secret in an opened envelope of the owner's. Raises `DecodeError`."""
+    return decode(Secret, _unpadded(plain))
+
+
+def held_details(secret: Secret, chain: bytes, chart: int, commitment: bytes) -> bytes:
+    """What a reader needs besides the key, sealed under a key that only the record's own gives."""
+    plain = _padded(encode((secret.opening, secret.media_type, secret.length)), HELD_DETAILS_PLAIN_BYTES)
+    context = chain + chart.to_bytes(8, "big") + commitment
+    key = keyed_digest(Domain.HELD_DETAILS, secret.key)
+    return secretbox_seal(key, os.urandom(NONCE_BYTES), plain, context)
+
+
+def open_held_details(key: bytes, sealed: bytes, chain: bytes, chart: int, commitment: bytes) -> bytes:
+    """The canonical bytes that a reader needs besides the record's key. Raises `SealBroken` for another record or key,
+    `DecodeError` for what no writer makes."""
+    context = chain + chart.to_bytes(8, "big") + commitment
+    return _unpadded(secretbox_open(keyed_digest(Domain.HELD_DETAILS, key), sealed, context))
+
+
+def _padded(plain: bytes, size: int) -> bytes:
+    assert len(plain) <= size - 2, "bounded by its fields"
+    return (len(plain).to_bytes(2, "big") + plain).ljust(size, b"\0")
+
+
+def _unpadded(padded: bytes) -> bytes:
+    end = 2 + int.from_bytes(padded[:2], "big")
+    if len(padded) < max(end, 2) or padded[end:].strip(b"\0"):
+        raise DecodeError("what was sealed is not padded as it must be")
+    return padded[2:end]
+
+
 class ChartSealer:
     """Seals records of one chart in its present generation. Without the owner's public key, `secret` has none and no
     envelope is made: that comes once the key is handed in."""
 
-    def __init__(self, kek: Kek, chain: bytes, chart: int, generation: int, secret: ChartSecret) -> None:
+    def __init__(
+        self, kek: Kek, chain: bytes, chart: int, generation: int, secret: ChartSecret, split: Split | None = None
+    ) -> None:
+        """`split`: how keys are split over holders; None for no holders."""
+        self._split = split
         self._kek = kek
         self._chain = chain
         self._chart = chart
         self._generation = generation
         self._secret = secret
         self._owner = encryption_key_digest(secret.encryption_suite, secret.encryption_public)
+
+    @property
+    def owner(self) -> tuple[int, bytes]:
+        """The owner's public envelope key: suite and bytes."""
+        return self._secret.encryption_suite, self._secret.encryption_public
 
     def seal(self, plain: Plain) -> Sealed:
         """One record, whole. CPU work."""
@@ -156,9 +237,18 @@ class ChartSealer:
         tags = tags_of(self._secret.secret, self._generation, secret.labels)
         info = envelope_info(self._chain, self._chart, commitment, self._owner)
         suite, public = self._secret.encryption_suite, self._secret.encryption_public
-        envelope = seal_envelope(suite, public, info, encode(secret)) if public else b""
+        envelope = seal_envelope(suite, public, info, owner_plain(secret)) if public else b""
         sealed = self._kek.seal_secret(secret, self._chart, commitment)
-        return Sealed(RecordEntry(commitment, tags, supersedes), blob, sealed, envelope)
+        done = Sealed(RecordEntry(commitment, tags, supersedes), blob, sealed, envelope)
+        if self._split is None:
+            return done
+        shares = split_key(secret.key, self._split.threshold, self._split.count)
+        return replace(
+            done,
+            shares=shares,
+            sealed_shares=self._kek.seal_shares(shares, self._chart, commitment),
+            details=held_details(secret, self._chain, self._chart, commitment),
+        )
 
 
 class StreamSealer:

@@ -19,19 +19,25 @@ from node.records.asking import Asker
 from node.records.changes import Changes
 from node.records.confidence import Confidence
 from node.records.delegates import ForDelegates
+from node.records.envelope_key import EnvelopeKeys
 from node.records.erase import Erasures
 from node.records.errors import RecordUnknownHere
+from node.records.holding import Holding
+from node.records.judge import Judge
 from node.records.opening import Content, Key, checked
 from node.records.owner_keys import OwnerKeyMissing, OwnerKeys
+from node.records.placing import Placer
 from node.records.read import Reader, clear
 from node.records.release import Releaser
 from node.records.seal import Kek, RecordKeys, Secret
+from node.records.sharing import Sharing
 from node.records.submit import Submitter
 from node.records.told import Told
 from node.services import NodeServices
 from node.storage.blobs import BlobStore
 from node.storage.details_store import DetailsStore
 from node.storage.erasures import ErasureStore
+from node.storage.held_store import HeldStore
 from node.storage.outbox import Idempotency
 from node.storage.records_store import RecordsStore, StoredRecord
 from protocol import limits
@@ -61,12 +67,15 @@ class Records:
         details: DetailsStore,
         erasures: ErasureStore,
         requests: Idempotency,
+        held: HeldStore,
         blobs: BlobStore,
         keys: RecordKeys,
         folder: Path,
         threads: Executor,
+        replicas: int = 3,
     ) -> None:
-        """`folder` takes sealed bytes of large records in passing, and nothing else; `threads` carry the CPU work."""
+        """`folder` takes sealed bytes of large records in passing, and nothing else; `threads` carry the CPU work; each
+        record written here is to have `replicas` holders besides."""
         self._node = node
         self._store = store
         self._blobs = blobs
@@ -76,16 +85,26 @@ class Records:
         self.practitioners = Practitioners(keys.staff_seed or keys.encryption_seed, node.chain)
         self.owner_keys = OwnerKeys(node, store, self._kek, threads)
         self.changes = Changes(node, self.owner_keys)
-        self.submitter = Submitter(node, store, blobs, self._kek, threads)
+        self.told = Told()
+        self._envelope_keys = EnvelopeKeys(keys.encryption_suite, keys.encryption_seed)
+        judge = Judge(node, self.told)
+        self.placer = Placer(node, blobs, replicas)
+        self.submitter = Submitter(node, store, blobs, self._kek, self.placer, threads)
         self.confidence = Confidence(node, details, store, self._kek)
         self.asker = Asker(node, self.submitter, self.confidence, self.practitioners.pseudonym)
+        self.holding = Holding(node, judge, held, blobs, self._kek, self._envelope_keys)
+        self.sharing = Sharing(node, judge, held, store, blobs, self._kek, self.placer, threads)
+        self.releaser = Releaser(node, judge, store, blobs, self._kek, threads)
+        self.for_delegates = ForDelegates(node, judge, store, self._kek)
         self.namesakes = Namesakes(self.confidence, details)
         self.alerts = Alerts(node, self.confidence, details)
-        self.told = Told()
-        self.releaser = Releaser(node, store, blobs, self._kek, threads, self.told)
-        self.for_delegates = ForDelegates(node, self.releaser, store, self._kek)
-        self.reader = Reader(node, self.releaser, keys, folder, threads)
         self.erasures = Erasures(node, erasures, requests, blobs, keys.kek)
+        self.reader = Reader(node, judge, self.releaser, self.sharing, self._envelope_keys, folder, threads)
+
+    def set_key(self, suite: int, seed: bytes) -> None:
+        """The key that stands on the ledger for this institution from now on, which others seal to. What they sealed
+        to the one before is still opened with that."""
+        self._envelope_keys.set(suite, seed)
 
     async def start(self) -> None:
         """Once the core knows its outbox, before requests come in."""
@@ -98,12 +117,15 @@ class Records:
     async def answer(self, peer: int, method: str, payload: bytes) -> bytes:
         """The answer to another institution's request (`records.*`). Raises `Refuse` or `DecodeError`."""
         try:
-            found = await self.confidence.answer(peer, method, payload)
+            for part in (self.confidence, self.holding, self.sharing, self.releaser):
+                found = await part.answer(peer, method, payload)
+                if found is not None:
+                    return found
         except DecodeError:
             raise
         except ChartledgerError as error:
             raise Refuse(error.code, str(error)) from None
-        return found if found is not None else await self.releaser.answer(peer, method, payload)
+        raise Refuse("unknown-method", "this node does not know that request")
 
     async def own(self, chart: int, record: int) -> OwnRecord:
         """Raises `RecordUnknownHere`, `RecordErased`, or `SealBroken` if what is stored does not open."""

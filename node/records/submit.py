@@ -1,25 +1,34 @@
 """The way in at a custodian: charts opened, records sealed and stored, then entries prepared for the ledger.
 
-Everything that an entry relies on is durable before its transaction may leave: first the sealed secrets, staged under
-the transaction's id, which move to their place in the commit that makes it final; then the blobs (one sync a request).
-In that order no blob is ever without a row that names it, so what was staged for a transaction that never left, or can
-never be final, is swept up together with its blobs: at a start, and from time to time.
+Everything that an entry relies on is durable before its transaction may leave: first at the holders that the entry
+will name, then here, the sealed secrets, staged under the transaction's id, which move to their place in the commit
+that makes it final; then the blobs (one sync a request). In that order no blob is ever without a row that names it, so
+what was staged for a transaction that never left, or can never be final, is swept up together with its blobs: at a
+start, and from time to time. A large blob is fetched from here by its holders, so it comes first, under a provisional
+id.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
+from contextlib import asynccontextmanager, suppress
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from node.records.errors import BadRecord, ChartUnknownHere, NotCustodian, NothingCovered
+from node.records.messages import INLINE_BYTES
 from node.records.owner_keys import current_secret, recovery_of
+from node.records.placing import Offer, Owner, Placer
 from node.records.seal import ChartSealer, ChartSecret, Kek, Plain, Sealed, batched, seal_all
 from node.services import Dead, NodeServices, Prepared, Waiting
 from node.storage.blobs import BlobStore
+from node.storage.errors import StorageFailed
 from node.storage.records_store import RecordsStore, StagedRecord, StagedSecret
+from node.storage.types import Copy
 from protocol import limits
 from protocol.crypto.envelopes import check_public
 from protocol.crypto.hashing import blob_id, encryption_key_digest
@@ -49,14 +58,24 @@ class ChartOpening(Struct, frozen=True):
 class Submitter:
     """Prepares transactions of this institution; the caller submits them once it has noted their ids."""
 
-    def __init__(self, node: NodeServices, store: RecordsStore, blobs: BlobStore, kek: Kek, threads: Executor) -> None:
+    def __init__(
+        self,
+        node: NodeServices,
+        store: RecordsStore,
+        blobs: BlobStore,
+        kek: Kek,
+        placer: Placer,
+        threads: Executor,
+    ) -> None:
         self._node = node
         self._store = store
         self._owner_keys = store.owner_keys
         self._blobs = blobs
         self._kek = kek
+        self._placer = placer
         self._threads = threads
         self._suspects: set[bytes] = set()
+        self._provisional: set[bytes] = set()
 
     async def sweep(self, *, at_start: bool = False) -> int:
         """Forget what was staged for transactions that never left, or can never be final, with its blobs. How many.
@@ -64,7 +83,7 @@ class Submitter:
         Only at a start is nobody about to submit; later, what is forgotten must have looked lost at the sweep before
         too, which no request takes long enough for.
         """
-        ids = sorted(await self._store.staged())
+        ids = sorted(await self._store.staged() - self._provisional)
         outcomes = await self._node.outcomes(ids, 0) if ids else []
         lost = {i for i, o in zip(ids, outcomes, strict=True) if o is Waiting.UNKNOWN or isinstance(o, Dead)}
         gone = lost if at_start else lost & self._suspects
@@ -89,20 +108,28 @@ class Submitter:
         return prepared
 
     async def append(self, chart: int, plains: Sequence[Plain]) -> list[Prepared]:
-        """Seal and store the records; their entries in transactions of up to 500, in order."""
-        with self._kek.keys.lease():
-            sealer = await self._sealer(chart)
-            sealed = await seal_all(sealer, plains, self._threads)
-            prepared = await self._prepare(chart, sealed)
-            await self._stage(prepared, sealed, [(blob_id(one.blob), len(one.blob)) for one in sealed])
-        await self._blobs.put_many([one.blob for one in sealed])
-        return prepared
+        """Seal the records, hand them to their holders and store them; their entries in transactions of up to 500, in
+        order."""
+        async with self._provisionally() as provisional:
+            with self._kek.keys.lease():
+                sealer = await self._sealer(chart)
+                sealed = await seal_all(sealer, plains, self._threads)
+                blobs = [(blob_id(one.blob), len(one.blob)) for one in sealed]
+                if all(size <= INLINE_BYTES for _, size in blobs):
+                    prepared, copies = await self._place(chart, sealer, sealed, blobs)
+                    await self._stage(prepared, sealed, blobs, copies)
+                    await self._blobs.put_many([one.blob for one in sealed])
+                    return prepared
+                await self._store.stage({provisional: _rows(sealed, blobs)})
+            await self._blobs.put_many([one.blob for one in sealed])
+            return await self._place_stored(chart, sealer, sealed, blobs, provisional)
 
     async def append_stream(
         self, chart: int, media_type: str, labels: Labels, supersedes: int | None, body: AsyncIterator[bytes]
     ) -> list[Prepared]:
-        """Seal and store one record while it comes in, in bounded memory."""
-        stream = (await self._sealer(chart)).stream(media_type, labels, supersedes)
+        """Seal and store one record while it comes in, in bounded memory, then have it held."""
+        sealer = await self._sealer(chart)
+        stream = sealer.stream(media_type, labels, supersedes)
         loop = asyncio.get_running_loop()
 
         async def pieces() -> AsyncIterator[bytes]:
@@ -113,16 +140,33 @@ class Submitter:
                     yield ready
             yield await loop.run_in_executor(self._threads, stream.finish)
 
-        prepared: list[Prepared] = []
+        sealed: list[Sealed] = []
+        blobs: list[tuple[bytes, int]] = []
+        async with self._provisionally() as provisional:
 
-        async def named(identity: bytes, size: int) -> None:
-            with self._kek.keys.lease():
-                sealed = [await loop.run_in_executor(self._threads, stream.sealed)]
-                prepared.extend(await self._prepare(chart, sealed))
-                await self._stage(prepared, sealed, [(identity, size)])
+            async def named(identity: bytes, size: int) -> None:
+                with self._kek.keys.lease():
+                    sealed.append(await loop.run_in_executor(self._threads, stream.sealed))
+                    blobs.append((identity, size))
+                    await self._store.stage({provisional: _rows(sealed, blobs)})
 
-        await self._blobs.put(pieces(), named)
-        return prepared
+            await self._blobs.put(pieces(), named)
+            return await self._place_stored(chart, sealer, sealed, blobs, provisional)
+
+    @asynccontextmanager
+    async def _provisionally(self) -> AsyncIterator[bytes]:
+        """An id to stage under until there is a transaction. Meanwhile no sweep takes what was; what is left of it when
+        something goes wrong is forgotten with its blobs."""
+        provisional = os.urandom(32)
+        self._provisional.add(provisional)
+        try:
+            yield provisional
+        except BaseException:
+            with suppress(StorageFailed):  # what went wrong first is what counts; the sweep comes by
+                await self._blobs.discard(await self._store.unstage([provisional]))
+            raise
+        finally:
+            self._provisional.discard(provisional)
 
     async def disclose(
         self,
@@ -181,27 +225,74 @@ class Submitter:
             raise ChartUnknownHere(f"what is stored here for chart {chart} belongs to another chart")
         # An owner whose new key was not handed in yet gets its envelopes once that was.
         secret = secret or ChartSecret(kept.secret, leaf.encryption_suite, b"")
-        return ChartSealer(self._kek, self._node.chain, chart, leaf.generation, secret)
+        split = self._placer.split()
+        return ChartSealer(self._kek, self._node.chain, chart, leaf.generation, secret, split)
 
-    async def _prepare(self, chart: int, sealed: Sequence[Sealed]) -> list[Prepared]:
-        return await self._node.prepare(
-            [
-                [SignedOperation(AppendRecords(chart, tuple(one.entry for one in part)))]
-                for part in batched(sealed, ENTRIES_PER_TRANSACTION)
-            ]
-        )
+    async def _place(
+        self, chart: int, sealer: ChartSealer, sealed: Sequence[Sealed], blobs: Sequence[tuple[bytes, int]]
+    ) -> tuple[list[Prepared], tuple[Copy, ...]]:
+        """Find holders, and prepare the transactions that name them. The whole append has the same holders."""
+        offers = [
+            Offer(
+                one.entry.commitment,
+                None,
+                identity,
+                size,
+                one.blob if one.blob and size <= INLINE_BYTES else None,
+                one.shares,
+                one.details,
+                one.owner_envelope,
+            )
+            for one, (identity, size) in zip(sealed, blobs, strict=True)
+        ]
+        copies = await self._placer.place(chart, Owner(*sealer.owner), offers)
+        holders = tuple(copy.holder for copy in copies)
+        batches = [
+            [SignedOperation(AppendRecords(chart, tuple(one.entry for one in part), holders))]
+            for part in batched(sealed, ENTRIES_PER_TRANSACTION)
+        ]
+        return await self._node.prepare(batches), copies
+
+    async def _place_stored(
+        self,
+        chart: int,
+        sealer: ChartSealer,
+        sealed: Sequence[Sealed],
+        blobs: Sequence[tuple[bytes, int]],
+        provisional: bytes,
+    ) -> list[Prepared]:
+        """The same for what is staged already, where it may have been sealed anew meanwhile."""
+        prepared, copies = await self._place(chart, sealer, sealed, blobs)
+        parts = batched(sealed, ENTRIES_PER_TRANSACTION)
+        counts = [(one.id, len(part)) for one, part in zip(prepared, parts, strict=True)]
+        await self._store.restage(provisional, counts, copies, _lacking(sealed, copies))
+        return prepared
 
     async def _stage(
-        self, prepared: Sequence[Prepared], sealed: Sequence[Sealed], blobs: Sequence[tuple[bytes, int]]
+        self,
+        prepared: Sequence[Prepared],
+        sealed: Sequence[Sealed],
+        blobs: Sequence[tuple[bytes, int]],
+        copies: tuple[Copy, ...],
     ) -> None:
-        rows = [(s.secret, s.owner_envelope, *blob) for s, blob in zip(sealed, blobs, strict=True)]
-        parts = batched(rows, ENTRIES_PER_TRANSACTION)
+        parts = batched(_rows(sealed, blobs, copies), ENTRIES_PER_TRANSACTION)
         await self._store.stage(
             {
-                one.id: [
-                    StagedRecord(0, entry, blob_id, size, secret, envelope)
-                    for entry, (secret, envelope, blob_id, size) in enumerate(part)
-                ]
+                one.id: [replace(row, entry=entry) for entry, row in enumerate(part)]
                 for one, part in zip(prepared, parts, strict=True)
             }
         )
+
+
+def _lacking(sealed: Sequence[Sealed], copies: Sequence[Copy]) -> int:
+    return max(0, len(sealed[0].shares) - len(copies)) if sealed else 0
+
+
+def _rows(
+    sealed: Sequence[Sealed], blobs: Sequence[tuple[bytes, int]], copies: tuple[Copy, ...] = ()
+) -> list[StagedRecord]:
+    lacking = _lacking(sealed, copies)
+    return [
+        StagedRecord(0, at, *blob, one.secret, one.owner_envelope, one.sealed_shares, copies, lacking)
+        for at, (one, blob) in enumerate(zip(sealed, blobs, strict=True))
+    ]

@@ -73,10 +73,10 @@ class HeldStore:
         """Make durable, with one sync; what was staged for the same commitment by the same writer is replaced."""
         await self._database.write(partial(_stage, rows=rows))
 
-    async def put(self, rows: Sequence[HeldRecord]) -> None:
-        """Make durable what belongs to entries that are final; what was held of them is replaced. What was erased is
-        not taken: its blob is doomed."""
-        await self._database.write(partial(_put, rows=rows))
+    async def put(self, rows: Sequence[HeldRecord], commitments: Sequence[bytes]) -> None:
+        """Make durable what belongs to entries that are final, with these commitments; what was held of them, or
+        staged by the same writer, is replaced. What was erased is not taken: its blob is doomed."""
+        await self._database.write(partial(_replace, rows=rows, commitments=commitments))
 
     async def staged(self, writer: int, commitments: Collection[bytes]) -> dict[bytes, Handed]:
         """What this writer has staged here, by commitment; absent ones are left out."""
@@ -201,6 +201,14 @@ def _stage(connection: sqlite3.Connection, rows: Sequence[StagedHeld]) -> None:
             for row in rows
         ],
     )
+
+
+def _replace(connection: sqlite3.Connection, rows: Sequence[HeldRecord], commitments: Sequence[bytes]) -> None:
+    connection.executemany(
+        "DELETE FROM held_staged WHERE prefix = ? AND commitment = ? AND writer = ?",
+        [(prefix(one), one, row.writer) for one, row in zip(commitments, rows, strict=True)],
+    )
+    _put(connection, rows)
 
 
 def _put(connection: sqlite3.Connection, rows: Sequence[HeldRecord]) -> None:

@@ -82,12 +82,20 @@ class RecordsStore:
         self.owner_keys = owner_keys
         self._database = database
 
-    async def stage(self, batch: Mapping[bytes, Sequence[Staged]], instead: Collection[bytes] = ()) -> None:
+    async def stage(self, batch: Mapping[bytes, Sequence[Staged]]) -> None:
         """Make durable, with one sync, what belongs to transactions that are about to leave, by transaction id.
 
-        Staging for an id again replaces what was staged; what was staged for the ids `instead` is replaced, too.
+        Staging for an id again replaces what was staged.
         """
-        await self._database.write(partial(_stage, batch=batch, instead=instead))
+        await self._database.write(partial(_stage, batch=batch))
+
+    async def restage(
+        self, before: bytes, counts: Sequence[tuple[bytes, int]], copies: tuple[Copy, ...], lacking: int
+    ) -> None:
+        """What was staged as one under id `before` belongs to these transactions, (id, number of entries), in order."""
+        await self._database.write(
+            partial(_restage, before=before, counts=counts, copies=encode(copies) if copies else b"", lacking=lacking)
+        )
 
     async def unstage(self, ids: Collection[bytes]) -> Sequence[bytes]:
         """Forget what was staged for transactions that will never be final; the ids of the blobs that belonged to it.
@@ -222,6 +230,19 @@ def row_mark(numbers: Sequence[int], parts: Sequence[bytes]) -> bytes:
         state.update(len(part).to_bytes(8, "big"))
         state.update(part)
     return state.digest()
+
+
+def _restage(
+    connection: sqlite3.Connection, before: bytes, counts: Sequence[tuple[bytes, int]], copies: bytes, lacking: int
+) -> None:
+    first = 0
+    for id_, count in counts:
+        connection.execute(
+            """UPDATE staged SET prefix = ?, id = ?, entry = entry - ?, copies = ?, lacking = ?
+               WHERE prefix = ? AND id = ? AND entry >= ? AND entry < ?""",
+            (prefix(id_), id_, first, copies, lacking, prefix(before), before, first, first + count),
+        )
+        first += count
 
 
 def _stage(connection: sqlite3.Connection, batch: Mapping[bytes, Sequence[Staged]], instead: Collection[bytes]) -> None:

@@ -9,9 +9,10 @@ from types import ModuleType
 import pytest
 
 from node.network import messages as network
-from node.records import detail_messages, messages
+from node.records import detail_messages, holding_messages, messages
 from node.records.seal import Secret
 from protocol.codec.canonical import decode, encode
+from protocol.crypto.shares import KeyShare
 from protocol.errors import DecodeError
 from protocol.types.base import Wire
 
@@ -32,6 +33,8 @@ KINDS: dict[str, type[Wire]] = {
     "Secret": Secret,
     **wire_types(messages),
     **wire_types(detail_messages),
+    "KeyShare": KeyShare,
+    **wire_types(holding_messages),
     **wire_types(network),
 }
 

@@ -18,8 +18,10 @@ from make_wire import material  # noqa: E402
 
 from node.network import messages as network  # noqa: E402
 from node.records import detail_messages, messages  # noqa: E402
+from node.records import holding_messages as holding  # noqa: E402
 from node.records.seal import Secret  # noqa: E402
 from protocol.crypto.commitments import Opening  # noqa: E402
+from protocol.crypto.shares import KeyShare  # noqa: E402
 from protocol.crypto.tags import Labels  # noqa: E402
 
 OPENING = Opening(material("salt", 64), material("secret"))
@@ -54,6 +56,52 @@ RECORDS: dict[str, tuple[Any, list[Any]]] = {
     "secret": (Secret, [Secret(material("key"), OPENING, "text/plain", 0, LABELS)]),
 }
 
+HANDOVER = holding.Handover(
+    material("commitment"), None, material("blob"), 6, b"sealed", material("details", 296), b"envelope"
+)
+FINAL = holding.Handover(
+    material("commitment 2"), 38, material("blob 2"), 2_000_000, None, material("details 2", 296), b""
+)
+SHARE = KeyShare(3, 2, material("share"))
+
+HOLDING: dict[str, tuple[Any, list[Any]]] = {
+    "holder-key-request": (holding.HolderKeyRequest, [holding.HolderKeyRequest(material("chain"))]),
+    "holder-key-answer": (holding.HolderKeyAnswer, [holding.HolderKeyAnswer(1, material("public", 1_216))]),
+    "handover": (holding.Handover, [HANDOVER, FINAL]),
+    "hold-request": (
+        holding.HoldRequest,
+        [holding.HoldRequest(7, 1, material("owner", 1_216), b"envelope", (HANDOVER, FINAL))],
+    ),
+    "hold-answer": (holding.HoldAnswer, [holding.HoldAnswer(2)]),
+    "key-share": (KeyShare, [SHARE]),
+    "shares": (holding.Shares, [holding.Shares((SHARE, KeyShare(1, 2, material("other share"))))]),
+    "share-request": (
+        holding.ShareRequest,
+        [holding.ShareRequest(7, 39, (1, 2, 300), material("public", 1_216), 1_042, blobs=True)],
+    ),
+    "shared": (
+        holding.Shared,
+        [
+            holding.Shared(1, material("details", 296), 6, b"sealed"),
+            holding.Shared(2, material("details", 296), 9, None),
+        ],
+    ),
+    "share-answer": (
+        holding.ShareAnswer,
+        [holding.ShareAnswer(b"envelope", (holding.Shared(1, material("details", 296), 6, b"sealed"),))],
+    ),
+    "lacking-request": (holding.LackingRequest, [holding.LackingRequest(7, (1, 2, 300))]),
+    "lacking-answer": (holding.LackingAnswer, [holding.LackingAnswer((2,)), holding.LackingAnswer(())]),
+    "sealed-request": (
+        holding.SealedRequest,
+        [
+            holding.SealedRequest(7, 38, material("blob"), 4_194_304),
+            holding.SealedRequest(7, None, material("blob"), 0),
+        ],
+    ),
+    "held-details": (holding.HeldDetails, [holding.HeldDetails(OPENING, "application/fhir+json", 1_700)]),
+}
+
 NETWORK: dict[str, tuple[Any, list[Any]]] = {
     "hello": (network.Hello, [network.Hello(1, 1, material("chain"), 3, 7_000_000_001, 42, "chartledger 0.1.0")]),
     "goodbye": (network.Goodbye, [network.Goodbye("other-chain", "this node is on another chain")]),
@@ -66,5 +114,5 @@ NETWORK: dict[str, tuple[Any, list[Any]]] = {
 
 
 if __name__ == "__main__":
-    write(FOLDER / "records", RECORDS)
+    write(FOLDER / "records", RECORDS | HOLDING)
     write(FOLDER / "network", NETWORK)

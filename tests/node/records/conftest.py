@@ -44,12 +44,18 @@ class World:
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    network = Network(Chain(), tmp_path)
+    """Three hospitals, and nobody holds anything for another."""
+    async for made in make_world(tmp_path, 3, replicas=0):
+        yield made
+
+
+async def make_world(folder: Path, count: int, replicas: int) -> AsyncIterator[World]:
+    network = Network(Chain(count), folder, replicas)
     try:
-        hospitals = [await network.start(number) for number in range(3)]
+        hospitals = [await network.start(number) for number in range(count)]
         patient = Patient(network.chain, 0)
         prepared = await hospitals[0].records.submitter.open_chart(opening(patient))
         final = await settle(hospitals[0].core, prepared)
-        yield World(network, *hospitals, patient, final[0].receipt.operations[0].chart)
+        yield World(network, *hospitals[:3], patient, final[0].receipt.operations[0].chart)
     finally:
         await network.close()

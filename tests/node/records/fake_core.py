@@ -305,6 +305,11 @@ class FakeCore:
         raw = self._chain.view.leaves.get(key)
         return None if raw is None else decode_leaf(key, raw)
 
+    def accredited(self) -> list[int]:
+        known = [(key, self._leaf(key)) for key in self._chain.view.leaves if key[0] == keys.KIND_INSTITUTION]
+        found = [(key, leaf) for key, leaf in known if isinstance(leaf, Institution)]
+        return sorted(int.from_bytes(key[1:], "big") for key, leaf in found if leaf.status == STATUS_ACCREDITED)
+
     async def institution_leaf(self, number: int) -> Institution | None:
         leaf = self._leaf(keys.institution(number))
         assert leaf is None or isinstance(leaf, Institution)
@@ -404,6 +409,7 @@ class Network:
 
     chain: Chain
     folder: Path
+    replicas: int = 0
     threads: Executor = field(default_factory=lambda: ThreadPoolExecutor(2))
     hospitals: dict[int, Hospital] = field(default_factory=dict)
 
@@ -420,9 +426,10 @@ class Network:
         core = FakeCore(self.chain, number, ledger)
         kek = KeyEncryption.open_file(folder, seed(f"root {number}"), self.chain.id)
         keys = RecordKeys(kek, SUITE, seed(f"encryption {number}"))
-        stores = {"store": ledger.records, "details": ledger.details, "blobs": blobs}
+        stores = {"store": ledger.records, "details": ledger.details, "held": ledger.held, "blobs": blobs}
         stores |= {"erasures": ledger.erasures, "requests": ledger.idempotency}
-        records = Records(core, **stores, keys=keys, folder=folder, threads=self.threads)
+        more = {"folder": folder, "threads": self.threads, "replicas": self.replicas}
+        records = Records(core, **stores, keys=keys, **more)
         core.records = records
         self.chain.nodes[number] = core
         await records.start()

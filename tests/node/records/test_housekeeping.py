@@ -12,7 +12,7 @@ from tests.node.records.test_submit import plain
 
 async def test_receipts_outlive_the_keys_that_lead_to_them(world: World) -> None:
     core, ledger = world.custodian.core, world.custodian.ledger
-    keeping = Housekeeping(core, ledger.idempotency, ledger.outbox, world.custodian.records.submitter)
+    keeping = Housekeeping(core, ledger.idempotency, ledger.outbox, world.custodian.records)
     prepared = await world.custodian.records.submitter.append(world.chart, [plain("kept")])
     await ledger.idempotency.put(b"key", Answer(bytes(32), core.now_ms() + KEY_LIFE_MS, None, b""))
     await settle(core, prepared)
@@ -32,7 +32,7 @@ async def test_receipts_outlive_the_keys_that_lead_to_them(world: World) -> None
 
 async def test_a_chain_that_stands_still_keeps_its_receipts(world: World) -> None:
     core, ledger = world.custodian.core, world.custodian.ledger
-    keeping = Housekeeping(core, ledger.idempotency, ledger.outbox, world.custodian.records.submitter)
+    keeping = Housekeeping(core, ledger.idempotency, ledger.outbox, world.custodian.records)
     prepared = await world.custodian.records.submitter.append(world.chart, [plain("kept")])
     await settle(core, prepared)
     world.chain.clock.ms += 10 * KEY_LIFE_MS

@@ -16,9 +16,9 @@ from node.records.errors import (
     CustodianRefused,
     CustodianUnreachable,
     GrantEnded,
-    NotCustodian,
     NotDisclosed,
     NotFresh,
+    NotWriter,
     RecordUnknownHere,
     ReleaseDenied,
     ReleaseOverdue,
@@ -186,7 +186,7 @@ async def test_a_key_that_is_not_the_readers_gets_nothing(granted: Granted) -> N
 async def test_another_institution_is_not_asked_in_vain(granted: Granted) -> None:
     with pytest.raises(Refuse) as refused:
         await granted.world.other.records.answer(1, RELEASE, ask(granted))
-    assert refused.value.refusal == NotCustodian.code
+    assert refused.value.refusal == NotWriter.code
 
 
 async def test_garbage_is_told_from_a_refusal(granted: Granted) -> None:

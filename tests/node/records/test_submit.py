@@ -9,9 +9,8 @@ import pytest
 from node.records.errors import BadRecord, ChartUnknownHere, NotCustodian, NothingCovered
 from node.records.fhir import Described
 from node.records.opening import Key, open_whole
-from node.records.seal import Plain, Secret
+from node.records.seal import Plain, read_owner_plain
 from node.records.submit import ENTRIES_PER_TRANSACTION, ChartOpening
-from protocol.codec.canonical import decode
 from protocol.crypto.envelopes import envelope_info, open_envelope
 from protocol.crypto.hashing import encryption_key_digest
 from protocol.crypto.tags import GrantLabels, Labels, tags_of
@@ -64,7 +63,7 @@ async def test_the_owner_opens_its_record_with_its_own_keys(world: World) -> Non
     recipient = encryption_key_digest(SUITE, patient.public)
     info = envelope_info(world.chain.id, world.chart, event.entry.commitment, recipient)
     envelope = await world.custodian.records.owner_envelope(world.chart, number)
-    secret = decode(Secret, open_envelope(SUITE, patient.private, info, envelope))
+    secret = read_owner_plain(open_envelope(SUITE, patient.private, info, envelope))
     size, chunks = await world.custodian.records.sealed(world.chart, number)
     sealed = await whole(chunks)
     assert len(sealed) == size

@@ -1,0 +1,229 @@
+"""A writer's copies: holders are chosen, and each is handed its share before an entry may name it.
+
+Holders come in the order of rendezvous hashing over the accredited institutions. One that does not answer is passed
+over for the next, within a bounded time, so a submission never waits for a dead peer for long and never fails for one:
+with fewer holders than wanted the record is submitted all the same, and `node.records.repair` makes up for it. A holder
+counts once it has said that all of it is durable there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from node.logs import get_logger
+from node.network.interface import RequestFailed, RequestTimedOut
+from node.records.holding_messages import (
+    HELD_PER_REQUEST,
+    HOLD,
+    HOLDER_KEY,
+    Handover,
+    HoldAnswer,
+    HolderKeyAnswer,
+    HolderKeyRequest,
+    HoldRequest,
+    Shares,
+)
+from node.records.messages import ANSWER_BYTES, BlobPiece
+from node.records.seal import Split
+from node.services import NodeServices
+from node.storage.blobs import BlobStore
+from node.storage.types import Copy
+from protocol.codec.canonical import decode, encode
+from protocol.crypto.envelopes import envelope_info, seal_envelope
+from protocol.crypto.hashing import Domain, digest, encryption_key_digest
+from protocol.crypto.placement import ranked
+from protocol.crypto.shares import KeyShare, threshold_of
+from protocol.errors import CryptoError, DecodeError
+from protocol.types.institutions import Institution
+
+log = get_logger("holders")
+
+ANSWER_S = 4.0
+"""For a holder to take what was handed over: two syncs, for a while."""
+BYTES_PER_S = 4 * 1024 * 1024
+"""And so much time more for the blobs."""
+PLACE_S = 8.0
+"""In all, besides the time for the blobs, that a submission may spend on finding holders."""
+REST_S = 60.0
+"""For which a holder that let a submission wait is passed over."""
+
+
+class Owner(NamedTuple):
+    """The public envelope key of a chart's owner."""
+
+    suite: int
+    public: bytes
+
+
+class Offer(Struct, frozen=True):
+    """A record to be held, with the shares of its key by index less one. `blob` is None for one to be fetched."""
+
+    commitment: bytes
+    record: int | None
+    blob_id: bytes
+    blob_bytes: int
+    blob: bytes | None
+    shares: tuple[KeyShare, ...]
+    details: bytes
+    owner_envelope: bytes
+
+    def __repr__(self) -> str:
+        return "Offer(hidden)"
+
+
+class NotTaken(Exception):
+    """A holder did not take what it was handed; the text says why, for the log."""
+
+
+def batch_digest(commitments: Sequence[bytes]) -> bytes:
+    """32 bytes: what an envelope with the shares of these records is bound to."""
+    return digest(Domain.HOLDING, *commitments)
+
+
+class Placer:
+    """Finds holders for what this institution writes, and hands over."""
+
+    def __init__(self, node: NodeServices, blobs: BlobStore, replicas: int) -> None:
+        self._node = node
+        self._blobs = blobs
+        self._replicas = replicas
+        self._offered: dict[tuple[int, bytes], int] = {}
+        self._keys: dict[bytes, HolderKeyAnswer] = {}
+        self._rest_until_s: dict[int, float] = {}
+
+    def wanted(self) -> int:
+        """How many holders a record should have now: as many as configured, or as there are others."""
+        others = len([one for one in self._node.accredited() if one != self._node.institution])
+        return min(self._replicas, others)
+
+    def split(self) -> Split | None:
+        """How to split keys now; None where fewer than two others could hold a share: then the writer releases alone
+        or nobody does."""
+        count = self.wanted()
+        return Split(threshold_of(count), count) if count >= 2 else None
+
+    async def place(self, chart: int, owner: Owner, offers: Sequence[Offer]) -> tuple[Copy, ...]:
+        """Hand over to as many holders as there are shares, or as can be found in time; who took everything, by
+        share."""
+        count = min((len(one.shares) for one in offers), default=0)
+        candidates = iter(self.candidates(chart, exclude=()))
+        size = sum(one.blob_bytes for one in offers)
+        found: list[Copy] = []
+
+        async def fill(index: int) -> None:
+            for holder in candidates:
+                try:
+                    await self.hand_over(holder, index, chart, owner, offers)
+                except NotTaken as error:
+                    log.warning("holder passed over", institution=holder, why=str(error))
+                else:
+                    found.append(Copy(holder, index, held=True))
+                    return
+
+        try:
+            async with asyncio.timeout(PLACE_S + size / BYTES_PER_S):
+                await asyncio.gather(*(fill(index + 1) for index in range(count)))
+        except TimeoutError:
+            log.warning("fewer holders than wanted", chart=chart, found=len(found), wanted=count)
+        return tuple(sorted(found, key=lambda copy: copy.holder))
+
+    def candidates(self, chart: int, exclude: Sequence[int]) -> Iterator[int]:
+        """Whom to ask to hold this chart's records, first choice first; without those that let us wait just now."""
+        now = asyncio.get_running_loop().time()
+        for one in ranked(self._node.chain, chart, self._node.institution, self._node.accredited()):
+            if one not in exclude and self._rest_until_s.get(one, 0.0) <= now:
+                yield one
+
+    async def hand_over(self, holder: int, index: int, chart: int, owner: Owner, offers: Sequence[Offer]) -> None:
+        """Give share number `index` and all that goes with it to one holder. Raises `NotTaken`."""
+        try:
+            key = await self._holder_key(holder)
+            for part in _parts(offers):
+                await self._hand_part(holder, key, index, chart, owner, part)
+        except RequestTimedOut as error:
+            self._rest_until_s[holder] = asyncio.get_running_loop().time() + REST_S
+            raise NotTaken(str(error)) from None
+        except (RequestFailed, DecodeError, CryptoError) as error:
+            raise NotTaken(str(error)) from None
+
+    async def _hand_part(
+        self, holder: int, key: HolderKeyAnswer, index: int, chart: int, owner: Owner, part: Sequence[Offer]
+    ) -> None:
+        recipient = encryption_key_digest(key.suite, key.public)
+        info = envelope_info(self._node.chain, chart, batch_digest([one.commitment for one in part]), recipient)
+        shares = Shares(tuple(one.shares[index - 1] for one in part))
+        request = HoldRequest(
+            chart,
+            owner.suite,
+            owner.public,
+            seal_envelope(key.suite, key.public, info, encode(shares)),
+            tuple(
+                Handover(
+                    one.commitment,
+                    one.record,
+                    one.blob_id,
+                    one.blob_bytes,
+                    one.blob,
+                    one.details,
+                    one.owner_envelope,
+                )
+                for one in part
+            ),
+        )
+        fetched = [one for one in part if one.blob is None]
+        for one in fetched:
+            at = (holder, one.blob_id)
+            self._offered[at] = self._offered.get(at, 0) + 1
+        wait_s = ANSWER_S + sum(one.blob_bytes for one in part) / BYTES_PER_S
+        try:
+            answer = decode(HoldAnswer, await self._node.ask(holder, HOLD, encode(request), wait_s))
+        finally:
+            for one in fetched:
+                at = (holder, one.blob_id)
+                self._offered[at] -= 1
+                if not self._offered[at]:
+                    del self._offered[at]
+        if answer.held != len(part):
+            raise NotTaken(f"institution {holder} took {answer.held} of {len(part)} records")
+
+    async def _holder_key(self, holder: int) -> HolderKeyAnswer:
+        """The holder's public key, compared with the ledger's digest."""
+        leaf = await self._node.institution_leaf(holder)
+        if not isinstance(leaf, Institution):
+            raise NotTaken(f"there is no institution {holder}")
+        known = self._keys.get(leaf.encryption_key)
+        if known is None:
+            request = encode(HolderKeyRequest(self._node.chain))
+            known = decode(HolderKeyAnswer, await self._node.ask(holder, HOLDER_KEY, request, ANSWER_S))
+            if encryption_key_digest(known.suite, known.public) != leaf.encryption_key:
+                raise NotTaken(f"institution {holder} names another key than the ledger has of it")
+            self._keys[leaf.encryption_key] = known
+        return known
+
+    # --- large blobs are fetched by their holders -----------------------------------------------------------------
+
+    def is_offered(self, holder: int, blob_id: bytes) -> bool:
+        """Whether this holder is being asked right now to take that blob."""
+        return (holder, blob_id) in self._offered
+
+    async def piece(self, blob_id: bytes, offset: int) -> BlobPiece:
+        """Sealed bytes. Raises storage's `BlobMissing` or `StorageFailed`."""
+        return BlobPiece(await self._blobs.part(blob_id, offset, ANSWER_BYTES))
+
+
+def _parts(offers: Sequence[Offer]) -> Iterator[Sequence[Offer]]:
+    """In requests of bounded size."""
+    part: list[Offer] = []
+    size = 0
+    for one in offers:
+        size += len(one.blob or b"")
+        if part and (size > ANSWER_BYTES or len(part) == HELD_PER_REQUEST):
+            yield part
+            part, size = [], len(one.blob or b"")
+        part.append(one)
+    if part:
+        yield part
