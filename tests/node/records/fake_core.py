@@ -23,8 +23,7 @@ from node.storage.ledger_store import LedgerStore
 from node.storage.outbox import Outgoing
 from node.storage.types import Asking, CommittedBlock, Place, Settled
 from protocol.codec.canonical import decode, encode
-from protocol.crypto.envelopes import keypair_from_seed
-from protocol.crypto.hashing import block_digest, chain_id, encryption_key_digest, transaction_id
+from protocol.crypto.hashing import block_digest, chain_id, transaction_id
 from protocol.crypto.signing import SigningKey, sign_transaction, sign_vote, transaction_message, verify
 from protocol.errors import BadSignature, ChartledgerError, Expired, InvalidTransaction
 from protocol.ledger import keys, tree
@@ -38,31 +37,9 @@ from protocol.types.institutions import STATUS_ACCREDITED, Genesis, Institution
 from protocol.types.operations import SignedOperation
 from protocol.types.transaction import Transaction, TransactionBody
 from protocol.types.votes import FINALIZE, Certificate, VoteSubject
+from tests.node.records.fake_ground import HOUR_MS, START_MS, SUITE, Clock, View, institution, seed
 
-START_MS = 1_900_000_000_000
-SUITE = 1
-HOUR_MS = 3_600_000
-
-
-def seed(label: str) -> bytes:
-    return label.encode().ljust(32, b".")[:32]
-
-
-@dataclass
-class View:
-    leaves: dict[bytes, bytes]
-    events: dict[tuple[int, int], bytes]
-
-    def leaf(self, key: bytes) -> bytes | None:
-        return self.leaves.get(key)
-
-    def event(self, chart: int, number: int) -> bytes | None:
-        return self.events.get((chart, number))
-
-
-@dataclass
-class Clock:
-    ms: int = START_MS + 1_000
+__all__ = ["HOUR_MS", "START_MS", "SUITE", "Chain", "Clock", "FakeCore", "Hospital", "Network", "seed"]
 
 
 class Chain:
@@ -70,7 +47,7 @@ class Chain:
 
     def __init__(self, institutions: int = 3) -> None:
         self.clock = Clock()
-        members = tuple(_institution(number) for number in range(institutions))
+        members = tuple(institution(number) for number in range(institutions))
         self.genesis = Genesis("test", START_MS, Params(), members, tuple(range(institutions)))
         self.id = chain_id(self.genesis)
         first = genesis_block(self.genesis)
@@ -140,16 +117,6 @@ class Chain:
 
 def signed_by(transaction: Transaction) -> SignedBy:
     return lambda public: verify(public, transaction_message(transaction.body), transaction.signature)
-
-
-def _institution(number: int) -> Institution:
-    encryption = keypair_from_seed(SUITE, seed(f"encryption {number}"))[1]
-    operations = SigningKey(seed(f"operations {number}")).public
-    vote = SigningKey(seed(f"vote {number}")).public
-    return Institution(
-        f"hospital {number}", STATUS_ACCREDITED, (operations,), vote, (b"certificate %d" % number,), SUITE,
-        encryption_key_digest(SUITE, encryption),
-    )  # fmt: skip
 
 
 class FakeCore:
