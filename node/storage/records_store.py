@@ -245,8 +245,8 @@ def _restage(
         first += count
 
 
-def _stage(connection: sqlite3.Connection, batch: Mapping[bytes, Sequence[Staged]], instead: Collection[bytes]) -> None:
-    delete_staged(connection, [*batch, *instead])
+def _stage(connection: sqlite3.Connection, batch: Mapping[bytes, Sequence[Staged]]) -> None:
+    delete_staged(connection, batch.keys())
     rows: list[tuple[object, ...]] = []
     for transaction, items in batch.items():
         for item in items:
