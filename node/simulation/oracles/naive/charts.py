@@ -6,39 +6,28 @@ Left to the replay of state roots: what a disclosure's outcome is, and the cap o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
-from node.simulation.oracles.naive.state import Chart, Numbers, State, require
-from protocol.crypto.hashing import operation_digest
-from protocol.crypto.signing import cosignature_message
+from msgspec.structs import replace
+
+from node.simulation.oracles.naive import signatures
+from node.simulation.oracles.naive.state import Chart, DelegateOf, GrantOf, Record, State, require
 from protocol.types.operations import (
-    ROLE_OWNER,
     AppendRecords,
-    Cosignature,
+    Bar,
     Disclose,
     Grant,
+    GrantTags,
+    GrantTerms,
     OpenChart,
-    Operation,
     Revoke,
     SignedOperation,
+    Tags4,
 )
 
 Ordered = TypeVar("Ordered", int, str, bytes)
 GRANTS_PER_CHART = 1_024
-EVENTS_PER_CHART = 1 << 24
-
-
-def cosigned(state: State, signed: SignedOperation, owner_key: bytes, numbers: Numbers) -> None:
-    """Exactly the owner's co-signature stands beside the operation, and its number is used up."""
-    require(len(signed.cosignatures) == 1, "the operation needs the owner's co-signature and no other")
-    cosignature: Cosignature = signed.cosignatures[0]
-    require(cosignature.role == ROLE_OWNER, "the co-signature is not the owner's")
-    require(state.timestamp <= cosignature.expires_at, "the co-signature has expired")
-    numbers.use(cosignature.number)
-    message = cosignature_message(
-        state.chain, operation_digest(signed.operation), ROLE_OWNER, 0, cosignature.number, cosignature.expires_at
-    )
-    require(state.verify(owner_key, message, cosignature.signature), "the co-signature does not verify")
+ACT_GRANT, ACT_REVOKE = 1, 2
 
 
 def chart(state: State, number: int) -> Chart:
@@ -52,83 +41,170 @@ def ascend(items: Sequence[Ordered], what: str) -> None:
     require(list(items) == sorted(set(items)), f"{what} do not ascend")
 
 
+def lists_ascend(lists: Sequence[tuple[bytes, ...] | None]) -> None:
+    """Each list of tags has one form."""
+    for listed in lists:
+        ascend(listed or (), "tags")
+
+
+def records_of(held: Chart, numbers: Sequence[int]) -> list[Record]:
+    """The records that an operation names."""
+    ascend(numbers, "records")
+    require(all(number in held.records for number in numbers), "the operation names what is no record")
+    return [held.records[number] for number in numbers]
+
+
 def open_chart(state: State, operation: OpenChart, signed: SignedOperation, carrier: int) -> None:
     """A chart gets the next number."""
     require(operation.custodian == carrier, "the chart's custodian is another institution than the carrier")
-    fresh = Chart(carrier, operation.owner_key)
-    cosigned(state, signed, operation.owner_key, fresh.numbers)
-    require(operation.owner_key not in state.owners, "this owner key has opened a chart before")
-    state.owners.add(operation.owner_key)
+    fresh = Chart(carrier, operation.owner_key, encryption=(operation.encryption_suite, operation.encryption_key))
+    signatures.owner(state, signed, operation.owner_key, fresh.numbers)
+    require(operation.owner_key not in state.owners, "this owner key has opened a chart, or was named for one, before")
+    state.owners[operation.owner_key] = len(state.charts)
     state.charts.append(fresh)
 
 
 def append_records(state: State, operation: AppendRecords, signed: SignedOperation, carrier: int) -> None:
     """One event an entry."""
-    require(not signed.cosignatures, "the operation takes no co-signature")
     held = chart(state, operation.chart)
-    require(held.custodian == carrier, "the carrier is not the chart's custodian")
-    before = held.events
+    tags = [entry.tags for entry in operation.entries]
+    if operation.grant is None:
+        require(held.custodian == carrier, "the carrier is not the chart's custodian")
+    else:
+        require(held.custodian != carrier, "the custodian writes under no grant")
+        require(_lets_write(state, held, operation.grant, carrier, tags), "no grant lets the carrier write this")
+    ascend(operation.holders, "holders")
+    for holder in operation.holders:
+        state.institution(holder)
+    if any(entry.disputes is not None for entry in operation.entries):
+        signatures.owner(state, signed, held.owner_key, held.numbers)
+        require(not held.frozen, "the owner is frozen")
+    else:
+        signatures.nobody(signed)
     for entry in operation.entries:
-        if entry.supersedes is not None:
-            known = entry.supersedes in held.records and entry.supersedes < max(before, held.events)
-            require(known, "an entry supersedes what is no record before it")
-        held.records.add(held.events)
-        held.events += 1
-    require(held.events <= EVENTS_PER_CHART, "the chart has more events than a chart may have")
+        for other in (entry.supersedes, entry.disputes):
+            require(other is None or other in held.records, "an entry names what is no record before it")
+        held.records[held.events] = Record(held.generation, entry.tags, {carrier, *operation.holders})
+        held.happened()
+
+
+def _lets_write(state: State, held: Chart, number: int, carrier: int, tags: Sequence[Tags4]) -> bool:
+    if number >= len(held.grants) or held.grants[number].ended:
+        return False
+    terms = held.grants[number].terms
+    begun = terms.not_before <= state.timestamp < terms.not_after
+    return carrier in terms.grantees and terms.access >= 2 and begun and all(covers(terms.tags, one) for one in tags)
+
+
+def covers(granted: GrantTags, tags: Tags4) -> bool:
+    """Whether lists cover a record, position by position."""
+    return all(listed is None or tag in listed for listed, tag in zip(granted, tags, strict=True))
 
 
 def grant(state: State, operation: Grant, signed: SignedOperation, carrier: int) -> None:
     """The chart's next grant."""
     held, terms = chart(state, operation.chart), operation.terms
-    cosigned(state, signed, held.owner_key, held.numbers)
+    if signatures.by_delegate(signed):
+        number, who = signatures.delegate(state, signed, held)
+        acting(state, held, number, who, ACT_GRANT)
+        _within(who, terms)
+    else:
+        signatures.owner(state, signed, held.owner_key, held.numbers)
+    require(not held.frozen, "the owner is frozen")
     ascend(terms.grantees, "a grant's grantees")
     for grantee in terms.grantees:
         state.institution(grantee)
     require(terms.access in (1, 2, 3), "the grant's access is unknown")
     require(terms.not_before < terms.not_after and terms.not_after > state.timestamp, "the grant's times are wrong")
     ascend(terms.purposes, "a grant's purposes")
-    for listed in terms.tags:
-        ascend(listed or (), "a grant's tags")
-    require(len(held.revoked) < GRANTS_PER_CHART, "the chart has had as many grants as it may")
-    held.revoked[len(held.revoked)] = False
-    held.events += 1
+    ascend(terms.practitioners or (), "a grant's practitioners")
+    lists_ascend(terms.tags)
+    require(len(held.grants) < GRANTS_PER_CHART, "the chart has had as many grants as it may")
+    held.grants.append(GrantOf(terms))
+    held.happened()
+
+
+def acting(state: State, held: Chart, number: int, who: DelegateOf, act: int) -> None:
+    """The delegate is in force and may do this."""
+    begun = who.terms.not_before <= state.timestamp < who.terms.not_after
+    require(begun and not who.ended and number >= held.delegates_from, "the delegate is not in force")
+    require(bool(who.terms.acts & act), "the delegate may not do this")
+
+
+def _within(who: DelegateOf, terms: GrantTerms) -> None:
+    bounds = who.terms
+    inside = all(
+        bound is None or (mine is not None and set(mine) <= set(bound))
+        for mine, bound in zip(terms.tags, bounds.tags, strict=True)
+    )
+    require(inside and terms.access == 1 and terms.not_after <= bounds.not_after, "the grant is beyond its bounds")
 
 
 def revoke(state: State, operation: Revoke, signed: SignedOperation, carrier: int) -> None:
     """An event the first time only."""
     held = chart(state, operation.chart)
-    cosigned(state, signed, held.owner_key, held.numbers)
+    whole = not held.frozen
+    if signatures.by_delegate(signed):
+        number, who = signatures.delegate(state, signed, held)
+        acting(state, held, number, who, ACT_REVOKE)
+        more = operation.reissues or operation.delegates or operation.bars is not None
+        require(not more, "a delegate reissues nothing")
+        whole = False
+    else:
+        signatures.owner(state, signed, held.owner_key, held.numbers)
     again = [reissue.grant for reissue in operation.reissues]
-    require(all(number in held.revoked for number in (operation.grant, *again)), "there is no such grant")
+    helpers = [one.delegate for one in operation.delegates]
+    require(all(number < len(held.grants) for number in (operation.grant, *again)), "there is no such grant")
+    require(all(number < len(held.delegates) for number in helpers), "there is no such delegate")
     ascend(again, "reissued grants")
+    ascend(helpers, "reissued delegates")
+    for tags in (*(one.tags for one in operation.reissues), *(one.tags for one in operation.delegates)):
+        lists_ascend(tags)
+    bars_ascend(operation.bars or ())
     require(operation.grant not in again, "the revoked grant is reissued")
-    if not held.revoked[operation.grant]:
-        held.revoked[operation.grant] = True
-        held.events += 1
+    if held.grants[operation.grant].ended:
+        return
+    held.grants[operation.grant].ended = True
+    if whole:
+        _next_generation(held, operation, signed.cosignatures[0].number)
+    held.happened(makes_room=True)
+
+
+def bars_ascend(bars: Sequence[Bar]) -> None:
+    """Each list of each bar has one form."""
+    for bar in bars:
+        lists_ascend(bar.tags)
+
+
+def _next_generation(held: Chart, operation: Revoke, number: int) -> None:
+    held.generation += 1
+    for reissue in operation.reissues:
+        one = held.grants[reissue.grant]
+        if not one.ended:
+            one.terms = replace(one.terms, tags=reissue.tags)
+    for again in operation.delegates:
+        who = held.delegates[again.delegate]
+        if not who.ended and again.delegate >= held.delegates_from:
+            who.terms = replace(who.terms, tags=again.tags)
+    if operation.bars is not None and not held.overtakes(number):
+        held.policy = replace(held.policy, bars=operation.bars)
+        held.policy_as = (held.owner_key, number)
 
 
 def disclose(state: State, operation: Disclose, signed: SignedOperation, carrier: int) -> None:
     """An event in any case."""
-    require(not signed.cosignatures, "the operation takes no co-signature")
     held = chart(state, operation.chart)
-    ascend(operation.records, "the records of a disclosure")
-    require(all(number in held.records for number in operation.records), "a disclosure names what is no record")
-    held.events += 1
+    records_of(held, operation.records)
+    if signed.cosignatures:
+        require(operation.grant is None and held.custodian == carrier, "a delegate reads at the custodian alone")
+        signatures.delegate(state, signed, held)
+    held.happened()
 
 
-def owners(operation: Operation) -> bool:
-    """Whether an operation is an owner's, which come first in a block and never ride with others."""
-    return isinstance(operation, Grant | Revoke)
-
-
-def cost(operation: Operation) -> int:
-    """What the operation counts towards a block's cost, as far as it names charts' things."""
-    if isinstance(operation, AppendRecords):
-        return 4 + len(operation.entries)
-    if isinstance(operation, Disclose):
-        return 4 + 4 + 16 + len(operation.records)
-    if isinstance(operation, Grant):
-        return 4 + 16 + 16 + len(operation.terms.grantees)
-    if isinstance(operation, Revoke):
-        return 4 + 16 * (1 + len(operation.reissues)) + 16 * (1 + len(operation.delegates)) + 4
-    return 4
+HANDLERS: Final[dict[type, Any]] = {
+    OpenChart: open_chart,
+    AppendRecords: append_records,
+    Grant: grant,
+    Revoke: revoke,
+    Disclose: disclose,
+}

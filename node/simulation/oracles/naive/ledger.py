@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from node.simulation.oracles.naive import charts, governance
+from typing import Any, Final
+
+from node.simulation.oracles.naive import care, charts, control, costs, governance
 from node.simulation.oracles.naive.state import Invalid, Numbers, State, Verify, beginning, require
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.hashing import authorities_digest, block_digest, transaction_digest, transaction_id
@@ -12,12 +14,19 @@ from protocol.errors import DecodeError
 from protocol.types.block import Block, Header
 from protocol.types.governance import Ballot, Motion, ReportEquivocation, RotateInstitutionKey
 from protocol.types.institutions import RETIRED_KEY, STATUS_ACCREDITED, AuthoritySet, Genesis
-from protocol.types.operations import AppendRecords, Disclose, Grant, OpenChart, Revoke, SignedOperation
+from protocol.types.operations import SignedOperation
 from protocol.types.transaction import Transaction
 
 __all__ = ["Invalid", "NaiveLedger"]
 
 BLOCK_COST = 24_000
+HANDLERS: Final[dict[type, Any]] = {**charts.HANDLERS, **control.HANDLERS, **care.HANDLERS}
+GOVERNING: Final[dict[type, Any]] = {
+    Motion: governance.move,
+    Ballot: governance.ballot,
+    RotateInstitutionKey: governance.rotate,
+    ReportEquivocation: governance.report,
+}
 
 
 class NaiveLedger:
@@ -63,7 +72,7 @@ class NaiveLedger:
                 owners_over = owners_over or not owners
             except Invalid as error:
                 raise Invalid(f"height {header.height}, transaction {position}: {error}") from None
-            spent += sum(charts.cost(signed.operation) for signed in transaction.body.operations)
+            spent += sum(costs.cost(signed.operation) for signed in transaction.body.operations)
             self.heights[ids[-1]] = header.height
         require(spent <= BLOCK_COST, f"height {header.height} costs more than a block may")
         self._end(header)
@@ -114,39 +123,23 @@ class NaiveLedger:
         signed = key != RETIRED_KEY and state.verify(key, transaction_message(body), transaction.signature)
         require(signed, "its signature does not verify under the key in force")
         state.numbers.setdefault((body.institution, body.key), Numbers(4_096)).use(body.number)
-        families = {charts.owners(operation.operation) for operation in body.operations}
+        families = {costs.owners(operation.operation) for operation in body.operations}
         require(len(families) == 1, "it mixes owners' operations with others")
         for operation in body.operations:
             self._operation(operation, body.institution)
         return families == {True}
 
     def _operation(self, signed: SignedOperation, carrier: int) -> None:
-        state = self.state
-        match signed.operation:
-            case OpenChart() as operation:
-                charts.open_chart(state, operation, signed, carrier)
-            case AppendRecords() as operation:
-                charts.append_records(state, operation, signed, carrier)
-            case Grant() as operation:
-                charts.grant(state, operation, signed, carrier)
-            case Revoke() as operation:
-                charts.revoke(state, operation, signed, carrier)
-            case Disclose() as operation:
-                charts.disclose(state, operation, signed, carrier)
-            case Motion() as operation:
-                _alone(signed)
-                governance.move(state, operation, carrier)
-            case Ballot() as operation:
-                _alone(signed)
-                governance.ballot(state, operation, carrier)
-            case RotateInstitutionKey() as operation:
-                _alone(signed)
-                governance.rotate(state, operation, carrier)
-            case ReportEquivocation() as operation:
-                _alone(signed)
-                governance.report(state, operation, carrier)
-            case other:
-                raise Invalid(f"an operation that the naive ledger does not know: {type(other).__name__}")
+        operation = signed.operation
+        handler = HANDLERS.get(type(operation))
+        if handler is not None:
+            handler(self.state, operation, signed, carrier)
+            return
+        governing = GOVERNING.get(type(operation))
+        if governing is None:
+            raise Invalid(f"an operation that the naive ledger does not know: {type(operation).__name__}")
+        _alone(signed)
+        governing(self.state, operation, carrier)
 
 
 def _alone(signed: SignedOperation) -> None:

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from protocol.params import Params
-from protocol.types.governance import Change
+from protocol.types.governance import Change as Motioned
 from protocol.types.institutions import Authority, AuthoritySet, Genesis, Institution
+from protocol.types.operations import GrantTerms, Guardians, OwnerKeys, Policy, Tags4
+from protocol.types.terms import DelegateTerms
 
+EVENTS_PER_CHART = 1 << 24
 Verify = Callable[[bytes, bytes, bytes], bool]
 
 
@@ -39,15 +42,102 @@ class Numbers:
 
 
 @dataclass
+class Record:
+    """A record, and who `stored` it: holders and writer."""
+
+    generation: int
+    tags: Tags4
+    stored: set[int]
+
+
+@dataclass
+class GrantOf:
+    """A grant."""
+
+    terms: GrantTerms
+    ended: bool = False
+
+
+@dataclass
+class DelegateOf:
+    """A delegate."""
+
+    terms: DelegateTerms
+    numbers: Numbers = field(default_factory=lambda: Numbers(64))
+    ended: bool = False
+
+
+@dataclass
+class Change:
+    """What waits: `keys` or `guardians` (perhaps none) to come, at `ready_at`."""
+
+    number: int
+    ready_at: int
+    keys: OwnerKeys | None = None
+    guardians: Guardians | None = None
+    recovery: bool = False
+    overrule: bool = False
+
+
+@dataclass
+class EmergencyOf:
+    """An emergency that was not denied; `review_by` is None while it waits for a second institution."""
+
+    institution: int
+    asked_at: int
+    review_by: int | None
+    confirmed_by: int | None = None
+    reviewed: bool = False
+
+
+@dataclass
 class Chart:
-    """One chart: `records` are the event numbers that are records."""
+    """One chart: `records`, `emergencies`, `owed` (receipts, by erasure) and `holds` by event number. Delegates below
+    `delegates_from` ended when it was recovered; `policy_as` is the key and number that signed the policy."""
 
     custodian: int
     owner_key: bytes
     events: int = 1
-    records: set[int] = field(default_factory=set)
-    revoked: dict[int, bool] = field(default_factory=dict)
+    generation: int = 0
+    records: dict[int, Record] = field(default_factory=dict)
+    grants: list[GrantOf] = field(default_factory=list)
     numbers: Numbers = field(default_factory=lambda: Numbers(64))
+    policy: Policy = field(default_factory=Policy)
+    policy_as: tuple[bytes, int] | None = None
+    delegates: list[DelegateOf] = field(default_factory=list)
+    delegates_from: int = 0
+    guardians: Guardians | None = None
+    changes: int = 0
+    waiting: Change | None = None
+    encryption: tuple[int, bytes] = (0, b"")
+    emergencies: dict[int, EmergencyOf] = field(default_factory=dict)
+    erased: set[int] = field(default_factory=set)
+    ordered: dict[int, set[int]] = field(default_factory=dict)
+    owed: dict[int, set[int]] = field(default_factory=dict)
+    holds: dict[int, tuple[int, ...] | None] = field(default_factory=dict)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the owner's key is said to be stolen."""
+        return self.waiting is not None and self.waiting.overrule
+
+    def overtakes(self, number: int) -> bool:
+        """Whether the policy that stands was signed later than what the owner signed under this number."""
+        return self.policy_as is not None and self.policy_as[0] == self.owner_key and number < self.policy_as[1]
+
+    def happened(self, count: int = 1, *, makes_room: bool = False) -> int:
+        """So many more events, of which the first has this number; room stays for what was begun to end.
+
+        With `makes_room`, it ends something, and needs none.
+        """
+        first = self.events
+        self.events += count
+        unfinished = sum(not grant.ended for grant in self.grants) + sum(not who.ended for who in self.delegates)
+        unfinished += len(self.holds) + sum(map(len, self.owed.values())) + (self.waiting is not None)
+        unfinished += sum(one.review_by is not None and not one.reviewed for one in self.emergencies.values())
+        fits = self.events + unfinished <= EVENTS_PER_CHART
+        require(makes_room or fits, "the chart has no room left for what was begun to end")
+        return first
 
 
 @dataclass
@@ -55,7 +145,7 @@ class MotionOf:
     """One motion. `decided` is "passed", "lost" or empty."""
 
     proposer: int
-    change: Change
+    change: Motioned
     expires_at: int
     favour: set[tuple[int, int]]  # (institution, epoch in which it voted)
     against: set[tuple[int, int]] = field(default_factory=set)
@@ -79,7 +169,9 @@ class State:
     params_next: Params | None = None
     numbers: dict[tuple[int, int], Numbers] = field(default_factory=dict)
     charts: list[Chart] = field(default_factory=list)
-    owners: set[bytes] = field(default_factory=set)
+    owners: dict[bytes, int] = field(default_factory=dict)  # whose chart's an owner key is, or was named for
+    spent: set[bytes] = field(default_factory=set)  # owner keys that were replaced
+    unreviewed: dict[int, set[tuple[int, int]]] = field(default_factory=dict)  # (chart, event) by institution
     motions: list[MotionOf] = field(default_factory=list)
     claims: set[tuple[str, bytes]] = field(default_factory=set)
     convicted: set[tuple[int, int]] = field(default_factory=set)
