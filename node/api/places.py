@@ -14,6 +14,8 @@ from node.api import (
     access_schemas,
     control,
     control_schemas,
+    erasing,
+    erasing_schemas,
     governance,
     look,
     motion_schemas,
@@ -53,11 +55,13 @@ class Place(Struct, frozen=True):
     body: dict[str, Any] = {}
     query: tuple[Query, ...] = ()
     headers: tuple[Query, ...] = ()
+    draft: bool = False
+    """A POST that changes nothing on the ledger."""
 
     @property
     def writes(self) -> bool:
         """Whether it takes Idempotency-Key and wait=final."""
-        return self.method == "POST"
+        return self.method == "POST" and not self.draft
 
 
 FIRST = Query("first", "integer", "the number to begin with")
@@ -262,6 +266,60 @@ RECORDS = (
     _read(f"{RECORD}/sealed", records.sealed, {BYTES: None}, "The record's blob, for its owner"),
     _read(f"{RECORD}/owner-envelope", records.owner_envelope, {BYTES: None}, "What opens the blob, for its owner"),
 )
+ERASING = (
+    _look(
+        f"{CHART}/erasures",
+        erasing.listed,
+        {JSON: list[erasing_schemas.ErasureOut]},
+        "What was ordered erased, and which institutions have answered",
+    ),
+    _read(
+        f"{CHART}/erasure-holders",
+        erasing.holders,
+        {JSON: erasing_schemas.HoldersOut},
+        "Whom an erasure of these records must name",
+        (Query("records", "string", "event numbers of records, separated by commas"),),
+    ),
+    _look(f"{CHART}/holds", erasing.holds, {JSON: list[erasing_schemas.HoldOut]}, "Legal holds in force on a chart"),
+    _govern(
+        f"{CHART}/holds",
+        erasing.place_hold,
+        erasing_schemas.HoldIn,
+        erasing_schemas.HoldDone,
+        "Place a legal hold: nothing that it keeps can be erased",
+    ),
+    Place(
+        "POST",
+        CHART + "/holds/{hold:int}/release",
+        Role.GOVERN,
+        erasing.release_hold,
+        "Release a legal hold",
+        {JSON: erasing_schemas.HoldDone},
+    ),
+    _look(
+        f"{RECORD}/standing",
+        erasing.record_standing,
+        {JSON: erasing_schemas.StandingOut},
+        "Whether a record was amended, disputed or erased",
+    ),
+    Place(
+        "POST",
+        f"{CHART}/notes",
+        Role.SUBMIT,
+        erasing.draft_note,
+        "Seal a note of dispute, for the owner to sign: nothing reaches the ledger yet",
+        {JSON: erasing_schemas.NoteDraft},
+        {JSON: erasing_schemas.NoteIn},
+        draft=True,
+    ),
+    _send(
+        CHART + "/notes/{draft:int}",
+        erasing.sign_note,
+        {JSON: erasing_schemas.NoteSigned},
+        schemas.RecordsStored,
+        "Put a note of dispute beside its record, with the owner's co-signature",
+    ),
+)
 READING = (
     _send(
         "/v1/disclosures",
@@ -364,4 +422,4 @@ GOVERNANCE = (
         "Change one of this institution's own keys",
     ),
 )
-PLACES: tuple[Place, ...] = (*NODE, *CHAIN, *PROVING, *CHARTS, *RECORDS, *READING, *GOVERNANCE)
+PLACES: tuple[Place, ...] = (*NODE, *CHAIN, *PROVING, *CHARTS, *RECORDS, *ERASING, *READING, *GOVERNANCE)

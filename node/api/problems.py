@@ -85,6 +85,7 @@ STATUS: dict[type[ChartledgerError], int] = {
     records.ReasonMissing: 422,
     records.NotStated: 404,
     records.RecordErased: 410,
+    records.NoSuchDraft: 404,
     records.ReleaseDenied: 403,
     records.NotDisclosed: 403,
     records.GrantEnded: 403,

@@ -47,7 +47,7 @@ async def submit(context: Context, call: Call) -> Response:
     async def begin() -> list[Prepared]:
         return await context.records.submitter.append(chart, plains)
 
-    return await context.writes.perform(call, begin, _stored)
+    return await context.writes.perform(call, begin, stored)
 
 
 def _looked_into(call: Call) -> bool:
@@ -79,10 +79,10 @@ async def _submit_stream(context: Context, call: Call, chart: int) -> Response:
             chart, media_type, described.labels, described.supersedes, body
         )
 
-    return await context.writes.perform(call, begin, _stored)
+    return await context.writes.perform(call, begin, stored)
 
 
-async def _stored(final: list[Final]) -> RecordsStored:
+async def stored(final: list[Final]) -> RecordsStored:
     receipts = [receipt for one in final for receipt in one.receipt.operations]
     return RecordsStored(
         chart=receipts[0].on_chart,

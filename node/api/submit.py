@@ -31,6 +31,7 @@ from protocol.types.operations import (
     Cosignature,
     Delegate,
     EndDelegate,
+    Erase,
     Grant,
     Revoke,
     RotateOwnerKey,
@@ -50,6 +51,7 @@ OWNERS = (
     RotateOwnerKey,
     BeginRecovery,
     CancelRecovery,
+    Erase,
     CompleteRecovery,
 )
 """What any institution may carry for whoever signed it; the last takes no signature."""

@@ -99,6 +99,12 @@ class NotStated(RecordsError):
     advice = "Details lie at the institution that asked, and sealed to the owner at the chart's custodian."
 
 
+class NoSuchDraft(RecordsError):
+    """No note of this number waits here for its owner's co-signature."""
+
+    advice = "Begin the note anew: drafts wait for ten minutes, and not across a restart."
+
+
 class RecordErased(RecordsError):
     """The record was erased."""
 

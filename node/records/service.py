@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from node.alerts.namesakes import Namesakes
 from node.alerts.service import Alerts
 from node.network.interface import Refuse
 from node.practitioners import Practitioners
-from node.records import consent
+from node.records import consent, standing
 from node.records.asking import Asker
 from node.records.changes import Changes
 from node.records.confidence import Confidence
@@ -24,6 +24,7 @@ from node.records.erase import Erasures
 from node.records.errors import RecordUnknownHere
 from node.records.holding import Holding
 from node.records.judge import Judge
+from node.records.notes import Notes
 from node.records.opening import Content, Key, checked
 from node.records.owner_keys import OwnerKeyMissing, OwnerKeys
 from node.records.placing import Placer
@@ -98,6 +99,7 @@ class Records:
         self.for_delegates = ForDelegates(node, judge, store, self._kek)
         self.namesakes = Namesakes(self.confidence, details)
         self.alerts = Alerts(node, self.confidence, details)
+        self.notes = Notes(node, self.submitter, store, blobs, self._kek, threads)
         self.erasures = Erasures(node, erasures, requests, blobs, keys.kek)
         self.reader = Reader(node, judge, self.releaser, self.sharing, self._envelope_keys, folder, threads)
 
@@ -161,6 +163,10 @@ class Records:
         """The blob as it lies here, with its size: for the owner, who has the key in the envelope."""
         stored = await self._row(chart, record)
         return stored.blob_bytes, self._blobs.stream(stored.blob_id)
+
+    async def holders(self, chart: int, records: Sequence[int]) -> list[int]:
+        """Who stores, or ever stored, any of these besides the custodian. Raises `UnknownChart` or `UnknownRecord`."""
+        return await standing.holders(self._node, self._store, chart, records)
 
     async def owner_envelope(self, chart: int, record: int) -> bytes:
         """A `Secret` sealed to the chart's owner. Raises `OwnerKeyMissing` while its key is not here."""

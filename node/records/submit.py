@@ -112,7 +112,7 @@ class Submitter:
         order."""
         async with self._provisionally() as provisional:
             with self._kek.keys.lease():
-                sealer = await self._sealer(chart)
+                sealer = await self.sealer(chart)
                 sealed = await seal_all(sealer, plains, self._threads)
                 blobs = [(blob_id(one.blob), len(one.blob)) for one in sealed]
                 if all(size <= INLINE_BYTES for _, size in blobs):
@@ -120,7 +120,7 @@ class Submitter:
                     await self._stage(prepared, sealed, blobs, copies)
                     await self._blobs.put_many([one.blob for one in sealed])
                     return prepared
-                await self._store.stage({provisional: _rows(sealed, blobs)})
+                await self._store.stage({provisional: rows_of(sealed, blobs)})
             await self._blobs.put_many([one.blob for one in sealed])
             return await self._place_stored(chart, sealer, sealed, blobs, provisional)
 
@@ -128,7 +128,7 @@ class Submitter:
         self, chart: int, media_type: str, labels: Labels, supersedes: int | None, body: AsyncIterator[bytes]
     ) -> list[Prepared]:
         """Seal and store one record while it comes in, in bounded memory, then have it held."""
-        sealer = await self._sealer(chart)
+        sealer = await self.sealer(chart)
         stream = sealer.stream(media_type, labels, supersedes)
         loop = asyncio.get_running_loop()
 
@@ -148,7 +148,7 @@ class Submitter:
                 with self._kek.keys.lease():
                     sealed.append(await loop.run_in_executor(self._threads, stream.sealed))
                     blobs.append((identity, size))
-                    await self._store.stage({provisional: _rows(sealed, blobs)})
+                    await self._store.stage({provisional: rows_of(sealed, blobs)})
 
             await self._blobs.put(pieces(), named)
             return await self._place_stored(chart, sealer, sealed, blobs, provisional)
@@ -208,8 +208,8 @@ class Submitter:
             raise NothingCovered(f"the grant covers {len(found)} records, more than one disclosure may name")
         return found
 
-    async def _sealer(self, chart: int) -> ChartSealer:
-        """Raises `UnknownChart`, `NotCustodian` or `ChartUnknownHere`."""
+    async def sealer(self, chart: int) -> ChartSealer:
+        """What seals for this chart as it is now. Raises `UnknownChart`, `NotCustodian` or `ChartUnknownHere`."""
         leaf = await self._node.chart(chart)
         if leaf is None:
             raise UnknownChart(f"there is no chart {chart}")
@@ -232,6 +232,18 @@ class Submitter:
         self, chart: int, sealer: ChartSealer, sealed: Sequence[Sealed], blobs: Sequence[tuple[bytes, int]]
     ) -> tuple[list[Prepared], tuple[Copy, ...]]:
         """Find holders, and prepare the transactions that name them. The whole append has the same holders."""
+        copies = await self.hand_over(chart, sealer, sealed, blobs)
+        holders = tuple(copy.holder for copy in copies)
+        batches = [
+            [SignedOperation(AppendRecords(chart, tuple(one.entry for one in part), holders))]
+            for part in batched(sealed, ENTRIES_PER_TRANSACTION)
+        ]
+        return await self._node.prepare(batches), copies
+
+    async def hand_over(
+        self, chart: int, sealer: ChartSealer, sealed: Sequence[Sealed], blobs: Sequence[tuple[bytes, int]]
+    ) -> tuple[Copy, ...]:
+        """Find holders for these and hand each its share; those that took all of it, ascending."""
         offers = [
             Offer(
                 one.entry.commitment,
@@ -245,13 +257,7 @@ class Submitter:
             )
             for one, (identity, size) in zip(sealed, blobs, strict=True)
         ]
-        copies = await self._placer.place(chart, Owner(*sealer.owner), offers)
-        holders = tuple(copy.holder for copy in copies)
-        batches = [
-            [SignedOperation(AppendRecords(chart, tuple(one.entry for one in part), holders))]
-            for part in batched(sealed, ENTRIES_PER_TRANSACTION)
-        ]
-        return await self._node.prepare(batches), copies
+        return await self._placer.place(chart, Owner(*sealer.owner), offers)
 
     async def _place_stored(
         self,
@@ -275,7 +281,7 @@ class Submitter:
         blobs: Sequence[tuple[bytes, int]],
         copies: tuple[Copy, ...],
     ) -> None:
-        parts = batched(_rows(sealed, blobs, copies), ENTRIES_PER_TRANSACTION)
+        parts = batched(rows_of(sealed, blobs, copies), ENTRIES_PER_TRANSACTION)
         await self._store.stage(
             {
                 one.id: [replace(row, entry=entry) for entry, row in enumerate(part)]
@@ -288,7 +294,7 @@ def _lacking(sealed: Sequence[Sealed], copies: Sequence[Copy]) -> int:
     return max(0, len(sealed[0].shares) - len(copies)) if sealed else 0
 
 
-def _rows(
+def rows_of(
     sealed: Sequence[Sealed], blobs: Sequence[tuple[bytes, int]], copies: tuple[Copy, ...] = ()
 ) -> list[StagedRecord]:
     lacking = _lacking(sealed, copies)
