@@ -84,6 +84,7 @@ class StatusReporter:
             "submission_ms": _percentiles(core.submission.latencies),
             "authorities": [msgspec.to_builtins(one) for one in authorities],
             "quorum": quorum_of(len(authorities)),
+            "params": msgspec.structs.asdict(core.params),
             "clock": {"ahead_ms": times.ahead_ms, "limit_ms": core.params.drift_ms // 2},
             "motions": {
                 "open": [one.number for one in open_motions],

@@ -40,6 +40,11 @@ class Session:
         """The chain's id."""
         return bytes.fromhex((self._status or self.status())["chain"])
 
+    def release_ms(self) -> int:
+        """How long after an asking its keys may be released, by the chain's parameters."""
+        found: int = (self._status or self.status())["params"]["release_ms"]
+        return found
+
     def institution(self) -> int:
         """The number of the institution whose node this is."""
         number: int = (self._status or self.status())["institution"]["number"]
@@ -140,12 +145,54 @@ class Session:
         with _patience():
             return self.client.send(f"/v1/charts/{chart}/records", bundle, headers, key=_key(), wait=True, split="true")
 
-    def disclose(self, chart: int, grant: int | None, purpose: str, records: Sequence[int] | None = None) -> Document:
-        """Ask to read records, or all that the grant covers; the answer says disclosed or denied."""
+    def disclose(
+        self,
+        chart: int,
+        grant: int | None,
+        purpose: str,
+        records: Sequence[int] | None = None,
+        details: Document | None = None,
+    ) -> Document:
+        """Ask to read records, or all that the grant covers; the answer says disclosed or denied. `details` are for the
+        patient alone."""
         asked: object = "covered" if records is None else list(records)
-        document = {"chart": chart, "grant": grant, "purpose": purpose, "records": asked}
+        document = {"chart": chart, "grant": grant, "purpose": purpose, "records": asked, "details": details}
         with _patience():
             return self.client.post("/v1/disclosures", document, key=_key(), wait=True)
+
+    def disclose_for_delegate(
+        self, chart: int, purpose: str, records: Sequence[int], cosignature: Document
+    ) -> Document:
+        """Have the chart's custodian carry what a delegate signed: to read these records itself."""
+        document = {"chart": chart, "purpose": purpose, "records": list(records), "delegate": cosignature}
+        with _patience():
+            return self.client.post("/v1/disclosures", document, key=_key(), wait=True)
+
+    def break_glass(self, emergency: Document) -> Document:
+        """Read in an emergency, and wait until it is final; the answer says disclosed, denied or pending."""
+        with _patience():
+            return self.client.post("/v1/emergencies", emergency, key=_key(), wait=True)
+
+    def confirm_emergency(self, chart: int, emergency: int) -> Document:
+        """Vouch for another institution's emergency, and wait until it is final."""
+        with _patience():
+            return self.client.send(f"/v1/emergencies/{chart}/{emergency}/confirm", b"", {}, key=_key(), wait=True)
+
+    def review_emergency(self, chart: int, emergency: int, justified: bool, findings: Document | None) -> Document:
+        """State what a review of another institution's emergency found, and wait until it is final."""
+        document = {"justified": justified, "findings": findings}
+        with _patience():
+            return self.client.post(f"/v1/emergencies/{chart}/{emergency}/review", document, key=_key(), wait=True)
+
+    def sealed_details(self, chart: int) -> dict[int, bytes]:
+        """What was said to a chart's owner, sealed, by event number; at its custodian."""
+        found: dict[int, bytes] = {}
+        first: int | None = 0
+        while first is not None:
+            page = self.client.get(f"/v1/charts/{chart}/details", first=first, count=PAGE)
+            found.update((one["event"], base64.b64decode(one["sealed"])) for one in page["details"])
+            first = page["next"]
+        return found
 
     def read(self, chart: int, disclosure: int, record: int) -> bytes:
         """The exact bytes of one disclosed record, from its custodian."""

@@ -11,9 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
-from node.cli import bulk
+from node.cli import access, bulk
 from node.cli.bulk import Denied
 from node.cli.client import Document, Session, connect
+from node.cli.delegate_reading import read_as_delegate
 from node.cli.exits import BadArgument, ExitCode
 from node.cli.options import SOCKET, JsonOption, PassphraseOption, SocketOption
 from node.cli.output import counted, emit, print_json, progress, say, table, warn, when
@@ -170,26 +171,37 @@ def read(
     disclosure: Annotated[
         int | None, typer.Option("--disclosure", help="Read under this disclosure, which was made before.")
     ] = None,
+    practitioner: access.StaffOption = None,
+    family: access.FamilyOption = None,
+    role: access.RoleOption = None,
+    reason: Annotated[str | None, typer.Option("--reason", help="Why; the patient is told it, nobody else.")] = None,
     wallet: Annotated[Path | None, typer.Option("--wallet", help="Read as the owner, with this wallet.")] = None,
+    as_delegate: Annotated[
+        bool, typer.Option("--as-delegate", help="The wallet is a delegate's; ask at the chart's custodian.")
+    ] = False,
     passphrase_file: PassphraseOption = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file (mode 0600).")] = None,
     socket: SocketOption = SOCKET,
     as_json: JsonOption = False,
 ) -> None:
-    """Read one record's exact bytes: as its custodian, under a grant, or as its owner.
+    """Read one record's exact bytes: as its custodian, under a grant, as its owner, or as the owner's delegate.
 
-    Under a grant this asks for a disclosure first, which the patient sees, also when it is denied.
+    Under a grant or as a delegate this asks for a disclosure first, which the patient sees, also when it is denied.
     """
     document: dict[str, Any] = {"chart": chart, "record": record}
     with connect(socket) as session:
         if wallet is not None:
             opened = Wallet.open(wallet, find_passphrase(None, passphrase_file))
-            data = read_as_owner(session, opened, chart, record).data
+            if as_delegate:
+                document["disclosure"], data = read_as_delegate(session, opened, chart, record, purpose, disclosure)
+            else:
+                data = read_as_owner(session, opened, chart, record).data
         else:
             place = f"/v1/charts/{chart}/records/{record}/content"
             if grant is not None or disclosure is not None:
                 if disclosure is None:
-                    answer = session.disclose(chart, grant, purpose, [record])
+                    said = access.details_of(staff=practitioner, family=family, role=role, reason=reason)
+                    answer = session.disclose(chart, grant, purpose, [record], said)
                     document["disclosure"] = disclosure = answer["disclosure"]
                     if answer["outcome"] != "disclosed":
                         raise Denied(f"denied, and recorded as event {disclosure}: {answer['sentence']}")

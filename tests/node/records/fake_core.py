@@ -323,7 +323,9 @@ class FakeCore:
     # --- operations and peers
 
     async def status(self) -> Mapping[str, Any]:
-        return {"healthy": self.healthy, "summary": "healthy" if self.healthy else "two of four are gone"}
+        about = {"chain": self.chain.hex(), "institution": {"number": self.institution}}
+        about |= {"head_time_ms": self.head().timestamp, "params": {"release_ms": self.params.release_ms}}
+        return about | {"healthy": self.healthy, "summary": "healthy" if self.healthy else "two of four are gone"}
 
     def peers(self) -> list[Mapping[str, Any]]:
         return [{"institution": number} for number in self._chain.nodes if number != self.institution]

@@ -1,0 +1,45 @@
+"""Reading as a delegate on the command line: the delegate's wallet signs the asking, the custodian carries it."""
+
+from __future__ import annotations
+
+from node.cli.bulk import Denied
+from node.cli.client import Session
+from node.delegate_reading import open_released
+from node.wallet import Wallet
+from node.wallet.acting import delegacy, sign_as_delegate
+from protocol.codec.canonical import decode
+from protocol.crypto.envelopes import keypair_from_seed
+from protocol.crypto.wallet import delegate_keys
+from protocol.types.operations import Disclose, SignedOperation
+
+
+def read_as_delegate(
+    session: Session, wallet: Wallet, chart: int, record: int, purpose: str, disclosure: int | None
+) -> tuple[int, bytes]:
+    """The event number of the asking, made anew unless `disclosure` names one, and the record's exact bytes, checked.
+    Raises `NotADelegate`, or `Denied`."""
+    chain = session.chain()
+    mine = delegacy(wallet, chain, session.control(chart))
+    seed = delegate_keys(wallet.seed, chain, chart).encryption_seed
+    suite = mine["encryption_suite"]
+    if disclosure is None:
+        operation = Disclose(chart, None, (record,), purpose)
+        signed = decode(
+            SignedOperation, sign_as_delegate(wallet, chain, mine, chart, operation, session.ledger_now())
+        ).cosignatures[0]
+        cosignature = {
+            "delegate": signed.actor,
+            "number": signed.number,
+            "expires_at": signed.expires_at,
+            "signature": signed.signature.hex(),
+        }
+        answer = session.disclose_for_delegate(chart, purpose, [record], cosignature)
+        disclosure = int(answer["disclosure"])
+        if answer["outcome"] != "disclosed":
+            raise Denied(f"denied, and recorded as event {disclosure}: {answer['sentence']}")
+    place = f"/v1/disclosures/{chart}/{disclosure}/records/{record}"
+    public = keypair_from_seed(suite, seed)[1]
+    envelope = session.client.read(f"{place}/delegate-envelope", public=public.hex())
+    sealed = session.client.read(f"{place}/sealed")
+    event = session.event(chart, record)
+    return disclosure, open_released(seed, suite, chain, chart, event, envelope=envelope, sealed=sealed)
