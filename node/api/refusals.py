@@ -74,7 +74,11 @@ OF_ERRORS: Final[dict[type[ChartledgerError], BlockingException | None]] = {
     records.NotFresh: OUTAGE,
     records.CustodianUnreachable: OUTAGE,
     records.CustodianRefused: None,
+    records.TooFewHolders: OUTAGE,
+    records.RecordErased: None,  # there is nothing left to give access to
     records.NotCustodian: None,
+    records.NotWriter: None,
+    records.NotHeld: None,
     records.RecordUnknownHere: None,
     records.RecordErased: None,  # there is nothing left to give access to
     records.ReasonMissing: SECURITY,

@@ -20,7 +20,11 @@ AT_RELEASE = (
     records.NotFresh,
     records.CustodianUnreachable,
     records.CustodianRefused,
+    records.TooFewHolders,
+    records.RecordErased,
     records.NotCustodian,
+    records.NotWriter,
+    records.NotHeld,
     records.RecordUnknownHere,
 )
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "integrators.md"
