@@ -1,7 +1,7 @@
 """Access: an institution, or a delegate at the custodian, asks to read, and the rules decide in the block.
 
 A disclosure is never invalid for want of consent: it is recorded as disclosed or denied, so a refusal can be neither
-forged nor hidden. Only denials are capped, per asker, chart and day.
+forged nor hidden. What opens nothing is capped, per asker, chart and day.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _disclose(working: Working, operation: Disclose, call: Call) -> OperationRec
     else:
         outcome = Outcome.DENIED
         release_until = None
-        count_denial(working, number, call.institution)
+        count_unanswered(working, number, call.institution)
     disclosed = Disclosed(
         working.height,
         working.timestamp,
@@ -105,8 +105,9 @@ def asking(working: Working, operation: Disclose | BreakGlass, call: Call, chart
     return Asked(call.institution, operation.purpose, working.timestamp, operation.practitioner, records, erased)
 
 
-def count_denial(working: Working, chart: int, institution: int) -> None:
-    """Count one more denial of today. Raises `DenialCapReached`."""
+def count_unanswered(working: Working, chart: int, institution: int) -> None:
+    """Count one more asking of today that opened nothing: a denial, or an emergency that waits, which nothing else
+    would bound. Raises `DenialCapReached`."""
     key = keys.denials(chart, institution)
     day = working.timestamp // DAY_MS
     before = working.get(key, Denials)

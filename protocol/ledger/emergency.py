@@ -41,9 +41,10 @@ def _break(working: Working, operation: BreakGlass, call: Call) -> OperationRece
     reason = decisions.by_emergency(asked, policy, full)
     outcome, release_until, review_by = Outcome.DENIED, None, None
     if reason is not Reason.NONE:
-        access.count_denial(working, number, institution)
+        access.count_unanswered(working, number, institution)
     elif decisions.break_glass_mode(policy) is BreakGlassMode.TWO_INSTITUTIONS:
         outcome = Outcome.PENDING
+        access.count_unanswered(working, number, institution)
     else:
         outcome = Outcome.DISCLOSED
         release_until, review_by = _open(working, institution, number, chart.events)

@@ -175,7 +175,8 @@ class OwnerIndex(Wire, frozen=True):
 
 
 class Denials(Wire, frozen=True):
-    """How often one institution was denied on one chart on `day` (days of ledger time since 1970)."""
+    """How often one institution asked in vain on one chart on `day` (days of ledger time since 1970): it was denied, or
+    an emergency waited for a second institution."""
 
     day: Number
     count: Annotated[int, Meta(ge=1, le=limits.U53)]

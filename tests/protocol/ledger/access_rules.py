@@ -232,6 +232,8 @@ class Asking(Basis):
             self.count_denial(step)
         else:
             asking.outcome = "PENDING" if chart.mode == "TWO_INSTITUTIONS" else "DISCLOSED"
+            if asking.outcome == "PENDING":
+                self.count_denial(step)
             chart.emergencies[chart.events] = emergency
             if asking.outcome == "DISCLOSED":
                 self.release(step.chart, chart.events, emergency)

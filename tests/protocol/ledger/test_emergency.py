@@ -159,6 +159,20 @@ def test_denied_emergencies_and_denied_disclosures_share_a_cap(new_world: Any) -
     world.run(3, breaking)
 
 
+def test_emergencies_that_wait_are_capped_too(new_world: Any) -> None:
+    world = new_world(Params(denials_per_day=2))
+    patient = world.open_chart()
+    world.append(patient)
+    world.set_policy(patient, TWO)
+    world.now = (world.now // DAY_MS + 1) * DAY_MS
+    breaking = BreakGlass(patient.chart, (1,), "ETREAT", WHY)
+    events = [world.run(1, breaking).first_event for _ in range(2)]
+    world.refuses(DenialCapReached, world.body(1, breaking))
+    world.run(3, ConfirmBreakGlass(patient.chart, events[0], 1))
+    world.set_policy(patient, Policy())
+    assert world.break_glass(patient, 1).outcome is Outcome.DISCLOSED
+
+
 # --- confirming ------------------------------------------------------------------------------------------------
 
 

@@ -153,7 +153,7 @@ TABLE = [
     Broken(
         "a denial counts",
         access,
-        "count_denial",
+        "count_unanswered",
         "working.put(key, Denials(day, count + 1))",
         "pass",
         "state_root",
@@ -162,7 +162,7 @@ TABLE = [
     Broken(
         "denials are capped",
         access,
-        "count_denial",
+        "count_unanswered",
         "count >= working.params.denials_per_day",
         "False",
         "denial-cap-reached",
