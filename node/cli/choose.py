@@ -19,7 +19,7 @@ from node.labels import RESOURCE_TYPES, SENSITIVITY_LABELS, YEARS
 from node.wallet import Wallet, label_list
 from protocol.crypto.pseudonyms import PSEUDONYM_BYTES
 from protocol.crypto.tags import NONE, GrantLabels
-from protocol.errors import BadTerms, ChartledgerError, UnknownPurpose
+from protocol.errors import ChartledgerError, UnknownPurpose
 from protocol.ledger import purposes
 
 ChartArgument = Annotated[int, typer.Argument(help="The chart's number.", min=0)]
@@ -50,6 +50,12 @@ class NoSuchGroup(ChartledgerError):
     """The wallet has no group of this name."""
 
     advice = "`chartledger group list` shows the groups of a wallet, `chartledger group add` makes one."
+
+
+class EmergencyPurpose(ChartledgerError):
+    """A purpose is for emergencies, which no permission covers."""
+
+    advice = "Leave it out: `chartledger policy set --break-glass` says whether you may be read in an emergency."
 
 
 class BadAge(ChartledgerError):
@@ -102,16 +108,13 @@ def read_labels(
 
 
 def read_purposes(named: Sequence[str] | None) -> tuple[str, ...]:
-    """Codes of HL7's PurposeOfUse. Raises `UnknownPurpose`, or `BadTerms` for emergencies, which are never granted."""
+    """Codes of HL7's PurposeOfUse. Raises `UnknownPurpose` or `EmergencyPurpose`."""
     found = sorted(set(named or ("TREAT",)))
     for code in found:
         if code not in purposes.PARENTS:
             raise UnknownPurpose(f"{code!r} is not a purpose of use")
         if purposes.is_emergency(code):
-            raise BadTerms(
-                f"{code} is for emergencies, which no permission covers",
-                advice="`chartledger policy set` says whether you may be read in an emergency.",
-            )
+            raise EmergencyPurpose(f"{code} is for emergencies, which no permission covers")
     return tuple(found)
 
 

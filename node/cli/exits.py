@@ -40,7 +40,9 @@ HERE = {
     "bad-proof": "Do not rely on it; docs/auditors.md says what a proof shows and what it does not.",
     "bad-terms": "docs/spec/operations.md says what is asked of grants, motions and keys, docs/spec/limits.md within "
     "which bounds parameters lie.",
+    "change-pending": "`chartledger recovery status` shows what waits, `chartledger recovery cancel` stops it.",
     "contradicted": "`chartledger motion list --all` shows what was decided; what is still wanted, propose anew.",
+    "no-guardians": "The owner names some with `chartledger guardian set`, before anything is lost.",
     "no-such-place": "A number was given that is larger than any on a ledger, or the node is of another version.",
     "not-accredited": "Only the authorities change that: `chartledger motion list --all` shows what they decided.",
     "not-an-authority": "`chartledger status` lists the authorities; only they move and vote.",
@@ -51,7 +53,8 @@ HERE = {
     "record-unknown-here": "`chartledger record list` lists a chart's records. Their custodian reads them as they "
     "are, another institution under a --grant.",
     "unknown-chart": "Check the number; `chartledger wallet show` lists a wallet's charts.",
-    "unknown-grant": "`chartledger chart show` lists a chart's grants.",
+    "unknown-delegate": "`chartledger delegate list` lists a chart's delegates.",
+    "unknown-grant": "`chartledger grants --all` lists a chart's grants.",
     "unknown-key": "`chartledger keys show` lists the institution's keys by their index.",
     "unknown-purpose": "Purposes are codes of HL7's PurposeOfUse, such as TREAT, HPAYMT, HRESCH or PATRQT.",
     "unknown-record": "`chartledger record list` lists a chart's records, `chartledger chart history` all its events.",

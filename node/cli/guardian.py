@@ -10,7 +10,7 @@ from node.cli.choose import ChartArgument
 from node.cli.client import Document, connect
 from node.cli.exits import BadArgument
 from node.cli.options import SOCKET, JsonOption, PassphraseOption, SocketOption, WalletOption
-from node.cli.output import emit, facts, say, when
+from node.cli.output import emit, facts, say, warn, when
 from node.cli.signing import submit_owned
 from node.keystore import find_passphrase
 from node.wallet import Wallet, WalletChart
@@ -64,6 +64,8 @@ def set_guardians(
     def render() -> None:
         say(f"noted in block {document['height']}")
         _say_standing(document)
+        if public and threshold is not None and 2 * threshold <= len(public):
+            warn("as many guardians again could undo what these do, and so on for ever: let more than half be needed")
 
     emit(document, as_json, render)
 

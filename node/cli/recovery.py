@@ -11,11 +11,12 @@ from node.cli.choose import ChartArgument
 from node.cli.client import Document, Session, connect
 from node.cli.exits import BadArgument
 from node.cli.options import SOCKET, JsonOption, PassphraseOption, SocketOption, WalletOption
-from node.cli.output import emit, facts, say, when
+from node.cli.output import counted, emit, facts, say, when
 from node.cli.signing import submit_owned, submit_request, submit_unsigned
 from node.keystore import find_passphrase, write_private
 from node.wallet import Wallet, WalletChart
 from node.wallet import recovery as making
+from node.wallet.consent import IN_FORCE
 from node.wallet.recovery import RecoveryRequest, read_request, waiting
 from node.wallet.secret import open_secret
 from protocol.chart_errors import TooEarly
@@ -165,12 +166,18 @@ def complete(
         document = complete_with(session, chart)
         document["taken_over"] = None if opened is None else take_over(session, opened, chart)
         control = session.control(chart)
+        document["grants_in_force"] = [one["grant"] for one in control["grants"] if one["state"] in IN_FORCE]
 
     def render() -> None:
         done = "is complete" if document["completed"] else "was complete before"
         say(f"the change of chart {chart} {done}; the owner's key begins with {control['owner_key'][:16]}")
         if document["taken_over"] is not None:
             _say_handed_in(document["taken_over"], control)
+        if document["grants_in_force"]:
+            say(
+                f"{counted(len(document['grants_in_force']), 'grant')} made before stand as they were, whoever had the "
+                f"old key: look at them with `chartledger grants {chart}`"
+            )
 
     emit(document, as_json, render)
 

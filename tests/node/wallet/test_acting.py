@@ -134,7 +134,9 @@ def test_guardians_bring_a_lost_chart_back_to_a_new_wallet(city: City, patient: 
     city.wait_out()
     assert new.asks("recovery", "status", 0)["pending"] is None
     assert "[no-chart-secret]" in new.does("grant", 0, "--to", 1, "--until", "1d", code=1)
-    assert new.does("recovery", "complete", 0) == {"chart": 0, "completed": False, "taken_over": True}
+    assert new.does("recovery", "complete", 0) == {
+        "chart": 0, "completed": False, "taken_over": True, "grants_in_force": [grant],
+    }  # fmt: skip
     assert new.reopen().chart_secret(new.reopen().chart(city.chain.id, 0)) == patient.wallet.chart_secret(
         patient.reopen().chart(city.chain.id, 0)
     )

@@ -99,7 +99,7 @@ def test_purposes_are_told_with_what_they_include(patient: Person) -> None:
     ("words", "name"),
     [
         (("--purpose", "NONSENSE"), "unknown-purpose"),
-        (("--purpose", "ETREAT"), "bad-terms"),
+        (("--purpose", "BTG"), "emergency-purpose"),
         (("--year", "24"), "bad-argument"),
         (("--practitioner", "4711"), "bad-argument"),
         (("--from", "2d"), "bad-argument"),
