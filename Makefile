@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 
-.PHONY: setup demo test check bench mutants simulate model clean lock
+.PHONY: setup demo test check bench mutants simulate model model-mutants clean lock
 
 setup: $(STAMP)
 
@@ -45,6 +45,10 @@ mutants: setup
 # Ledger and model of who may read what, side by side; a minute or two. STEPS and SEED as wanted.
 model: setup
 	@$(BIN)/python -m tests.protocol.ledger.test_access_model $(if $(STEPS),--steps $(STEPS)) $(if $(SEED),--seed $(SEED))
+
+# Breaks the ledger in every way of tests/protocol/ledger/access_mutants.py; takes minutes.
+model-mutants: setup
+	@$(BIN)/python -m tests.protocol.ledger.access_mutants
 
 simulate: setup
 	@$(BIN)/chartledger simulate $(ARGS)

@@ -126,13 +126,15 @@ class Draws:
         if guardians is None:
             return (Signed("guardian", 0, f"guardian {number} 0", 0, self.until()),) if self.chance(0.8) else ()
         places = range(len(guardians.keys))
-        least = guardians.threshold - 1 if self.chance(0.08) else guardians.threshold
+        least = guardians.threshold - 1 if self.chance(0.12) else guardians.threshold
         chosen = sorted(self.rng.sample(places, self.rng.randint(least, len(places))))
         signed = [Signed("guardian", at, guardians.keys[at], 0, self.until()) for at in chosen]
         if signed and self.chance(0.05):
             at = signed[0].actor
             others = (f"guardian {number + 1} {at}", self.of(number).owner[0])
             signed[0] = Signed("guardian", at, self.rng.choice(others), 0, signed[0].until, self.chance(0.5))
+        if signed and self.chance(0.05):
+            signed.insert(0, signed[0])
         return tuple(signed)
 
     # --- labels
@@ -163,10 +165,13 @@ class Draws:
         if self.chance(0.15):
             return free
         narrow = [
-            mine if bound is None else frozenset(self.some(bound)) if self.chance(0.5) else bound
-            for mine, bound in zip(free, bounds, strict=True)
+            mine if bound is None or (place < 2 and self.chance(0.05)) else self.part_of(bound)
+            for place, (mine, bound) in enumerate(zip(free, bounds, strict=True))
         ]
         return narrow[0], narrow[1], narrow[2], narrow[3]
+
+    def part_of(self, bound: frozenset[Mark]) -> frozenset[Mark]:
+        return frozenset(self.some(bound)) if self.chance(0.5) else bound
 
     def record(self, latest: int) -> tuple[Mark, Mark, Mark, Mark]:
         """With the tags of now, or of a generation that has just ended."""
@@ -187,8 +192,8 @@ class Draws:
         return BarModel(
             self.rng.choice((None, None, None, *range(INSTITUTIONS))),
             None if self.chance(0.7) else self.marks(self.some(CATEGORIES), generations),
-            None if self.chance(0.75) else self.marks(self.some(YEARS), generations),
-            None if self.chance(0.4) else self.marks(self.some(SENSITIVITIES, 2), generations),
+            None if self.chance(0.6) else self.marks(self.some(YEARS), generations),
+            None if self.chance(0.5) else self.marks(self.some(SENSITIVITIES, 2), generations),
             self.chance(0.6),
             generation,
         )

@@ -28,10 +28,10 @@ KINDS: dict[str, int] = {
     "grant_by_delegate": 4,
     "revoke": 6,
     "revoke_by_delegate": 1,
-    "policy": 3,
+    "policy": 4,
     "name_delegate": 3,
     "end_delegate": 1,
-    "set_guardians": 2,
+    "set_guardians": 3,
     "rotate": 1,
     "recover": 2,
     "cancel": 1,
@@ -48,10 +48,11 @@ KINDS: dict[str, int] = {
     "hold": 1,
     "release_hold": 1,
     "boundary": 14,
+    "recovery": 3,
     "race": 5,
 }
 """Every kind of step, and how often a plainly drawn history takes it against the others."""
-RACERS = [kind for kind in KINDS if kind not in ("boundary", "race", "standing")]
+RACERS = [kind for kind in KINDS if kind not in ("boundary", "recovery", "race", "standing")]
 
 
 @contextmanager
@@ -105,6 +106,9 @@ class LaterSteps(Steps):
 
     def confirm(self) -> Step | None:
         found = self.emergency(waits=True)
+        for _ in range(3):  # rather one whose asker owes reviews
+            if found is not None and not self.model.owes_too_many(found[2].institution):
+                found = self.emergency(waits=True)
         return None if found is None else self.confirm_this(*found)
 
     def confirm_this(self, number: int, event: int, emergency: EmergencyModel) -> Step:
@@ -137,6 +141,8 @@ class LaterSteps(Steps):
         left = [at for at, record in chart.records.items() if not record.erased]
         asked = {at for one in lately if one.chart == number for at in one.records if at in left}
         left = sorted(asked) if asked and self.chance(0.5) else left
+        others = [at for at in left if chart.records[at].writer != chart.custodian]
+        left = others if others and self.chance(0.3) else left
         records = tuple(self.some(left, 2)) if left and self.chance(0.93) else self.records(number)
         stored = {
             who
@@ -145,7 +151,10 @@ class LaterSteps(Steps):
             for who in (*chart.records[at].holders, chart.records[at].writer)
         }
         holders = stored - {chart.custodian} if self.chance(0.6) else stored | set(self.some(range(7), 2))
-        if holders and self.chance(0.06):
+        wrote = {chart.records[at].writer for at in records if at in chart.records} - {chart.custodian}
+        if wrote and self.chance(0.25):
+            holders -= wrote
+        if holders and self.chance(0.08):
             holders.remove(self.rng.choice(sorted(holders)))
         carrier = chart.custodian if self.chance(0.95) else self.carrier()
         return step("erase", carrier, number, self.owner(number), records=records, holders=holders)
@@ -224,6 +233,8 @@ class History:
         self.steps += 1
         if kind == "boundary":
             self.at_a_boundary(rng)
+        elif kind == "recovery":
+            self.a_recovery(rng)
         else:
             if rng.random() < 0.15:
                 self.stage.world.wait(rng.choice((1, 5, 20)))
@@ -248,6 +259,26 @@ class History:
         stage.world.now = max(draws.now, moment + rng.choice((-1, 0, 1)))
         draws.now = stage.now
         stage.block([then() or fallback(draws)])
+
+    def a_recovery(self, rng: Random) -> None:
+        """A chart's guardians recover it while its delegates read: before, as it waits, just before it is ready, and
+        after. Any of the steps may be refused, as any step may."""
+        stage = self.stage
+        charts = [n for n, chart in enumerate(stage.model.charts) if chart.guardians and chart.records]
+        able = [n for n in charts if any(one.in_force(stage.now) for one in stage.model.charts[n].delegates)]
+        number = rng.choice(able or charts) if charts else None
+        for what in ("ask_as_delegate", "recover", "ask_as_delegate", "nearly", "ask_as_delegate", "complete"):
+            draws = LaterSteps(stage, rng)
+            waits = None if number is None else stage.model.charts[number].waits
+            if what == "nearly" and waits is not None:
+                stage.world.now = max(stage.now, waits.ready_at - rng.choice((1, 5)))
+            elif what != "nearly":
+                if what == "complete" and waits is not None:
+                    stage.world.now = max(stage.now, waits.ready_at)
+                stage.block([getattr(draws, what)(number) or fallback(draws)])
+            for asking in stage.model.askings[-3:]:
+                stage.check_release(asking, asking.records, stage.world.head.timestamp)
+        stage.block([draws.ask_as_delegate(number) or fallback(draws)])
 
     def look_again(self, rng: Random) -> None:
         """Askings of before, the newest more often, as things stand now or will if nothing else happens."""

@@ -152,6 +152,7 @@ class Basis:
         places = range(len(chart.guardians.keys))
         formed = all(one.role == "guardian" and one.actor in places and one.number == 0 for one in step.signed)
         must(formed, "Unauthorised")
+        must(len({one.actor for one in step.signed}) == len(step.signed), "NotAscending")
         must(len(step.signed) >= chart.guardians.threshold, "TooFewGuardians")
         for one in step.signed:
             must(self.now <= one.until, "CosignatureExpired")
@@ -199,7 +200,7 @@ class Asking(Basis):
         if reason == "NONE":
             asking.release_until = self.now + self.bounds.release_ms
         else:
-            self.count_denial(step)
+            self.count_unanswered(step)
         if use is not None:
             use()
         self.askings.append(asking)
@@ -209,7 +210,7 @@ class Asking(Basis):
         }  # fmt: skip
         return Answer([("Disclosed", said)], asking.outcome, reason)
 
-    def count_denial(self, step: Step) -> None:
+    def count_unanswered(self, step: Step) -> None:
         key = (step.chart, step.carrier, self.now // DAY_MS)
         must(self.denials.get(key, 0) < self.bounds.denials_per_day, "DenialCapReached")
         self.denials[key] = self.denials.get(key, 0) + 1
@@ -229,11 +230,11 @@ class Asking(Basis):
             reason = "REVIEWS_OWED"
         if reason != "NONE":
             asking.outcome = "DENIED"
-            self.count_denial(step)
+            self.count_unanswered(step)
         else:
             asking.outcome = "PENDING" if chart.mode == "TWO_INSTITUTIONS" else "DISCLOSED"
             if asking.outcome == "PENDING":
-                self.count_denial(step)
+                self.count_unanswered(step)
             chart.emergencies[chart.events] = emergency
             if asking.outcome == "DISCLOSED":
                 self.release(step.chart, chart.events, emergency)
@@ -306,6 +307,8 @@ class Asking(Basis):
             return "ReleaseDenied", ""
         if now >= asking.deadline:
             return "ReleaseOverdue", ""
+        if any(self.charts[asking.chart].records[number].erased for number in records):
+            return "RecordErased", ""
         reason = access_model.why_not(self.charts[asking.chart], asking, records, now)
         return ("", "") if reason == "NONE" else ("GrantEnded", reason)
 

@@ -240,9 +240,14 @@ class Stage:
         self.met.update(f"permitted: {way}" for way, taken in ways.items() if taken)
 
     def check_reader(self, asking: AskingModel, reader: int, records: tuple[int, ...], for_delegate: bool) -> None:
-        """Nobody reads by another's asking, not the custodian by a delegate's, and none what it does not name."""
+        """Nobody reads by another's asking, an institution not by a delegate's, and none what it does not name. What a
+        delegate asked for opens under its own key alone, whoever carries it."""
         event = decode_event(self.world.events[(asking.chart, asking.event)])
-        permitted = reader == asking.reader and set(records) <= set(asking.records) and asking.outcome != "DENIED"
+        permitted = (
+            (reader == asking.reader or for_delegate)
+            and set(records) <= set(asking.records)
+            and asking.outcome != "DENIED"
+        )
         permitted = permitted and for_delegate == (asking.delegate is not None)
         try:
             releasing.check_asking(event, reader, records, for_delegate=for_delegate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from protocol.crypto.tags import NONE
 from tests.protocol.ledger import access_model
 from tests.protocol.ledger.access_draw import (
     CHARTS,
@@ -61,11 +62,15 @@ class Steps(Draws):
         if number is None or number >= len(self.model.charts):
             return None
         chart = self.of(number)
-        writing = [n for n, grant in enumerate(chart.grants) if "write" in grant.access and not grant.revoked]
+        writing = [n for n, grant in enumerate(chart.grants) if "write" in grant.access]
+        writing = [n for n in writing if not chart.grants[n].revoked or self.chance(0.25)]
         grant = self.rng.choice(writing) if writing and self.chance(0.9) else self.rng.randrange(len(chart.grants) + 1)
         readers = chart.grants[grant].readers if grant < len(chart.grants) and self.chance(0.9) else {self.carrier()}
         holders = self.rng.sample(range(INSTITUTIONS), 2)
-        drawn = [self.record(chart.generation) for _ in range(6)]
+        latest = chart.generation
+        if grant < len(chart.grants) and chart.grants[grant].revoked:
+            latest = max(generation for generation, _ in chart.grants[grant].cover[2] or [(latest, NONE)])
+        drawn = [self.record(latest) for _ in range(6)]
         good = [marks for marks in drawn if self.fits(chart, grant, marks)]
         entries = [(good[0] if good and self.chance(0.85) else drawn[0], None, None)]
         carrier = self.rng.choice(sorted(readers))
@@ -98,7 +103,7 @@ class Steps(Draws):
             grant.cover = self.inside(bounds.cover, chart.generation)
             under = {one for granted in bounds.purposes for one in UNDER.get(granted, []) if one in GRANTABLE}
             grant.purposes = frozenset(self.some(under, 2)) if under and self.chance(0.9) else grant.purposes
-            grant.end = bounds.end + (self.chance(0.1)) if self.chance(0.4) else min(grant.end, bounds.end)
+            grant.end = bounds.end + self.chance(0.35) if self.chance(0.4) else min(grant.end, bounds.end)
         return step("grant", self.carrier(), number, self.delegate_signs(number, who), grant=grant)
 
     def at_a_delegate(self, act: str) -> int | None:
@@ -120,16 +125,18 @@ class Steps(Draws):
         latest = chart.generation + 1
         again = [n for n in live if n != grant and self.chance(0.85)]
         reissues = {n: self.cover(latest) for n in again}
-        if self.chance(0.03):
-            odd = self.rng.choice((grant, len(chart.grants), self.rng.randrange(len(chart.grants) or 1)))
-            reissues[odd] = self.cover(latest)
+        if self.chance(0.02):
+            reissues[self.rng.choice((grant, len(chart.grants)))] = self.cover(latest)
+        gone = [n for n, one in enumerate(chart.grants) if one.revoked and n != grant]
+        if gone and self.chance(0.15):
+            reissues[self.rng.choice(gone)] = self.cover(latest)
         delegates = [n for n in range(len(chart.delegates)) if self.chance(0.8)]
         if self.chance(0.01):
             delegates.append(len(chart.delegates))
         renewals = {n: self.cover(latest) for n in delegates}
         bars = self.bars(latest) if chart.bars and self.chance(0.6) else None
         what = {"grant": grant, "reissues": reissues, "renewals": renewals, "bars": bars}
-        return step("revoke", self.carrier(), number, self.owner(number, old=0.1), **what)
+        return step("revoke", self.carrier(), number, self.owner(number, old=0.25 if bars else 0.05), **what)
 
     def revoke_by_delegate(self) -> Step | None:
         number = self.at_a_delegate("revoke") if self.chance(0.8) else self.chart("delegates")
@@ -139,8 +146,8 @@ class Steps(Draws):
         able = [n for n, one in enumerate(chart.delegates) if "revoke" in one.acts and one.in_force(self.now)]
         who = self.rng.choice(able) if able and self.chance(0.8) else self.rng.randrange(len(chart.delegates) or 1)
         grant = self.rng.randrange(len(chart.grants))
-        renewed = {who: self.cover(chart.generation)} if self.chance(0.05) else {}
-        what = {"grant": grant, "reissues": {}, "renewals": renewed, "bars": [] if self.chance(0.05) else None}
+        renewed = {who: self.cover(chart.generation)} if self.chance(0.1) else {}
+        what = {"grant": grant, "reissues": {}, "renewals": renewed, "bars": [] if self.chance(0.1) else None}
         return step("revoke", self.carrier(), number, self.delegate_signs(number, who), **what)
 
     def policy(self) -> Step | None:
@@ -190,8 +197,11 @@ class Steps(Draws):
         """Mostly new ones; now and then one that this chart or another has or had."""
         chart = self.of(number)
         key = f"owner {number} {self.rng.randrange(1, 40)}"
-        if self.chance(0.12):
+        if self.chance(0.1):
             key = self.rng.choice(sorted({*self.model.owners, chart.owner[0]}))
+        had = sorted(one for one in self.model.spent if one.startswith(f"owner {number} "))
+        if had and self.chance(0.25):
+            key = self.rng.choice(had)
         if chart.guardians is not None and self.chance(0.03):
             key = chart.guardians.keys[0]
         if self.chance(0.02):
@@ -205,8 +215,9 @@ class Steps(Draws):
         what = {"change": self.change(number), "to": self.new_keys(number), "possessed": self.chance(0.97)}
         return step("rotate", self.carrier(), number, self.owner(number), **what)
 
-    def recover(self) -> Step | None:
-        number = self.chart("guardians") if self.chance(0.95) else self.chart()
+    def recover(self, number: int | None = None) -> Step | None:
+        if number is None:
+            number = self.chart("guardians") if self.chance(0.95) else self.chart()
         if number is None:
             return None
         what = {"change": self.change(number), "to": self.new_keys(number), "possessed": self.chance(0.97)}
@@ -276,6 +287,8 @@ class Steps(Draws):
         ]
         if not every:
             return None
+        behind_bars = [each for each in of_use if each[2].bars]
+        of_use = behind_bars if behind_bars and self.chance(0.3) else of_use
         number, which, _, _ = self.rng.choice(of_use if of_use and self.chance(0.85) else every)
         return self.ask_under(number, which)
 
@@ -302,10 +315,14 @@ class Steps(Draws):
     def ask_as_delegate(self, number: int | None = None, which: int | None = None) -> Step | None:
         if number is None:
             number = self.at_a_delegate("read") if self.chance(0.8) else self.chart("delegates")
-        if number is None or number >= len(self.model.charts) or not self.of(number).records:
+        if number is None or number >= len(self.model.charts):
             return None
         chart = self.of(number)
+        if not chart.records or not chart.delegates:
+            return None
         able = [n for n, one in enumerate(chart.delegates) if "read" in one.acts and one.in_force(self.now)]
+        if self.chance(0.12):
+            able = [n for n, one in enumerate(chart.delegates) if one.ended or one.void]
         if which is None:
             which = self.rng.choice(able) if able and self.chance(0.8) else self.rng.randrange(len(chart.delegates) + 1)
         delegate = chart.delegates[min(which, len(chart.delegates) - 1)]

@@ -47,9 +47,9 @@ PATHS = (
     "an emergency, confirmed",
 )
 LATER = {
-    "grant": ("EXPIRED", "REVOKED", "OUTSIDE", "BARRED", "ERASED", "ReleaseOverdue", "NotAccredited", "yes"),
-    "delegate": ("DELEGATE_ENDED", "DELEGATE_BOUNDS", "ERASED", "ReleaseOverdue", "yes"),
-    "emergency": ("BREAK_GLASS_FORBIDDEN", "BARRED", "ERASED", "ReleaseOverdue", "NotAccredited", "yes"),
+    "grant": ("EXPIRED", "REVOKED", "OUTSIDE", "BARRED", "RecordErased", "ReleaseOverdue", "NotAccredited", "yes"),
+    "delegate": ("DELEGATE_ENDED", "DELEGATE_BOUNDS", "RecordErased", "ReleaseOverdue", "yes"),
+    "emergency": ("BREAK_GLASS_FORBIDDEN", "BARRED", "RecordErased", "ReleaseOverdue", "NotAccredited", "yes"),
 }
 """What may have become of an asking by the time that its keys are wanted."""
 
