@@ -78,10 +78,10 @@ def read_wish(path: Path) -> Wish:
         raise DevnetFailed(f"{path}: {error}", advice="configs/devnet.toml explains it.") from None
 
 
-def wish_for(count: int, log_level: Literal["info", "warning"] = "info") -> Wish:
-    """A devnet of `count` nodes with the usual names."""
+def wish_for(count: int, log_level: Literal["info", "warning"] = "info", params: dict[str, int] | None = None) -> Wish:
+    """A devnet of `count` nodes with the usual names; `params` are those that differ from the defaults."""
     names = (*NAMES, *(f"Institution {number}" for number in range(len(NAMES), count)))
-    return Wish(institutions=names[:count], log_level=log_level)
+    return Wish(institutions=names[:count], log_level=log_level, params=params or {})
 
 
 class Plan(msgspec.Struct, frozen=True):

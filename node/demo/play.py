@@ -9,6 +9,7 @@ from pathlib import Path
 
 from node.cli.output import say, warn
 from node.demo.consortium import Consortium
+from node.demo.control import RECOVERY_MS, Control
 from node.demo.input import Patient, from_folder, made_up
 from node.demo.report import Report, StepFailed
 from node.demo.stage import set_stage
@@ -35,7 +36,7 @@ def play(fhir: Path | None, *, seed: int, keep: bool, quiet: bool) -> Report:
     patients = best_first(patients)
     report.patients = len(patients)
     folder = Path(tempfile.mkdtemp(prefix="chartledger-demo-"))
-    devnet = Devnet.create(folder / "net", wish_for(NODES))
+    devnet = Devnet.create(folder / "net", wish_for(NODES, params={"recovery_ms": RECOVERY_MS}))
     report.folder = str(devnet.folder)
     try:
         _play(devnet, patients, report, quiet)
@@ -73,6 +74,11 @@ def _play(devnet: Devnet, patients: list[Patient], report: Report, quiet: bool) 
         ]
         for name, act in steps:
             report.play(name, act, quiet)
+        control = Control(stage, story.another())
+        report.play("a patient forbids one hospital, which beats every grant", control.forbid, quiet)
+        report.play("an emergency is read while the custodian is dead", control.emergency, quiet)
+        report.play("a lost wallet's chart is recovered by guardians", control.recover, quiet)
+        report.play("a record is erased wherever it lies", control.erase, quiet)
         consortium = Consortium(stage, story.chart)
         report.play("the institutions take in a fifth, by vote", consortium.change, quiet)
         trouble = Trouble(stage, story.chart)

@@ -233,6 +233,10 @@ class Story:
         expect(own.data == chart.patient.resources[0], "the owner's wallet opened something else")
         return f"the patient sees 1 disclosure and 7 denials with their reasons, the last: {asked[-1]['sentence']}"
 
+    def another(self) -> Chart:
+        """A chart with records besides the story's own, if there is one."""
+        return next((one for one in reversed(self.stage.charts) if one.records and one is not self.chart), self.chart)
+
     def prove(self) -> str:
         """A proof of one record checks offline against the genesis file, and a falsified one does not."""
         chart = self.chart
