@@ -146,7 +146,7 @@ class Control:
         chart, session = self.chart, self.session
         record = chart.records[0]
         place = f"/v1/charts/{chart.number}"
-        holders = session.client.get(f"{place}/holders", records=str(record))["holders"]
+        holders = session.client.get(f"{place}/erasure-holders", records=str(record))["holders"]
 
         def order(current: WalletChart, control: Document) -> Operation:
             return Erase(chart.number, (record,), tuple(holders))
