@@ -29,6 +29,7 @@ from node.storage.owner_keys import OwnerKeyRows
 from node.storage.records_store import RecordsStore
 from node.storage.schema import LEDGER, place, places, span, unplace
 from node.storage.types import Asking, CommittedBlock, EpochEnd, Head, StoredBlock
+from protocol import limits
 from protocol.codec.canonical import decode, encode
 from protocol.ledger.events import decode_event
 from protocol.ledger.keys import authorities as authorities_key
@@ -120,8 +121,11 @@ class LedgerStore:
     async def read_set(
         self, keys: Collection[bytes], refs: Collection[tuple[int, int]]
     ) -> tuple[dict[bytes, bytes], dict[tuple[int, int], bytes]]:
-        """`read_leaves` and `read_events` of one snapshot, in one hop."""
-        return await self.database.read(lambda connection: (_leaves(connection, keys), _events(connection, refs)))
+        """What a block's transactions may read (`protocol.ledger.view.ReadSet`), of one snapshot, in one hop.
+
+        Events that are too large for a record are left out.
+        """
+        return await self.database.read(lambda connection: (_leaves(connection, keys), _records(connection, refs)))
 
     # --- storing what is final -------------------------------------------------------------------------------
 
@@ -289,6 +293,14 @@ def _nodes(connection: sqlite3.Connection, paths: Collection[bytes]) -> dict[byt
 def _events(connection: sqlite3.Connection, refs: Collection[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
     rows = rows_in(connection, "SELECT place, raw FROM event WHERE place IN", places(refs))
     return {unplace(at): raw for at, raw in rows}
+
+
+_SELECT_RECORDS = f"SELECT place, raw FROM event WHERE length(raw) <= {limits.RECORD_EVENT_BYTES} AND place IN"  # noqa: S608 - ours
+
+
+def _records(connection: sqlite3.Connection, refs: Collection[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+    # SQLite tells a value's length from the row's header, so what is left out is not read.
+    return {unplace(at): raw for at, raw in rows_in(connection, _SELECT_RECORDS, places(refs))}
 
 
 def _blocks(connection: sqlite3.Connection, first: int, count: int, max_bytes: int) -> list[StoredBlock]:

@@ -11,7 +11,11 @@ from typing import Protocol
 
 @dataclass(slots=True)
 class ReadSet:
-    """Keys of leaves, and events as (chart, event number), that transactions may read."""
+    """Keys of leaves, and events as (chart, event number), that transactions may read.
+
+    Operations look at events as records and as nothing else: one of more than `limits.RECORD_EVENT_BYTES` is no record,
+    and may be left out as if it were not there.
+    """
 
     keys: set[bytes] = field(default_factory=set)
     events: set[tuple[int, int]] = field(default_factory=set)

@@ -21,6 +21,7 @@ from node.storage.outbox import StoredReceipt
 from node.storage.records_store import StagedRecord, StagedSecret
 from node.storage.schema import LEDGER
 from node.storage.types import CommittedBlock, Place
+from protocol import limits
 from protocol.codec.canonical import encode
 from protocol.crypto.hashing import transaction_id
 from protocol.types.block import Block
@@ -88,6 +89,16 @@ async def test_a_read_set_of_thousands_comes_in_one_hop(store: LedgerStore, chai
     keys = [*chain.leaves, *(b"absent %d" % n for n in range(3000))]
     refs = [*chain.events, *((number, 5) for number in range(3000))]
     assert await store.read_set(keys, refs) == (chain.leaves, chain.events)
+
+
+async def test_a_read_set_leaves_out_what_is_too_large_for_a_record(store: LedgerStore, chain: Any) -> None:
+    """A disclosure of ten thousand "records" that are large grants is refused without their being read."""
+    opened = chain.block(chain.open_charts(0, 0))
+    large = replace(opened, events=(*opened.events, (0, 1, bytes(limits.RECORD_EVENT_BYTES + 1))))
+    await store.commit([large])
+    _, found = await store.read_set([], [(0, 0), (0, 1)])
+    assert list(found) == [(0, 0)]
+    assert set(await store.read_events([(0, 0), (0, 1)])) == {(0, 0), (0, 1)}
 
 
 async def test_blocks_stop_for_size_but_give_one(store: LedgerStore, chain: Any) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from protocol import limits
+from protocol.codec.canonical import encode
 from protocol.errors import Unauthorised, UnknownChart, UnknownRecord
 from protocol.ledger import history
 from protocol.ledger.events import RecordAppended, event_digest
@@ -113,3 +115,10 @@ def test_an_event_is_bound_to_its_chart_and_place() -> None:
     raw = b"the same bytes"
     places = [(0, 0), (0, 1), (1, 0), (1, 1), (256, 0), (0, 256)]
     assert len({event_digest(chart, number, raw) for chart, number in places}) == len(places)
+
+
+def test_the_largest_record_fits_what_a_read_set_brings(make_entry: Any) -> None:
+    most = limits.U53
+    entry = replace(make_entry(), supersedes=most, disputes=most)
+    largest = RecordAppended(most, most, most, most, entry, (most,) * limits.HOLDERS_PER_RECORD, most)
+    assert len(encode(largest)) <= limits.RECORD_EVENT_BYTES // 2
