@@ -28,6 +28,12 @@ from protocol.types.institutions import Genesis
 MOST_FIELDS_NAMED = 12
 
 
+class NoSuchField(BadProof):
+    """The record has no field of this name. The advice names those that it has, and none of their values."""
+
+    advice = "Name one of the record's fields, as a JSON pointer."
+
+
 class FieldOpening(Wire, frozen=True):
     """A field and what opens it: its JSON pointer, the exact bytes of its value, its leaf."""
 
@@ -55,12 +61,12 @@ class FieldClaim:
 def open_field(data: bytes, opening: Opening, pointer: str) -> FieldOpening:
     """What shows one field of the record whose exact bytes are `data`. CPU work.
 
-    Raises `BadProof`, whose advice names the record's fields and none of its values.
+    Raises `NoSuchField`.
     """
     fields = json_fields(data)
     values = dict(fields)
     if pointer not in values:
-        raise BadProof(f"the record has no field '{pointer}'", advice=_known([name for name, _ in fields], pointer))
+        raise NoSuchField(f"the record has no field '{pointer}'", advice=_known([name for name, _ in fields], pointer))
     return FieldOpening(pointer, values[pointer], field_proof(data, fields, opening, pointer))
 
 

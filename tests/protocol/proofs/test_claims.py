@@ -15,7 +15,7 @@ from protocol.ledger.events import Reason
 from protocol.proofs import bundle, grant, past
 from protocol.proofs.erasure import ErasureClaim, ErasureProof
 from protocol.proofs.explaining import explain
-from protocol.proofs.field import FieldClaim, open_field
+from protocol.proofs.field import FieldClaim, NoSuchField, open_field
 from protocol.proofs.grant import GrantClaim
 from protocol.proofs.history import HistoryClaim
 from protocol.proofs.parts import EventShown
@@ -153,11 +153,11 @@ def test_a_field_is_shown_as_it_was_committed_to_or_not_at_all(prover: Prover) -
 
 
 def test_a_field_that_is_not_there_is_named_with_those_that_are() -> None:
-    with pytest.raises(BadProof, match="no field '/vaccineCode'") as refused:
+    with pytest.raises(NoSuchField, match="no field '/vaccineCode'") as refused:
         open_field(DATA, OPENING, "/vaccineCode")
     assert "/vaccineCode/text" in refused.value.advice
     assert "/lotNumber" not in refused.value.advice
-    with pytest.raises(BadProof) as refused:
+    with pytest.raises(NoSuchField) as refused:
         open_field(b"a picture", OPENING, "/x")
     assert "proof record" in refused.value.advice
 
