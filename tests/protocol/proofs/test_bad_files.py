@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zlib
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -102,6 +103,17 @@ def test_a_form_that_encoding_would_not_write(files: Files) -> None:
 def test_a_text_that_swells_is_refused_before_it_fills_the_memory() -> None:
     with pytest.raises(BadProof, match=r"^text: it holds more than 16777216 bytes"):
         bundle.read(scan.to_text(bytes(17 << 20)).encode())
+
+
+def test_a_text_whose_end_is_not_the_proofs_end(files: Files) -> None:
+    packed = zlib.compress(files.raw["field"], 9)
+    for changed, sentence in (
+        (packed[:-2], "it is cut short"),  # of its checksum
+        (packed[: len(packed) // 2], "it is cut short"),
+        (packed + b"more", "more follows after its end"),
+    ):
+        with pytest.raises(BadProof, match=f"^text: {sentence}"):
+            bundle.read((scan.PREFIX + scan._base45(changed) + scan.END).encode())
 
 
 @settings(max_examples=150, deadline=None)
