@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from node.logs import get_logger
 from node.records.detail_messages import (
@@ -23,7 +23,7 @@ from node.records.detail_messages import (
 )
 from node.records.errors import ChartUnknownHere, NotCustodian, NotDisclosed, NotStated
 from node.records.seal import Kek
-from node.services import NodeServices
+from node.services import FinalBlock, NodeServices
 from node.storage.details_store import DetailsStore, ForOwner, KeptDetails
 from node.storage.errors import StorageFailed
 from node.storage.records_store import RecordsStore
@@ -39,7 +39,9 @@ from protocol.crypto.details import (
 )
 from protocol.crypto.hashing import encryption_key_digest
 from protocol.errors import ChartledgerError, UnknownChart
-from protocol.ledger.events import Disclosed, Event, GlassBroken, GlassReviewed, decode_event
+from protocol.ledger import keys
+from protocol.ledger.events import ChangeCompleted, Disclosed, Event, GlassBroken, GlassReviewed, decode_event
+from protocol.ledger.leaves import Chart, decode_leaf
 
 log = get_logger("details")
 
@@ -62,6 +64,7 @@ class Confidence:
         self._kek = kek
         self._owners: dict[int, OwnerKeyAnswer] = {}
         self._wake = asyncio.Event()
+        self._changed = True
 
     # --- at the asker --------------------------------------------------------------------------------------------
 
@@ -125,11 +128,44 @@ class Confidence:
         return task.cancel
 
     async def _run(self) -> None:
-        """Woken by what is new; what could not be delivered is tried again, ever more rarely."""
-        pause_s = RETRY_S
         while True:
+            async with self._node.subscribe() as blocks:
+                following = asyncio.create_task(self._follow(blocks))
+                try:
+                    await self._courier(following)
+                finally:
+                    following.cancel()
+            # The stream ends for who fell behind, and when the node stops: then this task is cancelled.
+            await asyncio.sleep(RETRY_S)
+
+    async def _follow(self, blocks: AsyncIterator[FinalBlock]) -> None:
+        async for block in blocks:
+            if any(isinstance(decode_event(raw), ChangeCompleted) for _, _, raw in block.events):
+                self._changed = True
+                self.wake()
+        self.wake()
+
+    async def renew(self) -> None:
+        """What was sealed to a key that is no longer its owner's is to be delivered again."""
+        delivered = await self._store.recipients()
+        charts = sorted({chart for chart, _ in delivered})
+        leaves = await self._node.leaves([keys.chart(chart) for chart in charts])
+        for chart, recipient in sorted(delivered):
+            key = keys.chart(chart)
+            leaf = decode_leaf(key, leaves[key]) if key in leaves else None
+            if isinstance(leaf, Chart) and leaf.encryption_key != recipient:
+                await self._store.deliver_again(chart)
+
+    async def _courier(self, following: asyncio.Task[None]) -> None:
+        """Woken by what is new; what could not be delivered is tried again, ever more rarely. Ends with `following`."""
+        pause_s = RETRY_S
+        self._changed = True  # what changed while nobody looked
+        while not following.done():
             self._wake.clear()
             try:
+                if self._changed:
+                    self._changed = False
+                    await self.renew()
                 left = await self.deliver()
             except StorageFailed as error:
                 log.warning("details not looked after", code=error.code)
@@ -170,7 +206,7 @@ class Confidence:
             await self.take(custodian, request)
         else:
             decode(DetailsTaken, await self._node.ask(custodian, DETAILS, encode(request), WAIT_S))
-        await self._store.delivered(kept.commitment)
+        await self._store.delivered(kept.commitment, encryption_key)
 
     async def _owner(self, chart: int, custodian: int, encryption_key: bytes) -> OwnerKeyAnswer:
         """The owner's key, believed only if it is the one that the ledger names. Raises the network's

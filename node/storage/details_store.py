@@ -24,7 +24,8 @@ class KeptDetails(Struct, frozen=True):
     """Details that this institution stated: what they are committed to by, and the opening under its own key.
 
     `event` is None until it is known where the operation came to stand on `chart`: at `since` or above, if it became
-    final by `valid_until` (ledger ms).
+    final by `valid_until` (ledger ms). `recipient` is the digest of the owner's key that the copy which the custodian
+    has is sealed to; None until it has one.
     """
 
     commitment: bytes
@@ -33,7 +34,7 @@ class KeptDetails(Struct, frozen=True):
     valid_until: int
     sealed: bytes
     event: int | None = None
-    delivered: bool = False
+    recipient: bytes | None = None
 
 
 class ForOwner(Struct, frozen=True):
@@ -58,9 +59,19 @@ class DetailsStore:
         """Note where the operation stands."""
         await self._database.write(partial(_set, commitment=commitment, column="event", value=event))
 
-    async def delivered(self, commitment: bytes) -> None:
-        """Note that the owner's copy is at the custodian."""
-        await self._database.write(partial(_set, commitment=commitment, column="delivered", value=1))
+    async def delivered(self, commitment: bytes, recipient: bytes) -> None:
+        """Note that the owner's copy is at the custodian, sealed to the key with this digest."""
+        await self._database.write(partial(_set, commitment=commitment, column="recipient", value=recipient))
+
+    async def recipients(self) -> set[tuple[int, bytes]]:
+        """(chart, digest of the owner's key) of all that was delivered."""
+        query = "SELECT DISTINCT chart, recipient FROM details WHERE recipient IS NOT NULL"
+        return set(await self._database.read(lambda connection: connection.execute(query).fetchall()))
+
+    async def deliver_again(self, chart: int) -> None:
+        """The chart's owner has another key: what was delivered is to be sealed to it."""
+        query = "UPDATE details SET recipient = NULL WHERE chart = ?"
+        await self._database.write(lambda connection: connection.execute(query, (chart,)) and None)
 
     async def drop(self, commitment: bytes) -> None:
         """Forget details whose operation never became final."""
@@ -68,7 +79,7 @@ class DetailsStore:
 
     async def waiting(self, count: int) -> list[KeptDetails]:
         """Up to `count` of those that are not delivered, the oldest first."""
-        return await self._database.read(partial(_kept, where="delivered = 0", arguments=(), count=count))
+        return await self._database.read(partial(_kept, where="recipient IS NULL", arguments=(), count=count))
 
     async def stated(self, chart: int, event: int) -> KeptDetails | None:
         """What this institution stated about that asking of its own."""
@@ -103,7 +114,7 @@ class DetailsStore:
 
 # --- jobs ---------------------------------------------------------------------------------------------------
 
-_COLUMNS = "commitment, chart, since, valid_until, sealed, event, delivered"
+_COLUMNS = "commitment, chart, since, valid_until, sealed, event, recipient"
 
 
 def _keep(connection: sqlite3.Connection, kept: KeptDetails) -> None:
@@ -117,12 +128,12 @@ def _keep(connection: sqlite3.Connection, kept: KeptDetails) -> None:
             kept.valid_until,
             kept.sealed,
             kept.event,
-            int(kept.delivered),
+            kept.recipient,
         ),
     )
 
 
-def _set(connection: sqlite3.Connection, commitment: bytes, column: str, value: int) -> None:
+def _set(connection: sqlite3.Connection, commitment: bytes, column: str, value: int | bytes) -> None:
     connection.execute(
         f"UPDATE details SET {column} = ? WHERE prefix = ? AND commitment = ?",  # noqa: S608  # our own names
         (value, prefix(commitment), commitment),
@@ -148,8 +159,7 @@ def _by_commitment(connection: sqlite3.Connection, commitments: Collection[bytes
 
 
 def _of_row(row: tuple[Any, ...]) -> KeptDetails:
-    commitment, chart, since, valid_until, sealed, event, delivered = row
-    return KeptDetails(commitment, chart, since, valid_until, sealed, event, bool(delivered))
+    return KeptDetails(*row)
 
 
 def _put_for_owner(connection: sqlite3.Connection, chart: int, found: ForOwner) -> None:

@@ -115,10 +115,10 @@ _LEDGER_5: Migration = (
     """CREATE TABLE details (
         position INTEGER PRIMARY KEY, prefix INTEGER NOT NULL, commitment BLOB NOT NULL, chart INTEGER NOT NULL,
         since INTEGER NOT NULL, valid_until INTEGER NOT NULL, sealed BLOB NOT NULL, event INTEGER,
-        delivered INTEGER NOT NULL) STRICT""",
+        recipient BLOB) STRICT""",
     "CREATE INDEX details_prefix ON details (prefix)",
     "CREATE INDEX details_asking ON details (chart, event)",
-    "CREATE INDEX details_waiting ON details (position) WHERE delivered = 0",
+    "CREATE INDEX details_waiting ON details (position) WHERE recipient IS NULL",
     # what askers said to the owners of this custodian's charts, sealed to these
     """CREATE TABLE details_for_owner (
         place INTEGER PRIMARY KEY, institution INTEGER NOT NULL, sealed BLOB NOT NULL) STRICT""",
