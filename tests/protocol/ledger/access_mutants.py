@@ -162,7 +162,7 @@ MUTANTS: list[Mutant] = [
         ("bars on one bind all", "bar.institution not in (None, asked.institution) or", "False or"),
         ("bars on all bind none", "(None, asked.institution)", "(asked.institution,)"),
         ("bars never hold in emergencies", "and not bar.emergencies", "and True"),
-        ("only the first record", "in asked.records)", "in asked.records[:1])"),
+        ("only the first record", "in asked.records}", "in asked.records[:1]}"),
     ),
     *_of(
         decisions._stands_against,
