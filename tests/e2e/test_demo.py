@@ -26,7 +26,7 @@ def check(report: dict) -> None:
     assert report["ok"] is True
     assert report["final"] == report["records"] == report["read_back_identical"] > 0
     assert report["records_per_second"] > 0
-    assert len(report["steps"]) == 14
+    assert len(report["steps"]) == 18
     assert all(step["done"] for step in report["steps"])
     assert report["folder"] is None
 

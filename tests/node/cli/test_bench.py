@@ -30,7 +30,8 @@ def test_what_a_process_has_used():
     while time.process_time() < until:
         sum(range(1000))
     assert cpu_seconds(me) >= before + 0.03
-    assert peak_resident_bytes(me) >= resident_bytes(me) > 1_000_000
+    now = resident_bytes(me)  # before the peak is asked for, which may grow in between
+    assert peak_resident_bytes(me) >= now > 1_000_000
 
 
 def test_a_folder_counts_all_below_it(tmp_path):
