@@ -91,8 +91,8 @@ def _history(claim: HistoryClaim, names: Names) -> list[str]:
         )
     else:
         what = (
-            f"On {chain}, these are events {claim.first} to {last} of the {claim.total} that chart {chart} had after "
-            f"block {height}, in order. Between these two none was left out, moved or put in."
+            f"On {chain}, of the {claim.total} events that chart {chart} had after block {height}, these are "
+            f"{_run(claim.first, last)}, in order. None between them was left out, moved or put in."
         )
     lines = [what]
     for number, event in enumerate(claim.events[:EVENTS_LISTED], claim.first):
@@ -101,14 +101,18 @@ def _history(claim: HistoryClaim, names: Names) -> list[str]:
         lines.append(f"({len(claim.events) - EVENTS_LISTED} more events are shown, and not listed here.)")
     lines += _finality(claim.final, names)
     if not claim.complete:
-        before = [f"0 to {claim.first - 1}"] if claim.first else []
-        after = [f"{claim.end} to {claim.total - 1}"] if claim.end < claim.total else []
-        lines.append(f"Not shown here: events {' and '.join(before + after)}, which other proofs have to show.")
+        left_out = [(0, claim.first - 1), (claim.end, claim.total - 1)]
+        runs = [_run(first, last) for first, last in left_out if first <= last]
+        lines.append(f"Not shown here: {' and '.join(runs)}, which other proofs have to show.")
     lines.append(
         f"Not shown: anything after block {height}, what the records say, whose chart it is, and what happened without "
         "being brought to the ledger."
     )
     return lines
+
+
+def _run(first: int, last: int) -> str:
+    return f"event {first}" if first == last else f"events {first} to {last}"
 
 
 def _field(claim: FieldClaim, names: Names) -> list[str]:
@@ -118,8 +122,8 @@ def _field(claim: FieldClaim, names: Names) -> list[str]:
     return [
         f"On {_chain(entry.final)}, record {entry.number} of chart {entry.chart} has at {claim.pointer} the value "
         f"{value}.",
-        f"{names(event.institution)} committed to the record with this value in block {event.height}, at "
-        f"{calendar(event.time_ms)} by ledger time: {sentence(event, names)}.",
+        f"The record has stood on the ledger since block {event.height}, of {calendar(event.time_ms)} by ledger time: "
+        f"{sentence(event, names)}.",
         *_finality(entry.final, names),
         "Not shown: any other field of the record or how many it has, whose record it is, that its author told the "
         "truth, and whether it was amended, disputed or erased later.",
@@ -131,14 +135,15 @@ def _grant(claim: GrantClaim, names: Names) -> list[str]:
     when = f"after block {claim.height}, at {calendar(claim.time_ms)} by ledger time"
     what = f"grant {claim.grant} of chart {claim.chart}"
     if claim.record is not None:
-        what += f", as to reading record {claim.record},"
+        what += f", as to reading record {claim.record} for a purpose that it names,"
     verdict = "was in force" if claim.in_force else "was not in force"
     why = "" if claim.against is Reason.NONE else f": {_AGAINST.get(claim.against, claim.against.name)}"
     lines = [f"On {_chain(claim.final)}, {what} {verdict}{who} {when}{why}."]
     if claim.terms is not None:
         lines += _terms(claim.terms, names)
     else:
-        lines.append(f"The chart had {claim.grants} grants, numbered from 0.")
+        made = "1 grant was" if claim.grants == 1 else f"{claim.grants} grants were"
+        lines.append(f"{made} ever made of the chart by then, numbered from 0.")
     if claim.revoked_at is not None:
         lines.append(f"It was revoked in block {claim.revoked_at}.")
     if claim.institution is not None and claim.standing is not None:
