@@ -179,7 +179,7 @@ async def test_a_block_that_costs_too_much_is_refused_before_any_state_is_read_f
     raws = [voter.entry(asking).raw for _ in range(3)]
     block = build_block(BEGIN.header, 0, NOW, raws, bytes(32))
     queries = voter.store.queries
-    with pytest.raises(InvalidBlock, match="27012 units"):
+    with pytest.raises(InvalidBlock, match="27072 units"):
         await voter.executor.validate(Validate(1, block, certified=False))
     assert voter.store.queries == queries
 
