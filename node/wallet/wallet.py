@@ -15,10 +15,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from node.keystore import open_file, write_file
+from node.keystore import KEYFILE_BYTES, open_file, write_file
 from node.labels import RESOURCE_TYPES, SENSITIVITY_LABELS, YEARS
 from node.wallet.file import VERSION, Acting, Group, NoSuchChart, WalletChart, WalletFile, read_content
 from node.wallet.tagging import Meanings
+from protocol import limits
 from protocol.codec.canonical import encode
 from protocol.crypto.envelopes import MLKEM768_X25519, keypair_from_seed
 from protocol.crypto.hashing import encryption_key_digest
@@ -30,6 +31,8 @@ from protocol.types.operations import ROLE_OWNER, OpenChart, Operation, OwnerKey
 
 EXPIRY_MS = 60 * 60 * 1_000
 """How long a co-signature may be used: long enough to carry it from a phone to a desk."""
+FILE_BYTES = KEYFILE_BYTES - 1024
+"""What may be sealed into a file that opens again."""
 VERSIONS_AHEAD = 16
 """How many rotations another device may have made since this file was last used."""
 
@@ -47,6 +50,12 @@ class NoChartSecret(ChartledgerError):
     """This chart came to the wallet by a recovery, and its secret has not been fetched yet."""
 
     advice = "Run `chartledger recovery complete CHART` at the custodian's socket, once the change is complete."
+
+
+class WalletFull(ChartledgerError):
+    """The wallet's file would hold more than can be read back."""
+
+    advice = "Forget groups with `chartledger group remove`, or make a second wallet for further charts."
 
 
 class OpenRequest(Struct, frozen=True):
@@ -240,7 +249,8 @@ class Wallet:
         """Note labels, so that this wallet can tell later what it granted or forbade."""
         fresh = set(named) - {*RESOURCE_TYPES, *YEARS, *SENSITIVITY_LABELS, *self.content.labels}
         if fresh:
-            self._save(labels=(*self.content.labels, *sorted(fresh)))
+            labels = (*self.content.labels, *sorted(fresh))
+            self._save(labels=labels[-limits.TAGS_PER_POSITION :])  # those forgotten first were made up first
 
     def _add(self, chart: WalletChart) -> WalletChart:
         self._save(charts=(*self.content.charts, chart))
@@ -263,7 +273,10 @@ class Wallet:
 
     def _save(self, **changes: Any) -> None:
         content = msgspec.structs.replace(self.content, **changes)
-        write_file(self.path, encode(content), self._passphrase, self._cost, replace=True)
+        plain = encode(content)
+        if len(plain) > FILE_BYTES:
+            raise WalletFull(f"the wallet {self.path} would hold more than {FILE_BYTES} bytes")
+        write_file(self.path, plain, self._passphrase, self._cost, replace=True)
         self.content = content
 
 

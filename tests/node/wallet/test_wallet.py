@@ -17,6 +17,7 @@ from node.wallet.acting import delegate_card, guardian_public
 from node.wallet.consent import NotRenewed, Wish
 from node.wallet.file import WalletChart1, WalletFile1
 from node.wallet.tagging import BarTooWide, Forbidden, bars_through
+from node.wallet.wallet import WalletFull
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.hashing import encryption_key_digest, operation_digest
 from protocol.crypto.keyfiles import Cost
@@ -310,3 +311,18 @@ def test_too_many_labels_are_refused_and_too_many_generations_dropped():
     tags = tags_through(b"s" * 32, 600, GrantLabels(("a",)))
     assert len(tags[0]) == 512
     assert tags_of(b"s" * 32, 600, Labels("a"))[0] in tags[0]
+
+
+def test_a_file_never_grows_beyond_what_opens_again(wallet):
+    for first in range(0, 1_200, 300):
+        wallet.remember(f"label {n} {'x' * 40}" for n in range(first, first + 300))
+        assert Wallet.open(wallet.path, b"pass").content == wallet.content
+    assert "label 1199 " + "x" * 40 in wallet.content.labels
+
+    def many_groups():
+        for n in range(400):
+            wallet.set_group(f"{'g' * 60} {n}", CHAIN, range(64))
+
+    with pytest.raises(WalletFull):
+        many_groups()
+    assert Wallet.open(wallet.path, b"pass").content == wallet.content
