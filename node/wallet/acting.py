@@ -14,14 +14,15 @@ from msgspec import Struct
 from node.wallet.consent import Wish, tags_of
 from node.wallet.file import DELEGATE, GUARDIAN
 from node.wallet.wallet import Wallet
-from protocol.crypto.envelopes import MLKEM768_X25519, keypair_from_seed
+from protocol.crypto.envelopes import MLKEM768_X25519, check_public, keypair_from_seed
 from protocol.crypto.hashing import encryption_key_digest
 from protocol.crypto.signing import SigningKey
 from protocol.crypto.wallet import delegate_keys, guardian_key
-from protocol.errors import ChartledgerError
+from protocol.errors import ChartledgerError, CryptoError
 from protocol.types.operations import Grant, Operation
 
 CARD = "chartledger delegate 1"
+KEY_BYTES = 32
 
 
 class NotADelegate(ChartledgerError):
@@ -70,10 +71,11 @@ def read_card(raw: bytes, chain: bytes, chart: int) -> DelegateCard:
     """A card for this chart. Raises `BadCard`."""
     try:
         card = msgspec.json.decode(raw, type=DelegateCard)
-        sizes = len(bytes.fromhex(card.key)), len(bytes.fromhex(card.encryption_public))
-    except (msgspec.DecodeError, ValueError):
+        key, public = bytes.fromhex(card.key), bytes.fromhex(card.encryption_public)
+        check_public(card.encryption_suite, public)
+    except (msgspec.DecodeError, ValueError, CryptoError):
         raise BadCard("the file is not a delegate's card") from None
-    if card.what != CARD or sizes[0] != 32 or not sizes[1]:
+    if card.what != CARD or len(key) != KEY_BYTES:
         raise BadCard("the file is not a delegate's card of a kind that this version knows")
     if (card.chain, card.chart) != (chain.hex(), chart):
         raise BadCard(f"the card was made for chart {card.chart} on chain {card.chain[:16]}")

@@ -107,6 +107,7 @@ def read_request(raw: bytes, chain: bytes) -> RecoveryRequest:
     try:
         request = msgspec.json.decode(raw, type=RecoveryRequest)
         signed = request.operation
+        bytes.fromhex(request.encryption_public or "")
     except (msgspec.DecodeError, DecodeError, Base64Error, ValueError):
         raise BadRequestFile("the file is not a recovery request") from None
     operation = signed.operation
