@@ -19,7 +19,7 @@ from node.wallet import recovery as making
 from node.wallet.consent import IN_FORCE
 from node.wallet.recovery import RecoveryRequest, read_request, waiting
 from node.wallet.secret import open_secret
-from protocol.chart_errors import TooEarly
+from protocol.chart_errors import TooEarly, WrongChange
 from protocol.types.operations import BeginRecovery, CancelRecovery, CompleteRecovery
 
 app = typer.Typer(no_args_is_help=True)
@@ -220,7 +220,12 @@ def complete_with(session: Session, chart: int) -> Document:
         return {"chart": chart, "completed": False}
     if pending["ready_at"] > session.ledger_now():
         raise TooEarly(f"the change waits until {when(pending['ready_at'])} UTC", advice="Come back then.")
-    document = submit_unsigned(session, chart, CompleteRecovery(chart, pending["change"]))
+    try:
+        document = submit_unsigned(session, chart, CompleteRecovery(chart, pending["change"]))
+    except WrongChange:  # the custodian's node was faster
+        if session.control(chart)["pending"] is not None:
+            raise
+        return {"chart": chart, "completed": False}
     return document | {"completed": True}
 
 
