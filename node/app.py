@@ -129,7 +129,7 @@ class Node:
                 mempool_bytes=config.mempool_bytes,
             )
         )
-        scrub = Scrub(store.records, blobs)
+        scrub = Scrub(store.records, store.held, blobs)
         core.report = StatusReporter(core, config, blobs, scrub).document
         core.metrics = partial(metrics_text, core)
         await core.start()
@@ -168,7 +168,9 @@ class Node:
         self._follow_members(core, records)
         keeping = Housekeeping(core, store.idempotency, store.outbox, records)
         self._open.callback(keeping.start(core.fail))
+        scrub.heal = records.repair.heal
         self._open.callback(scrub.start(core.fail))
+        self._open.callback(records.repair.start(core.fail))
         self._open.callback(records.changes.start(core.fail))
         self._open.callback(records.confidence.start(core.fail))
         core.finality.listeners.append(lambda executed: records.erasures.on_events(executed.overlay.changes.events))

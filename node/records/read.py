@@ -138,7 +138,7 @@ class Reader:
         """One record of any size, with a key other than this institution's for a delegate's. Raises as
         `consent.check_asking`, what the writer refuses, `CustodianUnreachable`, `TooFewHolders`, `SealBroken` or
         `CommitmentMismatch`."""
-        wanted = await self._wanted(chart, disclosure, [record])
+        wanted = await self._wanted(chart, disclosure, [record], for_delegate=mine is not None)
         mine = mine or self._envelope_keys.current
         tried: ChartledgerError | None = None
         try:
@@ -153,7 +153,7 @@ class Reader:
     ) -> list[Opened]:
         """As many of the records, from the first, as are sent at once; a large one alone is left out, so an empty list
         means that the first must be read by itself."""
-        wanted = await self._wanted(chart, disclosure, records[:RECORDS_PER_RELEASE])
+        wanted = await self._wanted(chart, disclosure, records[:RECORDS_PER_RELEASE], for_delegate=mine is not None)
         mine = mine or self._envelope_keys.current
         try:
             return await self._open_all(await self._from_writer(wanted, mine))
@@ -178,7 +178,9 @@ class Reader:
             raise error
         return error
 
-    async def _wanted(self, chart: int, disclosure: int, records: Sequence[int]) -> Wanted:
+    async def _wanted(
+        self, chart: int, disclosure: int, records: Sequence[int], *, for_delegate: bool = False
+    ) -> Wanted:
         """The ledger's entries of the first records that have one writer and the same holders; refuses what they would
         without asking them."""
         leaf = await self._node.chart(chart)
@@ -186,7 +188,10 @@ class Reader:
             raise UnknownChart(f"there is no chart {chart}")
         raw = await self._node.events_at(chart, [disclosure, *records])
         events = {number: decode_event(found) for number, found in raw.items()}
-        consent.check_asking(events.get(disclosure), self._node.institution, records)
+        asked = events.get(disclosure)
+        # Anybody may carry a delegate's: what is released opens with the delegate's own key alone.
+        reader = asked.institution if for_delegate and asked is not None else self._node.institution
+        consent.check_asking(asked, reader, records, for_delegate=for_delegate)
         await consent.refuse_erased(self._node, chart, records)
         appended = {number: consent.record_of(events.get(number), number) for number in records}
         first = appended[records[0]]

@@ -30,6 +30,7 @@ from node.records.owner_keys import OwnerKeyMissing, OwnerKeys
 from node.records.placing import Placer
 from node.records.read import Reader, clear
 from node.records.release import Releaser
+from node.records.repair import Repair
 from node.records.seal import Kek, RecordKeys, Secret
 from node.records.sharing import Sharing
 from node.records.submit import Submitter
@@ -38,7 +39,7 @@ from node.services import NodeServices
 from node.storage.blobs import BlobStore
 from node.storage.details_store import DetailsStore
 from node.storage.erasures import ErasureStore
-from node.storage.held_store import HeldStore
+from node.storage.held_store import Handed, HeldStore
 from node.storage.outbox import Idempotency
 from node.storage.records_store import RecordsStore, StoredRecord
 from protocol import limits
@@ -79,6 +80,7 @@ class Records:
         record written here is to have `replicas` holders besides."""
         self._node = node
         self._store = store
+        self._held = held
         self._blobs = blobs
         self._threads = threads
         self._folder = folder
@@ -101,6 +103,7 @@ class Records:
         self.alerts = Alerts(node, self.confidence, details)
         self.notes = Notes(node, self.submitter, store, blobs, self._kek, threads)
         self.erasures = Erasures(node, erasures, requests, blobs, keys.kek)
+        self.repair = Repair(node, store, held, blobs, self._kek, self.placer)
         self.reader = Reader(node, judge, self.releaser, self.sharing, self._envelope_keys, folder, threads)
 
     def set_key(self, suite: int, seed: bytes) -> None:
@@ -160,7 +163,11 @@ class Records:
         return await loop.run_in_executor(self._threads, open_field, data, secret.opening, pointer)
 
     async def sealed(self, chart: int, record: int) -> tuple[int, AsyncIterator[bytes]]:
-        """The blob as it lies here, with its size: for the owner, who has the key in the envelope."""
+        """The blob as it lies here, written here or held, with its size: for the owner, who has the key in the
+        envelope, and may ask a holder while the custodian is down."""
+        held = await self._held_row(chart, record)
+        if held is not None:
+            return held.blob_bytes, self._blobs.stream(held.blob_id)
         stored = await self._row(chart, record)
         return stored.blob_bytes, self._blobs.stream(stored.blob_id)
 
@@ -170,10 +177,19 @@ class Records:
 
     async def owner_envelope(self, chart: int, record: int) -> bytes:
         """A `Secret` sealed to the chart's owner. Raises `OwnerKeyMissing` while its key is not here."""
-        envelope = (await self._row(chart, record)).owner_envelope
+        held = await self._held_row(chart, record)
+        envelope = (await self._row(chart, record) if held is None else held).owner_envelope
         if not envelope:
             raise OwnerKeyMissing
         return envelope
+
+    async def _held_row(self, chart: int, record: int) -> Handed | None:
+        """What was handed over of a record that is held here. Raises `RecordErased`."""
+        found = (await self._held.get(chart, [record])).get(record)
+        if found is None:
+            return None
+        await consent.refuse_erased(self._node, chart, [record])
+        return found.handed
 
     async def _own(self, chart: int, record: int) -> tuple[RecordAppended, StoredRecord, Secret]:
         raw = await self._node.events_at(chart, [record])

@@ -85,7 +85,12 @@ def _reseal(
         before, after = record.owner_envelope, envelopes[record.event]
 
         def change(row: StoredRecord, before: bytes = before, after: bytes = after) -> StoredRecord | None:
-            return replace(row, owner_envelope=after) if row.owner_envelope == before else None
+            if row.owner_envelope != before or before == after:
+                return None
+            # Holders have the envelope of before: they are handed the record again.
+            copies = tuple(replace(copy, held=False) for copy in row.copies)
+            lacking = row.lacking + sum(copy.held for copy in row.copies)
+            return replace(row, owner_envelope=after, copies=copies, lacking=lacking)
 
         # A record that was erased while its envelope was made is not brought back by it.
         change_record(connection, record.chart, record.event, change)

@@ -267,7 +267,9 @@ def _stage(connection: sqlite3.Connection, batch: Mapping[bytes, Sequence[Staged
 def _set_copies(connection: sqlite3.Connection, records: Sequence[StoredRecord]) -> None:
     for one in records:
 
-        def change(row: StoredRecord, to: StoredRecord = one) -> StoredRecord:
+        def change(row: StoredRecord, to: StoredRecord = one) -> StoredRecord | None:
+            if row.owner_envelope != to.owner_envelope:  # what was handed over is not what is kept by now
+                return None
             return replace(row, copies=to.copies, lacking=to.lacking)
 
         change_record(connection, one.chart, one.event, change)

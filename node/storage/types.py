@@ -26,7 +26,8 @@ class Place(Struct, frozen=True):
 
 class Copy(Wire, frozen=True):
     """A record at one of its holders: share number `index` of its key was sent there, and `held` says whether the
-    holder has it still, as far as its writer knows. Who ever had one stays listed: it owes a receipt for an erasure."""
+    holder has all of it as it is now, as far as its writer knows. Who ever had one stays listed: it owes a receipt for
+    an erasure."""
 
     holder: Number
     index: ShareIndex

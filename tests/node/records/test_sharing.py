@@ -10,8 +10,9 @@ import pytest
 from msgspec.structs import replace
 
 from node.network.interface import RequestRefused
+from node.owner_reading import open_own
 from node.records.envelope_key import EnvelopeKeys
-from node.records.errors import CustodianUnreachable, GrantEnded, NotFresh, TooFewHolders
+from node.records.errors import CustodianUnreachable, GrantEnded, NotDisclosed, NotFresh, TooFewHolders
 from node.records.holding_messages import SHARE, HeldDetails, ShareAnswer, ShareRequest, Shares
 from node.records.messages import RELEASE
 from node.records.opening import Key, open_whole
@@ -21,9 +22,20 @@ from protocol.codec.canonical import decode, encode
 from protocol.crypto.envelopes import envelope_info, keypair_from_seed, open_envelope, seal_envelope
 from protocol.crypto.hashing import encryption_key_digest
 from protocol.crypto.shares import KeyShare, combine_shares
+from protocol.crypto.signing import SigningKey, cosign
+from protocol.crypto.tags import GrantLabels, grant_tags
 from protocol.errors import BadShares, SealBroken
+from protocol.types.operations import (
+    ACT_READ,
+    ROLE_DELEGATE,
+    BreakGlass,
+    Delegate,
+    DelegateTerms,
+    Disclose,
+    SignedOperation,
+)
 from tests.node.records.conftest import World, settle
-from tests.node.records.fake_core import SUITE, seed
+from tests.node.records.fake_core import HOUR_MS, SUITE, seed
 from tests.node.records.held import TEXT, Held, five, held
 from tests.node.records.test_release import disclose, grant
 from tests.node.records.test_submit import append, plain, whole
@@ -264,3 +276,60 @@ def opens_with(key: bytes, sealed: bytes, chain: bytes, chart: int, commitment: 
     except SealBroken:
         return False
     return True
+
+
+# --- emergencies, delegates, the owner -----------------------------------------------------------------------------
+
+
+async def test_an_emergency_is_read_while_the_custodian_is_down(held: Held) -> None:
+    world, reader = held.world, held.reader
+    held.down(0)
+    operation = BreakGlass(world.chart, (1,), "ETREAT", bytes(32))
+    final = await settle(reader.core, await reader.core.prepare([[SignedOperation(operation)]]))
+    number = final[0].receipt.operations[0].first_event
+    content = await reader.records.reader.read(world.chart, number, 1)
+    assert await whole(content.chunks) == TEXT.encode()
+    with pytest.raises(NotDisclosed):
+        await reader.records.reader.read(world.chart, number, 2)
+
+
+async def test_a_delegate_reads_through_the_holders_with_its_own_key(held: Held) -> None:
+    """Its asking was carried by the custodian, which is down by now; any institution asks the holders for it, and what
+    they give opens with the delegate's key alone."""
+    world, delegate = held.world, SigningKey(seed("delegate"))
+    keys = EnvelopeKeys(SUITE, seed("delegate's envelopes"))
+    terms = DelegateTerms(
+        key=delegate.public,
+        encryption_suite=SUITE,
+        encryption_key=keys.current.digest,
+        acts=ACT_READ,
+        tags=grant_tags(world.patient.keys.chart_secret, 0, GrantLabels()),
+        purposes=("PATRQT",),
+        not_before=world.chain.clock.ms - 1,
+        not_after=world.chain.clock.ms + 10 * HOUR_MS,
+    )
+    named = world.patient.sign(Delegate(world.chart, terms))
+    await settle(world.custodian.core, await world.custodian.core.prepare([[named]]))
+    operation = Disclose(world.chart, None, (1,), "PATRQT")
+    cosignature = cosign(delegate, world.chain.id, operation, ROLE_DELEGATE, 1, world.chain.clock.ms + HOUR_MS)
+    prepared = await world.custodian.core.prepare([[SignedOperation(operation, (cosignature,))]])
+    number = (await settle(world.custodian.core, prepared))[0].receipt.operations[0].first_event
+    held.down(0)
+    reader = held.reader.records.reader
+    content = await reader.read(world.chart, number, 1, keys.current)
+    assert await whole(content.chunks) == TEXT.encode()
+    with pytest.raises(NotDisclosed):
+        await reader.read(world.chart, number, 1)
+    with pytest.raises(TooFewHolders, match="not the one that stands on the ledger"):
+        await reader.read(world.chart, number, 1, EnvelopeKeys(SUITE, seed("a stranger's")).current)
+
+
+async def test_the_owner_reads_at_a_holder(held: Held) -> None:
+    holder, patient = held.hospital(held.holders[0]), held.world.patient
+    raw = (await holder.core.events_at(held.world.chart, [1]))[1]
+    envelope = await holder.records.owner_envelope(held.world.chart, 1)
+    _, chunks = await holder.records.sealed(held.world.chart, 1)
+    opened = open_own(
+        patient.keys, SUITE, held.world.chain.id, held.world.chart, raw, envelope=envelope, sealed=await whole(chunks)
+    )
+    assert opened.data == TEXT.encode()

@@ -33,7 +33,7 @@ async def kept(tmp_path: Path, store: LedgerStore, chain: Any) -> AsyncIterator[
         await store.records.stage({transaction_id(transaction.body): rows})
     settled = [chain.settled(one, Place(0, 0, 1)), chain.settled(two, Place(0, 1, 1))]
     await store.commit([chain.block(one, two, settled=settled)])
-    yield Scrub(store.records, blobs), blobs
+    yield Scrub(store.records, store.held, blobs), blobs
     await blobs.close()
 
 
