@@ -130,11 +130,12 @@ class Node:
             )
         )
         scrub = Scrub(store.records, store.held, blobs)
-        core.report = StatusReporter(core, config, blobs, scrub).document
-        core.metrics = partial(metrics_text, core)
+        reporter = StatusReporter(core, config, blobs, scrub)
+        core.report = reporter.document
         await core.start()
         self._open.push_async_callback(core.stop)
-        await self._serve(core, store, blobs, scrub, threads)
+        records = await self._serve(core, store, blobs, scrub, threads)
+        reporter.watch(records.repair, records.reader.collector)
         log.info(
             "started",
             institution=config.institution,
@@ -144,7 +145,7 @@ class Node:
 
     async def _serve(
         self, core: Core, store: LedgerStore, blobs: BlobStore, scrub: Scrub, threads: ThreadPoolExecutor
-    ) -> None:
+    ) -> Records:
         config, keystore = self.config, self._keys.keystore
         leaf = core.standing.institution(config.institution)
         sealed_to = encryption_key(keystore, leaf) or keystore.encryption[-1]
@@ -165,6 +166,7 @@ class Node:
         )
         await records.start()
         core.router.serve("records", records.answer)
+        core.metrics = partial(metrics_text, core, records.repair)
         self._follow_members(core, records)
         keeping = Housekeeping(core, store.idempotency, store.outbox, records)
         self._open.callback(keeping.start(core.fail))
@@ -190,6 +192,7 @@ class Node:
         self._api = make_api(settings, core, records, store.idempotency, keystore.root)
         await self._api.start()
         self._open.push_async_callback(self._api.stop)
+        return records
 
     def _follow_members(self, core: Core, records: Records) -> None:
         """From here on."""

@@ -8,17 +8,19 @@ from collections.abc import Iterator
 from node import emergencies
 from node.core import Core
 from node.network.interface import PeerState
+from node.records.repair import Copies, Repair
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def metrics_text(core: Core) -> str:
+def metrics_text(core: Core, repair: Repair | None = None) -> str:
     """All metrics of the node."""
-    return "".join(f"{line}\n" for line in _lines(core))
+    return "".join(f"{line}\n" for line in _lines(core, repair))
 
 
-def _lines(core: Core) -> Iterator[str]:
+def _lines(core: Core, repair: Repair | None) -> Iterator[str]:
     machine = core.driver.machine
+    copies = Copies() if repair is None else repair.known
     head = core.head()
     peers = core.ground.network.peers()
     usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -34,6 +36,8 @@ def _lines(core: Core) -> Iterator[str]:
         ("outbox_transactions", "Own transactions that are not final.", core.submission.pending),
         ("behind_blocks", "Final blocks still to be fetched.", core.sync.blocks_behind),
         ("peers_connected", "Connected peers.", sum(1 for peer in peers if peer.state is PeerState.CONNECTED)),
+        ("copies_lacking_records", "Own records with fewer holders than wanted.", copies.lacking),
+        ("held_records", "Records held for other institutions, each with a share of its key.", copies.held),
         ("resident_bytes_max", "Greatest resident memory so far.", usage.ru_maxrss * 1_024),
     ]
     counters: list[tuple[str, str, float]] = [

@@ -21,6 +21,8 @@ from node.diagnosis import AuthorityStatus, Clocks, all_well, cast_out, clocks, 
 from node.doctor import Examination, last_examination
 from node.motions import Conviction, Seen
 from node.network.interface import PeerState, PeerStatus
+from node.records.collecting import Collector
+from node.records.repair import Repair
 from node.scrub import Scrub
 from node.storage.blobs import BlobStore
 from protocol.types.institutions import AuthoritySet, quorum_of
@@ -42,9 +44,21 @@ class StatusReporter:
         self._config = config
         self._blobs = blobs
         self._scrub = scrub
+        self._copies: tuple[Repair, Collector] | None = None
         self._started_ms = core.now_ms()
         self._final_ms = core.ground.clock.monotonic_ms()
         core.finality.listeners.append(lambda _: self._saw_final())
+
+    def watch(self, repair: Repair, collector: Collector) -> None:
+        """Tell of copies too, from now on."""
+        self._copies = (repair, collector)
+
+    async def _copies_status(self) -> dict[str, Any]:
+        if self._copies is None:
+            return {"lacking": 0, "held": 0, "misfits": {}}
+        repair, collector = self._copies
+        copies = await repair.copies()
+        return {"lacking": copies.lacking, "held": copies.held, "misfits": dict(collector.suspects)}
 
     def _saw_final(self) -> None:
         self._final_ms = self._core.ground.clock.monotonic_ms()
@@ -106,6 +120,7 @@ class StatusReporter:
                 "corrupt": len(self._scrub.corrupt),
                 "bad": self._bad_blobs(examination),
             },
+            "copies": await self._copies_status(),
             "disk": disk,
             "examined_ms": None if examination is None else examination.time_ms,
             "up_since_ms": self._started_ms,

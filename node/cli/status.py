@@ -100,9 +100,17 @@ def _facts(document: dict[str, Any]) -> Iterable[tuple[str, object]]:
         ("pending", f"{counted(document['pending'], 'transaction')} here, {document['outbox']} of our own not final"),
         *_refused(document["refused_by_institution"]),
         ("blobs", f"{blobs['count']}, {size(blobs['size_bytes'])}; {bad}"),
+        ("copies", _copies(document["copies"])),
         ("disk", f"{size(disk['data_bytes'])} used, {size(disk['free_bytes'])} free"),
         ("version", f"{document['version']}, up since {when(document['up_since_ms'])}"),
     )
+
+
+def _copies(copies: dict[str, Any]) -> str:
+    own = f"{copies['lacking']} of our records lack holders" if copies["lacking"] else "all of ours have their holders"
+    misfits = ", ".join(f"institution {number} ({count})" for number, count in copies["misfits"].items())
+    wrong = f"; shares that did not fit: {misfits}" if misfits else ""
+    return f"{own}; {copies['held']} held for others{wrong}"
 
 
 def _clock(clock: dict[str, Any]) -> Iterable[tuple[str, object]]:

@@ -46,8 +46,8 @@ ANSWER_S = 10.0
 class Copies(Struct, frozen=True):
     """How copies stand: own records with fewer than wanted, and records held for others."""
 
-    lacking: int
-    held: int
+    lacking: int = 0
+    held: int = 0
 
 
 class NotWhole(Exception):
@@ -73,6 +73,8 @@ class Repair:
         self._kek = kek
         self._placer = placer
         self._audited = (0, -1)
+        self.known = Copies()
+        """As they were when somebody last asked, or at the last round."""
 
     def start(self, fail: Callable[[BaseException], None]) -> Callable[[], object]:
         """Begin; what is given back ends it. `fail` is told if it ends by itself."""
@@ -93,12 +95,14 @@ class Repair:
                 for _ in range(ROUNDS):
                     if not await self.top_up():
                         break
+                await self.copies()
             except StorageFailed as error:
                 log.warning("not repaired", code=error.code)
 
     async def copies(self) -> Copies:
-        """For `status` and metrics; two counts by index."""
-        return Copies(await self._store.count_lacking(), await self._held.count())
+        """As they are now; two counts by index."""
+        self.known = Copies(await self._store.count_lacking(), await self._held.count())
+        return self.known
 
     async def ever_held(self, chart: int, records: Sequence[int]) -> list[int]:
         """Every institution that ever stored any of these records, as far as ledger and writer know, ascending: all of
