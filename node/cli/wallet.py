@@ -11,9 +11,10 @@ import typer
 from node.cli.client import Session, connect
 from node.cli.exits import BadArgument
 from node.cli.options import SOCKET, JsonOption, PassphraseOption, SocketOption, new_passphrase
-from node.cli.output import emit, facts, print_json, say, table
+from node.cli.output import emit, facts, print_json, say, table, when
 from node.keystore import KeyfileRefused, find_passphrase, read_private
 from node.wallet import Wallet, WalletChart
+from node.wallet.acting import NotADelegate, delegacy, guardian_public
 from node.wallet.backup import TooFewShares, combine_shares, make_shares, threshold_of
 from node.wallet.file import DELEGATE
 from protocol.crypto.wallet import entropy_from_words, words_from_entropy
@@ -117,6 +118,10 @@ def restore(
 def show(
     file: FileArgument,
     words: Annotated[bool, typer.Option("--words", help="Show the 24 words too.")] = False,
+    ask: Annotated[
+        bool, typer.Option("--ledger", help="Ask the node how each of them stands; it learns which you ask about.")
+    ] = False,
+    socket: SocketOption = SOCKET,
     passphrase_file: PassphraseOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -126,6 +131,9 @@ def show(
         {"chart": one.chart, "chain": one.chain.hex(), "as": "delegate" if one.role == DELEGATE else "guardian"}
         for one in wallet.content.acting
     ]
+    if ask:
+        with connect(socket) as session:
+            acting = [one | {"stands": _standing(session, wallet, one)} for one in acting]
     document: dict[str, Any] = {"wallet": str(file), "charts": _charts(wallet), "acts_for": acting}
     if words:
         document["words"] = words_from_entropy(wallet.seed)
@@ -142,10 +150,30 @@ def show(
         "no charts yet",
     )
     if acting:
-        say("keys to act for others, if they named this wallet:")
-        table(["chart", "chain", "as"], ([one["chart"], str(one["chain"])[:16], one["as"]] for one in acting))
+        say("keys to act for others" + (":" if ask else "; --ledger asks whether they named this wallet:"))
+        columns = ["chart", "chain", "as", *(["stands"] if ask else [])]
+        rows = ([one["chart"], str(one["chain"])[:16], one["as"], one.get("stands")] for one in acting)
+        table(columns, (row[: len(columns)] for row in rows))
     if words:
         facts([("words", document["words"])])
+
+
+def _standing(session: Session, wallet: Wallet, one: dict[str, Any]) -> str:
+    """How what a wallet has a key for stands on the ledger, in words."""
+    chain = session.chain()
+    if one["chain"] != chain.hex():
+        return "on another chain"
+    control = session.control(one["chart"])
+    if one["as"] == "delegate":
+        try:
+            mine = delegacy(wallet, chain, control)
+        except NotADelegate:
+            return "not named"
+        return f"{mine['state']}: may {', '.join(mine['acts'])} until {when(mine['not_after'])} UTC"
+    guardians = control["guardians"]
+    if guardians is None or guardian_public(wallet, chain, one["chart"]).hex() not in guardians["keys"]:
+        return "not named"
+    return f"one of {len(guardians['keys'])}, of whom {guardians['threshold']} must agree"
 
 
 def find_charts(session: Session, wallet: Wallet, custodians: list[int] | None) -> None:

@@ -381,3 +381,21 @@ def test_a_wallet_shows_all_its_charts_as_one_list_and_for_whom_it_acts(
     said = run("wallet", "show", *own).out
     assert "guardian" in said
     assert "delegate" in said
+
+
+def test_a_wallet_asks_the_ledger_who_named_it(
+    city: City, patient: Person, person: People, run: Callable[..., Ended]
+) -> None:
+    helper = person("helper")
+    for chart in (0, 1):
+        helper.does("guardian", "key", chart)
+        patient.does("chart", "open", at=1)
+    patient.does("guardian", "set", 0, "--threshold", 1, "--key", helper.does("guardian", "key", 0)["key"])
+    carer_of(city, patient, helper, "--act", "grant", "--act", "read", "--until", "9d")
+    helper.does("delegate", "key", 1, "-o", city.folder / "card")
+    asked = run("wallet", "show", helper.file, "--passphrase-file", helper.secret, "--ledger", "--socket",
+                city.socket(2), "--json").json()  # fmt: skip
+    stands = {(one["chart"], one["as"]): one["stands"] for one in asked["acts_for"]}
+    assert stands[0, "guardian"] == "one of 1, of whom 1 must agree"
+    assert stands[0, "delegate"].startswith("live: may grant, read until ")
+    assert (stands[1, "guardian"], stands[1, "delegate"]) == ("not named", "not named")
