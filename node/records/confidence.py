@@ -22,6 +22,7 @@ from node.records.detail_messages import (
     OwnerKeyRequest,
 )
 from node.records.errors import ChartUnknownHere, NotCustodian, NotDisclosed, NotStated
+from node.records.owner_keys import OwnerKeyMissing, current_secret
 from node.records.seal import Kek
 from node.services import FinalBlock, NodeServices
 from node.storage.details_store import DetailsStore, ForOwner, KeptDetails
@@ -257,16 +258,18 @@ class Confidence:
         return None
 
     async def owner_key(self, request: OwnerKeyRequest) -> OwnerKeyAnswer:
-        """The key of a chart's owner. Raises `NotCustodian` or `ChartUnknownHere`."""
+        """The key of a chart's owner, as soon as it is in force. Raises `NotCustodian`, `ChartUnknownHere` or
+        `OwnerKeyMissing`."""
         leaf = await self._node.chart(request.chart)
         if leaf is None or leaf.custodian != self._node.institution:
             raise NotCustodian(f"institution {self._node.institution} is not the custodian of chart {request.chart}")
         raw = await self._secrets.chart_secret(request.chart)
         if raw is None:
             raise ChartUnknownHere
-        secret = self._kek.open_chart(raw)
-        if encryption_key_digest(secret.encryption_suite, secret.encryption_public) != leaf.encryption_key:
-            raise ChartUnknownHere(f"what is stored here for chart {request.chart} belongs to another key")
+        kept = self._kek.open_chart(raw)
+        secret = await current_secret(self._secrets.owner_keys, kept, request.chart, leaf)
+        if secret is None:
+            raise OwnerKeyMissing
         return OwnerKeyAnswer(secret.encryption_suite, secret.encryption_public)
 
     async def take(self, peer: int, request: DetailsRequest) -> DetailsTaken:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Any
 
+import pytest
+
 from node.client import problem_of
 from node.owner_reading import open_own
+from node.records.detail_messages import OwnerKeyRequest
+from node.records.owner_keys import OwnerKeyMissing
 from protocol import chart_errors
 from protocol.codec.canonical import encode
 from protocol.crypto.envelopes import keypair_from_seed, open_envelope, secret_info
@@ -240,6 +244,20 @@ async def test_without_the_new_key_records_are_kept_and_their_envelopes_wait_for
         pass
     envelope = (await town.custodian.get(f"{path}/records/{record}/owner-envelope")).content
     assert await _opens(town, new.chart_keys(), envelope, record)
+
+
+async def test_what_is_said_in_confidence_is_sealed_to_the_new_key_from_its_first_moment(town: Town) -> None:
+    path = f"/v1/charts/{town.chart}"
+    new = NewOwner(town, "rotated", 0)
+    confidence = town.custodian.hospital.records.confidence
+    await done(town, town.patient.sign(RotateOwnerKey(town.chart, 0, new.keys, new.possession)))
+    assert (await confidence.owner_key(OwnerKeyRequest(town.chart))).public == town.patient.public
+    town.network.chain.clock.ms += town.custodian.hospital.core.params.recovery_ms + 1_000
+    await done(town, SignedOperation(CompleteRecovery(town.chart, 0)))
+    with pytest.raises(OwnerKeyMissing):
+        await confidence.owner_key(OwnerKeyRequest(town.chart))
+    await town.custodian.ask("PUT", f"{path}/owner-key", json=new.body)
+    assert (await confidence.owner_key(OwnerKeyRequest(town.chart))).public == new.public
 
 
 async def test_what_was_on_its_way_while_the_keys_changed_is_sealed_anew_too(town: Town) -> None:
