@@ -13,6 +13,7 @@ from node.network.interface import RequestRefused
 from node.records.detail_messages import DETAILS, DetailsRequest
 from node.records.messages import ReleasedKey
 from node.records.opening import Key, open_whole
+from node.records.seal import Kek
 from node.storage.details_store import ForOwner
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.details import Details
@@ -207,19 +208,38 @@ async def test_details_out_of_bounds_are_refused_without_being_quoted(city: City
     assert "Canary" not in answer.text
 
 
-async def test_who_watches_the_chart_is_told_before_anything_is_released(city: City) -> None:
-    """A watcher at the custodian that has not taken the emergency's message yet holds the release up."""
+async def test_who_watches_the_chart_is_told_before_anything_is_released(
+    city: City, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A watcher at the custodian that has not taken the emergency's message yet holds the key back."""
     told = city.custodian.hospital.records.told
-    core = city.custodian.hospital.core
-    with told.watching(city.chart, core.head().height) as watcher:
+    everybody, open_secret = told.everybody, Kek.open_secret
+    order: list[str] = []
+    asked = asyncio.Event()
+
+    async def asking(chart: int, height: int) -> bool:
+        asked.set()
+        done = await everybody(chart, height)
+        order.append("told")
+        return done
+
+    def opening(kek: Kek, *arguments: Any) -> Any:
+        order.append("key")
+        return open_secret(kek, *arguments)
+
+    monkeypatch.setattr(told, "everybody", asking)
+    monkeypatch.setattr(Kek, "open_secret", opening)
+    with told.watching(city.chart, city.custodian.hospital.core.head().height) as watcher:
         answer = await city.emergency()
         path = f"/v1/disclosures/{city.chart}/{answer['disclosure']}/records/1"
         reading = asyncio.create_task(city.reader.get(path))
-        for _ in range(200):
-            await asyncio.sleep(0)
-        assert not reading.done(), "released before the patient was told"
+        waiting = asyncio.create_task(asked.wait())
+        await asyncio.wait({reading, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        assert not reading.done(), "released and nobody told"
+        assert order == []
         told.sent(watcher, answer["height"])
         assert (await reading).content == RECORD
+    assert order[:2] == ["told", "key"]
 
 
 async def test_a_watcher_who_takes_nothing_or_leaves_does_not_hold_up_care(
