@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from node.cli import bulk
 from node.cli.choose import ChartArgument
 from node.cli.client import Document, Session, connect
 from node.cli.exits import BadArgument
@@ -90,8 +91,8 @@ def _read_into(session: Session, answer: Document, folder: Path) -> list[str]:
     names = []
     for record in answer["records"]:
         path = folder / f"record-{record}"
-        path.touch(mode=0o600)
-        path.write_bytes(session.read(answer["chart"], answer["disclosure"], record))
+        place = f"/v1/disclosures/{answer['chart']}/{answer['disclosure']}/records/{record}"
+        bulk.download(session, place, path, quiet=True)
         names.append(str(path))
     return names
 

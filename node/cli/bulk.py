@@ -88,8 +88,17 @@ def download(session: Session, place: str, output: Path, *, quiet: bool) -> int:
     return done
 
 
-def begin(session: Session, chart: int, folder: Path, grant: int | None, purpose: str, disclosure: int | None) -> int:
-    """The disclosure that `folder` is read under: what it remembers, the one named, or a new one under `grant`."""
+def begin(
+    session: Session,
+    chart: int,
+    folder: Path,
+    grant: int | None,
+    purpose: str,
+    disclosure: int | None,
+    details: dict[str, str] | None = None,
+) -> int:
+    """The disclosure that `folder` is read under: what it remembers, the one named, or a new one under `grant`, with
+    `details` for the patient alone."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     chain = session.chain().hex()
     path = folder / STATE
@@ -106,7 +115,7 @@ def begin(session: Session, chart: int, folder: Path, grant: int | None, purpose
             raise BadArgument(
                 "say under which grant to ask", advice="Add --grant, or --disclosure for one made before."
             )
-        answer = session.disclose(chart, grant, purpose)
+        answer = session.disclose(chart, grant, purpose, details=details)
         disclosure = int(answer["disclosure"])
         if answer["outcome"] != "disclosed":
             raise Denied(f"denied, and recorded as event {disclosure}: {answer['sentence']}")

@@ -27,6 +27,7 @@ from protocol.errors import ChartledgerError
 app = typer.Typer(no_args_is_help=True)
 ChartArgument = Annotated[int, typer.Argument(help="The chart's number.", min=0)]
 RecordArgument = Annotated[int, typer.Argument(help="The record's event number.", min=0)]
+ReasonOption = Annotated[str | None, typer.Option("--reason", help="Why; the patient is told it, nobody else.")]
 MediaTypeOption = Annotated[
     str | None, typer.Option("--media-type", help="How the file is to be read. Default: told from its name.")
 ]
@@ -174,7 +175,7 @@ def read(
     practitioner: access.StaffOption = None,
     family: access.FamilyOption = None,
     role: access.RoleOption = None,
-    reason: Annotated[str | None, typer.Option("--reason", help="Why; the patient is told it, nobody else.")] = None,
+    reason: ReasonOption = None,
     wallet: Annotated[Path | None, typer.Option("--wallet", help="Read as the owner, with this wallet.")] = None,
     as_delegate: Annotated[
         bool, typer.Option("--as-delegate", help="The wallet is a delegate's; ask at the chart's custodian.")
@@ -223,12 +224,17 @@ def read_all(
     disclosure: Annotated[
         int | None, typer.Option("--disclosure", help="Read under this disclosure, which was made before.")
     ] = None,
+    practitioner: access.StaffOption = None,
+    family: access.FamilyOption = None,
+    role: access.RoleOption = None,
+    reason: ReasonOption = None,
     socket: SocketOption = SOCKET,
     as_json: JsonOption = False,
 ) -> None:
     """Read all records of one disclosure, each into a file. After a crash the same command goes on where it stopped."""
+    said = access.details_of(staff=practitioner, family=family, role=role, reason=reason)
     with connect(socket) as session:
-        under = bulk.begin(session, chart, into, grant, purpose, disclosure)
+        under = bulk.begin(session, chart, into, grant, purpose, disclosure, said)
         count, before = bulk.read_all(session, chart, under, into, quiet=as_json)
     document = {"chart": chart, "disclosure": under, "records": count, "here_before": before, "folder": str(into)}
 

@@ -36,7 +36,9 @@ class FakeNode:
     def chain(self) -> bytes:
         return CHAIN
 
-    def disclose(self, chart: int, grant: int | None, purpose: str, records: Any = None) -> dict[str, Any]:
+    def disclose(
+        self, chart: int, grant: int | None, purpose: str, records: Any = None, details: Any = None
+    ) -> dict[str, Any]:
         self.asked += 1
         return {"disclosure": 1_500, "outcome": self.outcome, "sentence": "You had withdrawn your permission."}
 
