@@ -269,7 +269,7 @@ def _blobs(config: Config, progress: Progress) -> Iterator[Finding]:
     except ChartledgerError as error:
         yield Finding("blobs", "wrong", str(error), error.advice)
         return
-    advice = "Restore it from the last backup of the blobs: no other institution keeps a copy."
+    advice = "The running node fetches it from another copy if one is in reach; else restore it from the last backup."
     yield from _problems("blobs", problems, advice)
     if not problems:
         yield Finding("blobs", "ok", f"all {count} sealed records are whole")

@@ -89,11 +89,13 @@ class Trouble:
         return _flip_in_file(path, event), f"chart {chart}"
 
     def _spoil_blob(self) -> tuple[Callable[[], None], str]:
-        """Flip a bit in the middle of one sealed record, where it is packed."""
+        """Flip a bit in the middle of the last sealed record, where it is packed. The running node comes to that last
+        of all: what it finds damaged it heals from another copy, before `doctor` could say so."""
         path = self.stage.devnet.data(self.tampered) / "blobs.db"
+        query = "SELECT id, data FROM blob WHERE data IS NOT NULL ORDER BY position DESC LIMIT 1"
         connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
         try:
-            identity, data = connection.execute("SELECT id, data FROM blob WHERE data IS NOT NULL LIMIT 1").fetchone()
+            identity, data = connection.execute(query).fetchone()
         finally:
             connection.close()
         return _flip_in_file(path, data), identity.hex()[:16]
@@ -162,8 +164,13 @@ def _flip_in_file(path: Path, content: bytes) -> Callable[[], None]:
         finally:
             os.close(descriptor)
 
+    def put_back() -> None:
+        now = path.read_bytes()[at : at + len(piece)]
+        if now == piece[: place - at] + bytes([old ^ 1]) + piece[place - at + 1 :]:  # else the node healed it
+            write(old)
+
     write(old ^ 1)
-    return lambda: write(old)
+    return put_back
 
 
 def _listed(findings: list[Finding]) -> str:

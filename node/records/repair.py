@@ -104,18 +104,6 @@ class Repair:
         self.known = Copies(await self._store.count_lacking(), await self._held.count())
         return self.known
 
-    async def ever_held(self, chart: int, records: Sequence[int]) -> list[int]:
-        """Every institution that ever stored any of these records, as far as ledger and writer know, ascending: all of
-        them, but the chart's custodian, must be named by an `Erase`."""
-        found: set[int] = set()
-        for raw in (await self._node.events_at(chart, records)).values():
-            event = decode_event(raw)
-            if isinstance(event, RecordAppended):
-                found |= {event.institution, *event.holders}
-        for stored in (await self._store.get(chart, records)).values():
-            found |= {copy.holder for copy in stored.copies}
-        return sorted(found)
-
     # --- more copies ---------------------------------------------------------------------------------------------
 
     async def top_up(self) -> int:

@@ -54,7 +54,7 @@ async def test_a_record_that_went_in_with_too_few_holders_gets_the_rest(five: Wo
     five.reader.core.unreachable.update({0, order[0]})
     content = await five.reader.records.reader.read(five.chart, disclosure, 1)
     assert await whole(content.chunks) == TEXT.encode()
-    assert await repair.ever_held(five.chart, [1, 2]) == sorted([0, *order[:3]])
+    assert await five.custodian.records.holders(five.chart, [1, 2]) == sorted(order[:3])
 
 
 async def test_what_a_holder_lost_is_noticed_and_handed_over_again(held: Held) -> None:
@@ -86,7 +86,7 @@ async def test_one_that_is_gone_is_stood_in_for_with_its_own_share(held: Held) -
     assert [copy.holder for copy in own.copies if copy.held] == sorted({0, 1, 2, 3, 4} - {0, gone})
     by_index = {copy.index: copy.holder for copy in own.copies if copy.held}
     assert len(by_index) == 3
-    assert gone in await repair.ever_held(world.chart, [1]), "it owes a receipt all the same"
+    assert gone in await world.custodian.records.holders(world.chart, [1]), "it owes a receipt all the same"
 
 
 async def test_damage_at_writer_and_holder_is_healed_from_another_copy(held: Held) -> None:
