@@ -91,7 +91,9 @@ class LaterSteps(Steps):
         purpose = self.rng.choice(EMERGENCIES) if self.chance(0.96) else self.rng.choice(("TREAT", "CURIOUS"))
         what = {"records": self.records(number, most=2), "purpose": purpose, "staff": self.staff()}
         signed = self.owner(number) if self.chance(0.01) else ()
-        return step("break_glass", self.carrier(), number, signed, **what)
+        waiting = [one.institution for one in self.of(number).emergencies.values() if one.release_until is None]
+        carrier = self.rng.choice(waiting[-3:]) if waiting and self.chance(0.5) else self.carrier()
+        return step("break_glass", carrier, number, signed, **what)
 
     def emergency(self, waits: bool, reviewed: bool = False) -> tuple[int, int, EmergencyModel] | None:
         """One that waits for a second institution, or does not; now and then any."""
