@@ -38,7 +38,7 @@ WORDS: Final = {
 class Look(Struct, frozen=True):
     """Somebody asked to read. `categories` are of the records asked for, as far as known; `state` is an emergency's,
     None for anything else; `said` what the asker said in confidence, `details` how that went: "none", "opened",
-    "not delivered" or "does not open"."""
+    "not delivered" or "does not open". `reviewer` reviewed an emergency, and may have told its findings."""
 
     event: int
     time_ms: int
@@ -59,6 +59,8 @@ class Look(Struct, frozen=True):
     review_by: int | None
     said: Details | None
     details: str
+    reviewer: str | None = None
+    findings: Details | None = None
 
 
 def looks(
@@ -89,12 +91,13 @@ def looks(
         commitment = event.get("details") or event.get("justification")
         emergency = event["kind"] == "emergency"
         after = later.get(event["number"], {})
+        findings = (opened or {}).get(after.get("review", -1))
         found.append(
             Look(
                 event=event["number"],
                 time_ms=event["time_ms"],
                 institution=event["institution"],
-                name=names.get(event["institution"], f"institution {event['institution']}"),
+                name=_named(names, event["institution"]),
                 purpose=event["purpose"],
                 outcome=event["outcome"],
                 reason=event["reason"],
@@ -110,9 +113,17 @@ def looks(
                 review_by=after.get("review_by", event.get("review_by")),
                 said=said if isinstance(said, Details) else None,
                 details=_how(commitment, said),
+                reviewer=names.get(after["reviewer"], f"institution {after['reviewer']}")
+                if after.get("review")
+                else None,
+                findings=findings if isinstance(findings, Details) else None,
             )
         )
     return found
+
+
+def _named(names: Mapping[int, str], institution: int) -> str:
+    return names.get(institution, f"institution {institution}")
 
 
 def _how(commitment: str | None, said: Details | str | None) -> str:
@@ -130,7 +141,8 @@ def _later(events: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
         if event["kind"] == "emergency-confirmed":
             found.setdefault(event["emergency"], {})["review_by"] = event["review_by"]
         elif event["kind"] == "emergency-reviewed":
-            found.setdefault(event["emergency"], {})["justified"] = event["justified"]
+            review = {"review": event["number"], "reviewer": event["institution"], "justified": event["justified"]}
+            found.setdefault(event["emergency"], {}).update(review)
     return found
 
 

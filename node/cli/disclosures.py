@@ -160,6 +160,12 @@ def _why(look: Look) -> str:
     """The reason given, if it is known; what spoke against it, if it was denied."""
     if look.outcome == "denied":
         return look.sentence
+    if look.findings is not None and look.findings.reason:
+        return f'{_given(look)}; {look.reviewer} found: "{look.findings.reason}"'
+    return _given(look)
+
+
+def _given(look: Look) -> str:
     if look.said is not None and look.said.reason:
         return f'"{look.said.reason}"'
     return {"none": "", "opened": "", "not delivered": "said in confidence, not here yet"}.get(
@@ -171,6 +177,7 @@ def _document(look: Look) -> Document:
     found = msgspec.to_builtins(look)
     return found | {
         "said": None if look.said is None else msgspec.structs.asdict(look.said),
+        "findings": None if look.findings is None else msgspec.structs.asdict(look.findings),
         "number": look.event,
         "institution_name": look.name,
         "outcome_words": outcome_words(look),

@@ -22,7 +22,7 @@ from protocol.crypto.hashing import encryption_key_digest
 from protocol.crypto.signing import SigningKey, cosign
 from protocol.crypto.tags import GrantLabels, grant_tags
 from protocol.errors import SealBroken
-from protocol.ledger.events import Disclosed, decode_event
+from protocol.ledger.events import Disclosed, GlassBroken, decode_event
 from protocol.types.operations import (
     ACT_READ,
     ROLE_DELEGATE,
@@ -34,6 +34,7 @@ from protocol.types.operations import (
 from tests.node.api.city import REASON, RECORD, SAID, City
 from tests.node.records.conftest import settle
 from tests.node.records.fake_core import HOUR_MS, SUITE, seed
+from tests.node.records.patient import Patient
 
 
 def code(answer: Any) -> str:
@@ -154,6 +155,27 @@ async def test_an_emergency_is_read_reviewed_and_listed_meanwhile(city: City) ->
     assert (again.status_code, code(again)) == (409, "already-reviewed")
     await city.desk(2).hospital.records.confidence.deliver()
     assert [one["event"] for one in await city.for_owner()] == [done.json()["event"]], "findings reach the owner too"
+
+
+async def test_askings_are_found_in_the_order_in_which_they_became_final(city: City) -> None:
+    """The projection that alerts and pending emergencies are looked up in, of all charts and page by page."""
+    other = Patient(city.network.chain, 0, "other")
+    chart = (await city.custodian.post("/v1/charts?wait=final", json=city.chart_in(other))).json()["chart"]
+    record = {"media_type": "text/plain", "data": "aGVsbG8=", "category": "Letter", "year": "2024"}
+    await city.custodian.post(f"/v1/charts/{chart}/records?wait=final", json={"records": [record]})
+    body = {"purpose": "TREAT", "records": [1]}
+    made = [(city.chart, (await city.emergency())["disclosure"])]
+    for at in (chart, city.chart, chart):
+        answer = await city.reader.post("/v1/disclosures?wait=final", json=body | {"chart": at})
+        made.append((at, answer.json()["disclosure"]))
+    store = city.desk(3).hospital.ledger
+    found = await store.askings(None, 3)
+    rest = await store.askings(found[-1].position, 3)
+    assert [(one.chart, one.event) for one in (*found, *rest)] == made[::-1]
+    assert all(isinstance(decode_event(one.raw), Disclosed | GlassBroken) for one in (*found, *rest))
+    assert await store.askings(rest[-1].position, 3) == []
+    await store.forget_chain()
+    assert await store.askings(None, 3) == []
 
 
 async def test_a_chart_may_want_two_institutions(city: City) -> None:

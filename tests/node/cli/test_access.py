@@ -120,6 +120,10 @@ async def test_the_whole_way_of_an_emergency(desks: Desks) -> None:
     findings.write_text("The patient was at home and well.")
     await desks.run(2, "access", "review", chart, event, "unjustified", "--findings", findings)
     assert "no emergency waits" in await desks.run(3, "access", "emergencies")
+    await desks.deliver(2)
+    told = await desks.run(0, "disclosures", chart, "--wallet", wallet)
+    assert 'hospital 2 found: "The patient was at home and well."' in told
+    assert "found NOT justified" in told
     (look,) = await desks.json(0, "disclosures", chart, "--wallet", wallet)
     assert (look["state"], look["said"]["reason"], look["emergency"]) == ("unjustified", REASON, True)
     alerts = await desks.json(0, "access", "alerts")
