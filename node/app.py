@@ -136,6 +136,7 @@ class Node:
         self._open.push_async_callback(core.stop)
         records = await self._serve(core, store, blobs, scrub, threads)
         reporter.watch(records.repair, records.reader.collector)
+        reporter.erasures = records.erasures.work
         log.info(
             "started",
             institution=config.institution,

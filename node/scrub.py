@@ -77,6 +77,10 @@ class Scrub:
         if not found:
             self._after, self._at_held = (0, -1), False
             self.rounds += 1
+            for place in self.missing | self.corrupt:
+                if not await self._kept(*place):  # erased since it was found
+                    self.missing.discard(place)
+                    self.corrupt.discard(place)
             return
         for chart, event, blob_id, size in found:
             await self._check(chart, event, blob_id, size)
@@ -89,9 +93,14 @@ class Scrub:
         own = await self._records.after(*self._after, AT_ONCE)
         return [(one.chart, one.event, one.blob_id, one.blob_bytes) for one in own]
 
+    async def _kept(self, chart: int, event: int) -> bool:
+        return bool(await self._records.get(chart, [event]) or await self._held.get(chart, [event]))
+
     async def _check(self, chart: int, event: int, blob_id: bytes, size: int) -> None:
         place = (chart, event)
         state = await self._blobs.check(blob_id)
+        if state != "ok" and not await self._kept(chart, event):
+            state = "ok"  # it was erased meanwhile
         if state != "ok" and await self.heal(chart, event, blob_id, size):
             state = await self._blobs.check(blob_id)
         for bad, name in ((self.missing, "missing"), (self.corrupt, "corrupt")):

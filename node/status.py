@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from node.doctor import Examination, last_examination
 from node.motions import Conviction, Seen
 from node.network.interface import PeerState, PeerStatus
 from node.records.collecting import Collector
+from node.records.erase import ErasureWork
 from node.records.repair import Repair
 from node.scrub import Scrub
 from node.storage.blobs import BlobStore
@@ -40,6 +41,8 @@ class StatusReporter:
     """Makes the document for one node."""
 
     def __init__(self, core: Core, config: Config, blobs: BlobStore, scrub: Scrub) -> None:
+        self.erasures: Callable[[], Awaitable[ErasureWork]] = _nothing_to_erase
+        """What is left to do for erasures; whoever carries them out sets it."""
         self._core = core
         self._config = config
         self._blobs = blobs
@@ -80,6 +83,7 @@ class StatusReporter:
         disk = await asyncio.to_thread(_disk, self._config.data)
         examination = await asyncio.to_thread(last_examination, self._config.data)
         leader = machine.leader(machine.view)
+        erasing = await self.erasures()
         document: dict[str, Any] = {
             "version": __version__,
             "institution": {"number": core.institution, "name": self._name(core.institution)},
@@ -104,6 +108,7 @@ class StatusReporter:
                 "open": [one.number for one in open_motions],
                 "awaiting": [one.number for one in awaiting],
             },
+            "erasures": msgspec.to_builtins(erasing),
             "emergencies": [msgspec.to_builtins(one) for one in counted],
             "convicted": [_conviction(one) for one in convicted],
             "peers": core.peers(),
@@ -128,6 +133,7 @@ class StatusReporter:
         own = [self._owed(one) for one in counted if one.institution == core.institution]
         others = [self._owed(one) for one in counted if one.institution != core.institution]
         worries = self._worries(members, authorities, times, disk, examination) + [said for said in own if said]
+        worries += erasure_worries(erasing)
         document["healthy"] = not worries
         said = [*(worries or [all_well(authorities)]), *times.notes, *(one for one in others if one)]
         document["summary"] = " ".join([*said, *(self._awaited(one) for one in awaiting)])
@@ -289,6 +295,23 @@ class StatusReporter:
 
     def _name(self, number: int) -> str:
         return self._core.standing.name(number)
+
+
+async def _nothing_to_erase() -> ErasureWork:
+    return ErasureWork(0, 0, None, 0)
+
+
+def erasure_worries(work: ErasureWork) -> list[str]:
+    """What an operator must know of erasures here."""
+    found = []
+    if work.blocked is not None:
+        found.append(f"an erasure waits: {work.blocked}. No receipt is given until it is done.")
+    if work.lost:
+        found.append(
+            f"{work.lost} sealed rows open no more: the key-encryption key that they lie under was destroyed or lost. "
+            "Their records come back from their holders or from whoever sent them; docs/operators.md says more."
+        )
+    return found
 
 
 def _conviction(one: Conviction) -> dict[str, int]:

@@ -126,6 +126,11 @@ class Session:
         with _patience():
             return self.client.post("/v1/operations", document, key=_key(), wait=True)
 
+    def submit_json(self, path: str, document: Document) -> Document:
+        """Send what reaches the ledger, as JSON (None: no body), and wait until it is final."""
+        with _patience():
+            return self.client.post(path, document, key=_key(), wait=True)
+
     def submit_record(self, chart: int, data: bytes, media_type: str, **labels: str | None) -> Document:
         """Submit one record's exact bytes, and wait until it is final. `labels` are headers by name."""
         headers = {"content-type": media_type} | {name: value for name, value in labels.items() if value is not None}

@@ -1,4 +1,4 @@
-"""`chartledger record`: submit, list, read and amend records."""
+"""`chartledger record`: submit, list, read, amend, dispute and erase records."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from node.cli import access, bulk
+from node.cli import access, bulk, erasure
 from node.cli.bulk import Denied
 from node.cli.client import Document, Session, connect
 from node.cli.delegate_reading import read_as_delegate
@@ -208,9 +208,11 @@ def read(
                         raise Denied(f"denied, and recorded as event {disclosure}: {answer['sentence']}")
                 place = f"/v1/disclosures/{chart}/{disclosure}/records/{record}"
             if output is not None:
+                _tell_standing(session, chart, record)
                 _written(bulk.download(session, place, output, quiet=as_json), document, output, as_json)
                 return
             data = session.client.read(place)
+        _tell_standing(session, chart, record)
     _give_out(data, document, output, as_json)
 
 
@@ -243,6 +245,12 @@ def read_all(
         say(f"{counted(count, 'record')} in {into}{had}, under disclosure {under}")
 
     emit(document, as_json, render)
+
+
+def _tell_standing(session: Session, chart: int, record: int) -> None:
+    """An old version, or one that its patient disputes, is not read without that word."""
+    for sentence in erasure.standing_of(session, chart, record)["sentences"]:
+        warn(sentence)
 
 
 def _give_out(data: bytes, document: dict[str, Any], output: Path | None, as_json: bool) -> None:
@@ -298,6 +306,12 @@ def amend(
         as_json,
         lambda: say(f"record {answer['records'][0]} amends {record}, final in block {answer['height']}"),
     )
+
+
+app.command("erase")(erasure.erase)
+app.command("erasures")(erasure.erasures)
+app.command("dispute")(erasure.dispute)
+app.command("show")(erasure.show)
 
 
 def guess_type(path: Path) -> str:

@@ -96,6 +96,7 @@ def _facts(document: dict[str, Any]) -> Iterable[tuple[str, object]]:
         *_clock(document["clock"]),
         *_motions(document["motions"]),
         *_emergencies(document["emergencies"]),
+        *_erasures(document["erasures"]),
         *(("convicted", _convicted(one)) for one in document["convicted"]),
         ("pending", f"{counted(document['pending'], 'transaction')} here, {document['outbox']} of our own not final"),
         *_refused(document["refused_by_institution"]),
@@ -133,6 +134,13 @@ def _emergencies(counts: list[dict[str, Any]]) -> Iterable[tuple[str, object]]:
             owed = f"institution {one['institution']}: {one['unreviewed']} unreviewed, {one['overdue']} overdue"
             found = f"of {one['opened']} in all {one['late']} reviewed late, {one['unjustified']} not justified"
             yield "emergencies", f"{owed}; {found}"
+
+
+def _erasures(work: dict[str, Any]) -> Iterable[tuple[str, object]]:
+    """Nothing where nothing is left to do."""
+    if work["records"] or work["receipts"]:
+        owed = counted(work["receipts"], "erasure")
+        yield "erasures", f"{owed} not answered yet, {counted(work['records'], 'record')} not deleted to the end"
 
 
 def _overdue(counts: list[dict[str, Any]]) -> Iterable[Text]:

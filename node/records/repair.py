@@ -240,6 +240,7 @@ class Repair:
             if source != self._node.institution and await self._fetched(source, chart, record, blob_id, size):
                 if not await self._wanted_still(chart, record, blob_id):
                     await self._blobs.discard([blob_id])
+                    await self._blobs.checkpoint()
                     return False
                 log.info("healed", chart=chart, record=record, institution=source)
                 return True

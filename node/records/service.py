@@ -14,7 +14,7 @@ from node.alerts.namesakes import Namesakes
 from node.alerts.service import Alerts
 from node.network.interface import Refuse
 from node.practitioners import Practitioners
-from node.records import consent, standing
+from node.records import consent
 from node.records.asking import Asker
 from node.records.changes import Changes
 from node.records.confidence import Confidence
@@ -44,7 +44,7 @@ from node.storage.outbox import Idempotency
 from node.storage.records_store import RecordsStore, StoredRecord
 from protocol import limits
 from protocol.crypto.commitments import Committer, LeafProof
-from protocol.errors import ChartledgerError, DecodeError
+from protocol.errors import ChartledgerError, DecodeError, UnknownChart, UnknownRecord
 from protocol.ledger.events import RecordAppended, decode_event
 from protocol.proofs.field import FieldOpening, open_field
 
@@ -173,7 +173,14 @@ class Records:
 
     async def holders(self, chart: int, records: Sequence[int]) -> list[int]:
         """Who stores, or ever stored, any of these besides the custodian. Raises `UnknownChart` or `UnknownRecord`."""
-        return await standing.holders(self._node, self._store, chart, records)
+        leaf = await self._node.chart(chart)
+        if leaf is None:
+            raise UnknownChart(f"there is no chart {chart}")
+        raw = await self._node.events_at(chart, records)
+        for record in records:
+            if record not in raw or not isinstance(decode_event(raw[record]), RecordAppended):
+                raise UnknownRecord(f"chart {chart} has no record {record}")
+        return [one for one in await self.repair.ever_held(chart, records) if one != leaf.custodian]
 
     async def owner_envelope(self, chart: int, record: int) -> bytes:
         """A `Secret` sealed to the chart's owner. Raises `OwnerKeyMissing` while its key is not here."""

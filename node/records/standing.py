@@ -6,13 +6,12 @@ beside a record whenever it is shown, since an old version without that word mis
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from typing import Final, Literal
 
 from msgspec import Struct
 
 from node.services import Queries
-from node.storage.records_store import RecordsStore
 from protocol.errors import UnknownChart, UnknownRecord
 from protocol.ledger import keys
 from protocol.ledger.events import Erased, Event, RecordAppended, decode_event
@@ -108,25 +107,6 @@ async def _state(node: Queries, institution: int, given: dict[int, int]) -> Stat
         return "received"
     leaf = await node.institution_leaf(institution)
     return "gone" if leaf is None or leaf.status == STATUS_REMOVED else "outstanding"
-
-
-async def holders(node: Queries, store: RecordsStore, chart: int, records: Iterable[int]) -> list[int]:
-    """All institutions that the ledger, or this writer's own list of copies, names as having stored any of these,
-    besides the custodian. Raises `UnknownChart` or `UnknownRecord`."""
-    leaf = await node.chart(chart)
-    if leaf is None:
-        raise UnknownChart(f"there is no chart {chart}")
-    wanted = sorted(set(records))
-    raw = await node.events_at(chart, wanted)
-    found: set[int] = set()
-    for record in wanted:
-        event = decode_event(raw[record]) if record in raw else None
-        if not isinstance(event, RecordAppended):
-            raise UnknownRecord(f"chart {chart} has no record {record}")
-        found |= {*event.holders, event.institution}
-    for stored in (await store.get(chart, wanted)).values():
-        found |= {copy.holder for copy in stored.copies}
-    return sorted(found - {leaf.custodian})
 
 
 async def events_of(

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from node.storage import records_store
+from node.storage import held_store, records_store
 from node.storage.database import Database
 from node.storage.held_store import held_mark, held_record
 from node.storage.lookup import rows_in
@@ -206,11 +206,12 @@ def _buried(connection: sqlite3.Connection, chart: int, records: Collection[int]
 def _delete(connection: sqlite3.Connection, doomed: Sequence[Doomed]) -> list[Doomed]:
     left: list[Doomed] = []
     for one in doomed:
-        blobs = records_store.forget(connection, one.chart, [one.record])
-        blob = blobs[0] if blobs else one.blob_id  # written here and held here are the same blob
+        at = place(one.chart, one.record)
+        blobs = [*records_store.forget(connection, one.chart, [one.record]), *held_store.forget_staged(connection, at)]
+        blob = blobs[0] if blobs else one.blob_id  # written here, held here and handed over here are the same blob
         state = State.CLEAN if blob is None else State.DELETED
         update = "UPDATE tombstone SET state = ?, blob_id = ? WHERE place = ?"
-        connection.execute(update, (state, blob, place(one.chart, one.record)))
+        connection.execute(update, (state, blob, at))
         if blob is not None:
             left.append(Doomed(one.chart, one.record, state, blob))
     return left

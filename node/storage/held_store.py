@@ -227,6 +227,19 @@ def _put(connection: sqlite3.Connection, rows: Sequence[HeldRecord]) -> None:
     add_tally(connection, HELD_COUNT, len(rows) - len(known))
 
 
+def forget_staged(connection: sqlite3.Connection, at: int) -> list[bytes]:
+    """Delete what the writer of the record at this place handed over once more; the ids of its blobs."""
+    raw = connection.execute("SELECT raw FROM event WHERE place = ?", (at,)).fetchall()
+    event = decode_event(raw[0][0]) if raw else None
+    if not isinstance(event, RecordAppended):
+        return []
+    commitment = event.entry.commitment
+    query = "DELETE FROM held_staged WHERE prefix = ? AND commitment = ? AND writer = ? RETURNING blob_id"
+    return [
+        blob for (blob,) in connection.execute(query, (prefix(commitment), commitment, event.institution)).fetchall()
+    ]
+
+
 def _staged(connection: sqlite3.Connection, writer: int, commitments: Collection[bytes]) -> dict[bytes, Handed]:
     query = f"SELECT commitment, writer, {_HANDED} FROM held_staged WHERE prefix IN"  # noqa: S608  # our own names
     rows = rows_in(connection, query, [prefix(one) for one in commitments])

@@ -1,4 +1,4 @@
-"""Erasure where records are held by others: every share goes, nothing comes back, and each holder answers for itself."""
+"""Erasure where others hold records: every share goes, nothing comes back, and each holder answers for itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from node.storage.tombstones import State
 from protocol.chart_errors import HolderMissing
 from tests.node.records.erasing import Known, entries_of, erase, files, found_in, key_of, receipts, rounds, secrets_left
 from tests.node.records.held import TEXT, Held, five, held
-from tests.node.records.test_submit import whole
 
 __all__ = ["five", "held"]
 
@@ -55,17 +54,24 @@ async def test_what_is_handed_over_late_is_beaten_by_the_tombstone(held: Held) -
     await erase(world, [1], held.holders)
     await rounds(world, holder)
     await holder.blobs.put(blob)
-    await holder.ledger.held.put([row])
+    await holder.ledger.held.put([row], [known.event.entry.commitment])
     assert await holder.ledger.held.get(world.chart, [1]) == {}
     assert await holder.ledger.erasures.any_in(State.DUE)
     await rounds(world, holder)
     assert not found_in(files(holder.folder), known.traces())
-    staged = StagedHeld(known.event.entry.commitment, world.chart, holder.core.institution, 0, 0, row.handed)
-    await holder.ledger.held.stage([staged])
-    await holder.blobs.put(blob)
-    await holder.records.housekeep() if hasattr(holder.records, "housekeep") else None
-    assert await holder.ledger.held.get(world.chart, [1]) == {}
-    assert await whole((await world.custodian.records.content(world.chart, 2)).chunks) == b"second"
+
+
+async def test_what_its_writer_handed_over_twice_goes_whole(held: Held) -> None:
+    world = held.world
+    holder = held.hospital(held.order()[0])
+    known = await Known.of(world, 1, TEXT.encode())
+    row = (await holder.ledger.held.get(world.chart, [1]))[1]
+    again = StagedHeld(known.event.entry.commitment, world.chart, holder.core.institution, 0, 0, row.handed)
+    await holder.ledger.held.stage([again])
+    await erase(world, [1], held.holders)
+    await rounds(world, holder)
+    assert not found_in(files(holder.folder), [*known.traces(), row.handed.share[-48:]])
+    assert (await holder.ledger.held.staged_by(0)).count == 0
 
 
 async def test_an_institution_that_nobody_named_deletes_too(held: Held) -> None:
@@ -74,8 +80,8 @@ async def test_an_institution_that_nobody_named_deletes_too(held: Held) -> None:
     holder, outsider = held.hospital(held.order()[0]), held.reader
     row = (await holder.ledger.held.get(world.chart, [1]))[1]
     await outsider.blobs.put(await holder.blobs.get(row.handed.blob_id))
-    await outsider.ledger.held.put([row])
     known = await Known.of(world, 1, TEXT.encode())
+    await outsider.ledger.held.put([row], [known.event.entry.commitment])
     assert found_in(files(outsider.folder), known.traces())
     erasure = await erase(world, [1], held.holders)
     await rounds(world, outsider)
