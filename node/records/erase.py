@@ -42,8 +42,8 @@ from protocol.types.transaction import Transaction
 log = get_logger("erase")
 
 DELETED_AT_ONCE: Final = 200
-SEALED_AT_ONCE: Final = 500
-"""Rows sealed anew in one transaction: some milliseconds, in which no block is stored."""
+SEALED_AT_ONCE: Final = 200
+"""Rows sealed anew in one transaction: about ten milliseconds, in which no block is stored."""
 CHECKED_AT_ONCE: Final = 1_000
 AGAIN_S: Final = 5.0
 """How often it is looked again while something is left to do."""

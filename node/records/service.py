@@ -177,10 +177,15 @@ class Records:
         if leaf is None:
             raise UnknownChart(f"there is no chart {chart}")
         raw = await self._node.events_at(chart, records)
+        found: set[int] = set()
         for record in records:
-            if record not in raw or not isinstance(decode_event(raw[record]), RecordAppended):
+            event = decode_event(raw[record]) if record in raw else None
+            if not isinstance(event, RecordAppended):
                 raise UnknownRecord(f"chart {chart} has no record {record}")
-        return [one for one in await self.repair.ever_held(chart, records) if one != leaf.custodian]
+            found |= {event.institution, *event.holders}
+        for stored in (await self._store.get(chart, records)).values():
+            found |= {copy.holder for copy in stored.copies}
+        return sorted(found - {leaf.custodian})
 
     async def owner_envelope(self, chart: int, record: int) -> bytes:
         """A `Secret` sealed to the chart's owner. Raises `OwnerKeyMissing` while its key is not here."""
