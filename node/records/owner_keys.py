@@ -90,7 +90,10 @@ class OwnerKeys:
         for key in await self._rows.all():
             leaf = await self._node.chart(key.chart)
             if leaf is not None and leaf.encryption_key == key.digest:
-                more |= await self._take_up(key)
+                try:
+                    more |= await self._take_up(key)
+                except (SealBroken, ChartUnknownHere) as error:  # `doctor` says what to do; other charts go on
+                    log.error("owner's key not taken up", chart=key.chart, code=error.code)  # noqa: TRY400
             elif key.since or key.digest not in await self._named_by_change(key.chart):
                 await self._rows.drop(key)  # cancelled, or followed by another
         return more

@@ -47,6 +47,7 @@ from protocol.types.operations import (
 from tests.node.api.conftest import Town
 from tests.node.api.test_requests import FHIR, OBSERVATION, code
 from tests.node.records.fake_core import HOUR_MS, SUITE, seed
+from tests.node.records.patient import Patient
 
 DAY_MS = 24 * HOUR_MS
 GUARDIANS = sorted((SigningKey(seed(f"guardian {n}")) for n in range(3)), key=lambda key: key.public)
@@ -258,6 +259,26 @@ async def test_what_is_said_in_confidence_is_sealed_to_the_new_key_from_its_firs
         await confidence.owner_key(OwnerKeyRequest(town.chart))
     await town.custodian.ask("PUT", f"{path}/owner-key", json=new.body)
     assert (await confidence.owner_key(OwnerKeyRequest(town.chart))).public == new.public
+
+
+async def test_a_damaged_row_of_one_chart_stops_neither_the_node_nor_other_charts(
+    town: Town, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = town.chart
+    other = Patient(town.network.chain, 0, "other")
+    opened = await town.custodian.post("/v1/charts?wait=final", json=town.chart_in(other))
+    new = []
+    for chart, patient in ((first, town.patient), (opened.json()["chart"], other)):
+        town.chart = chart
+        new.append(NewOwner(town, f"rotated {chart}", 0))
+        await done(town, patient.sign(RotateOwnerKey(chart, 0, new[-1].keys, new[-1].possession)))
+        await town.custodian.ask("PUT", f"/v1/charts/{chart}/owner-key", json=new[-1].body)
+    damage = "UPDATE chart_secret SET sealed = x'00' WHERE chart = ?"
+    await town.custodian.hospital.ledger.database.write(lambda c: c.execute(damage, (first,)).rowcount)
+    await wait_out(town)
+    secret = (await town.custodian.get(f"/v1/charts/{town.chart}/secret-envelope")).content
+    assert await _secret_of(town, new[1].private, secret) == other.keys.chart_secret
+    assert "owner's key not taken up" in capsys.readouterr().out
 
 
 async def test_what_was_on_its_way_while_the_keys_changed_is_sealed_anew_too(town: Town) -> None:
