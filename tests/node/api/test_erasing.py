@@ -6,10 +6,12 @@ from base64 import b64decode, b64encode
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from node.records.seal import Plain
 from protocol.codec.canonical import decode, encode
 from protocol.errors import MissingCosignature
+from protocol.types.institutions import STATUS_REMOVED
 from protocol.types.operations import AppendRecords, Erase, SignedOperation
 from tests.node.api.conftest import LOOKER, Town
 
@@ -61,6 +63,30 @@ async def test_an_erasure_shows_who_has_answered_and_the_record_is_gone(town: To
     standing = (await town.reader.get(f"{at}/records/{gone}/standing", uid=LOOKER)).json()
     assert standing["erased_by"] == listed["erasure"]
     assert "was erased" in standing["sentences"][0]
+
+
+async def test_a_removed_institution_that_did_not_answer_is_gone(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    (record,) = await submit(town, "goes")
+    signed = town.patient.sign(Erase(town.chart, (record,), (1,)))
+    document = {"chart": town.chart, "operation": b64encode(encode(signed)).decode()}
+    assert (await town.custodian.post("/v1/operations?wait=final", json=document)).status_code == 200
+    await town.custodian.hospital.records.erasures.once()
+    core = town.custodian.hospital.core
+    leaf = await core.institution_leaf(1)
+    assert leaf is not None
+
+    async def removed(number: int) -> Any:
+        return replace(leaf, status=STATUS_REMOVED) if number == 1 else await type(core).institution_leaf(core, number)
+
+    places = f"/v1/charts/{town.chart}/erasures"
+    (listed,) = (await town.custodian.get(places)).json()
+    assert [(one["state"], listed["complete"]) for one in listed["receipts"]] == [
+        ("received", False),
+        ("outstanding", False),
+    ]
+    monkeypatch.setattr(core, "institution_leaf", removed)
+    (listed,) = (await town.custodian.get(places)).json()
+    assert [(one["state"], listed["complete"]) for one in listed["receipts"]] == [("received", True), ("gone", True)]
 
 
 async def test_a_hold_is_the_institutions_word_and_blocks(town: Town) -> None:
