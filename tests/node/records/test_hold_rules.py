@@ -1,0 +1,122 @@
+"""What a holder does not take: each rule of the way in is broken here once, and refused by its name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from node.network.interface import Refuse
+from node.records import holding
+from node.records.errors import HoldRefused, TooMuchHeld
+from node.records.holding_messages import HOLD, Handover, HoldRequest, Shares
+from node.records.messages import INLINE_BYTES
+from node.records.placing import batch_digest
+from protocol.codec.canonical import encode
+from protocol.crypto.envelopes import envelope_info, keypair_from_seed, seal_envelope
+from protocol.crypto.hashing import blob_id, encryption_key_digest
+from protocol.crypto.shares import KeyShare
+from protocol.errors import DecodeError, NotAccredited, SealBroken, UnknownChart
+from protocol.ledger import keys
+from protocol.types.institutions import STATUS_SUSPENDED
+from tests.node.records.fake_core import SUITE, seed
+from tests.node.records.held import Held, five, held
+
+__all__ = ["five", "held"]
+
+BLOB = b"a sealed record of nobody"
+
+
+def handover(commitment: bytes = b"c" * 32, **changes: Any) -> Handover:
+    made = Handover(commitment, None, blob_id(BLOB), len(BLOB), BLOB, bytes(296), b"envelope")
+    return replace(made, **changes)
+
+
+def request(held: Held, *records: Handover, recipient: int | None = None, shares: int | None = None) -> bytes:
+    holder = held.holders[0] if recipient is None else recipient
+    public = keypair_from_seed(SUITE, seed(f"encryption {holder}"))[1]
+    batch = batch_digest([one.commitment for one in records])
+    info = envelope_info(held.world.chain.id, held.world.chart, batch, encryption_key_digest(SUITE, public))
+    made = Shares((KeyShare(1, 2, bytes(32)),) * (len(records) if shares is None else shares))
+    envelope = seal_envelope(SUITE, public, info, encode(made))
+    return encode(HoldRequest(held.world.chart, SUITE, held.world.patient.public, envelope, records))
+
+
+async def refusal(held: Held, payload: bytes, writer: int = 0) -> str:
+    holder = held.hospital(held.holders[0])
+    before = await holder.ledger.held.staged_by(writer), await holder.blobs.totals()
+    with pytest.raises(Refuse) as refused:
+        await holder.records.answer(writer, HOLD, payload)
+    assert (await holder.ledger.held.staged_by(writer), await holder.blobs.totals()) == before, "nothing is kept"
+    return refused.value.refusal
+
+
+async def test_what_keeps_to_the_rules_is_taken(held: Held) -> None:
+    holder = held.hospital(held.holders[0])
+    await holder.records.answer(0, HOLD, request(held, handover()))
+    assert (await holder.ledger.held.staged_by(0)).count == 1
+
+
+async def test_only_who_may_write_to_the_chart_hands_over(held: Held) -> None:
+    stranger = held.holders[1]
+    assert await refusal(held, request(held, handover()), writer=stranger) == HoldRefused.code
+    leaf = await held.reader.core.institution_leaf(0)
+    assert leaf is not None
+    held.world.chain.view.leaves[keys.institution(0)] = encode(replace(leaf, status=STATUS_SUSPENDED))
+    assert await refusal(held, request(held, handover())) == NotAccredited.code
+
+
+async def test_a_chart_that_there_is_not_is_waited_for_and_refused(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.records.judge.CATCH_UP_S", 0.01)
+    held.world.chart = 77
+    assert await refusal(held, request(held, handover())) == UnknownChart.code
+
+
+async def test_bytes_that_are_not_those_of_their_id_are_refused(held: Held) -> None:
+    for wrong in (
+        handover(blob=BLOB + b"x", blob_bytes=len(BLOB) + 1),
+        handover(blob_bytes=len(BLOB) + 1),
+        handover(blob=None),
+        handover(blob=None, blob_bytes=1 << 50),
+    ):
+        assert await refusal(held, request(held, wrong)) == HoldRefused.code
+
+
+async def test_shares_for_another_or_of_another_number_are_refused(held: Held) -> None:
+    assert await refusal(held, request(held, handover(), recipient=held.holders[1])) == SealBroken.code
+    assert await refusal(held, request(held, handover(), shares=2)) == HoldRefused.code
+    assert await refusal(held, request(held, handover(), handover())) == HoldRefused.code
+    with pytest.raises(DecodeError):
+        await held.hospital(held.holders[0]).records.answer(0, HOLD, b"\xc1")
+
+
+async def test_a_number_must_be_that_of_the_record_and_of_its_writer(held: Held) -> None:
+    true = (await held.event(1)).entry.commitment
+    for wrong in (handover(record=1), handover(true, record=2), handover(true, record=0), handover(true, record=4_000)):
+        assert await refusal(held, request(held, wrong)) == HoldRefused.code
+
+
+async def test_nobody_gets_anothers_blob_deleted_by_naming_it(held: Held) -> None:
+    """Or its own sweep would take what the other record rests on."""
+    holder = held.hospital(held.holders[0])
+    row = (await holder.ledger.held.get(held.world.chart, [1]))[1]
+    blob = await holder.blobs.get(row.handed.blob_id)
+    theft = handover(blob_id=row.handed.blob_id, blob_bytes=len(blob), blob=blob)
+    assert await refusal(held, request(held, theft)) == HoldRefused.code
+    assert await holder.blobs.check(row.handed.blob_id) == "ok"
+
+
+async def test_what_waits_to_become_final_is_bounded(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holding, "STAGED_MOST", 1)
+    assert await refusal(held, request(held, handover(), handover(b"d" * 32))) == TooMuchHeld.code
+    monkeypatch.setattr(holding, "STAGED_MOST", 10)
+    monkeypatch.setattr(holding, "STAGED_BYTES_MOST", len(BLOB) - 1)
+    assert await refusal(held, request(held, handover())) == TooMuchHeld.code
+
+
+async def test_a_large_record_that_its_writer_does_not_send_is_not_held(held: Held) -> None:
+    holder = held.hospital(held.holders[0])
+    with pytest.raises(Refuse) as refused:
+        await holder.records.answer(0, HOLD, request(held, handover(blob=None, blob_bytes=INLINE_BYTES + 1)))
+    assert refused.value.refusal == HoldRefused.code
