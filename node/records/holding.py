@@ -109,6 +109,7 @@ class Holding:
             with self._kek.keys.lease():
                 await self._keep(writer, chart, request.records, shares)
         await self._take_blobs(writer, chart, [one for one in request.records if one.blob_id not in known])
+        await self._drop_erased(writer, chart, request.records)
         if encryption_key_digest(request.owner_suite, request.owner_public) == leaf.encryption_key:
             owner = await self._store.owner(chart)
             if owner != (request.owner_suite, request.owner_public):
@@ -217,6 +218,23 @@ class Holding:
         for one in records:
             if one.blob is None:
                 await self._fetch(writer, chart, one)
+
+    async def _drop_erased(self, writer: int, chart: int, records: Sequence[Handover]) -> None:
+        """An erasure may have become final while blobs were on their way: its rows are gone then, and so must these."""
+        held = await self._store.get(chart, [one.record for one in records if one.record is not None])
+        staged = await self._store.staged(writer, [one.commitment for one in records if one.record is None])
+        gone = []
+        for one in records:
+            if one.record is not None:
+                here = one.record in held
+            else:  # not staged any more: it became final meanwhile, and is held, or was erased at once
+                here = one.commitment in staged or await self._store.refers(one.blob_id)
+            if not here:
+                gone.append(one.blob_id)
+        if gone:
+            await self._blobs.discard(gone)
+            await self._blobs.checkpoint()
+            raise HoldRefused("a record that was erased is not stored again")
 
     async def _fetch(self, writer: int, chart: int, wanted: Handover) -> None:
         async def pieces() -> AsyncIterator[bytes]:

@@ -88,3 +88,27 @@ async def test_an_institution_that_nobody_named_deletes_too(held: Held) -> None:
     assert not found_in(files(outsider.folder), known.traces())
     assert await receipts(world, erasure) == {}, "it owes none"
     assert (await outsider.records.erasures.work()).receipts == 0
+
+
+async def test_a_blob_that_comes_after_its_erasure_does_not_stay(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer hands a copy over again, and the erasure becomes final and is carried out while the blob travels."""
+    world = held.world
+    holder = held.hospital(held.order()[0])
+    known = await Known.of(world, 1, TEXT.encode())
+    await holder.ledger.held._database.write(lambda c: c.execute("DELETE FROM held WHERE place = ?", (1,)).rowcount)
+    await holder.ledger.database.write(lambda c: c.execute("UPDATE tally SET value = 1 WHERE name = 'held'").rowcount)
+    await holder.blobs.discard([(await world.custodian.records.own(world.chart, 1)).stored.blob_id])
+    put_many = holder.blobs.put_many
+
+    async def late(blobs: list[bytes]) -> list[bytes]:
+        await erase(world, [1], held.holders)
+        await rounds(world, holder)
+        return await put_many(blobs)
+
+    monkeypatch.setattr(holder.blobs, "put_many", late)
+    repair = world.custodian.records.repair
+    await repair.audit()
+    await repair.top_up()
+    assert world.chain.header.height > known.event.height
+    assert not found_in(files(holder.folder), known.traces())
+    assert list(await holder.ledger.held.get(world.chart, [1, 2])) == [2]
