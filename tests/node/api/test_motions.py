@@ -19,7 +19,8 @@ from protocol.types.governance import USE_OPERATIONS, USE_VOTE, SetOperationsKey
 from protocol.types.institutions import Institution
 from protocol.types.votes import NOTARIZE, VoteSubject
 from tests.node.api.conftest import Desk
-from tests.node.records.fake_core import HOUR_MS, Chain, Network, _institution, seed
+from tests.node.records.fake_core import HOUR_MS, Chain, Network, seed
+from tests.node.records.fake_ground import institution
 
 DAY_MS = 24 * HOUR_MS
 
@@ -77,7 +78,7 @@ def code(answer: httpx.Response) -> str:
 
 def application(chain: Chain, number: int = 9) -> tuple[Institution, str]:
     """A candidate and its application in hex, with keys of its own."""
-    public = _institution(number)
+    public = institution(number)
     signing = [SigningKey(seed(f"{use} {number}")) for use in ("operations", "vote")]
     return public, encode(apply_as(chain.id, public, signing[:1], signing[1])).hex()
 
