@@ -69,10 +69,11 @@ class StatusReporter:
     async def document(self) -> dict[str, Any]:
         """The whole document."""
         core = self._core
+        # The set on disk, not the one in memory, which is a block ahead: who sees an epoch here finds what led to it.
+        members = await motions.authorities(core)
         head, now = core.head(), core.now_ms()
         machine = core.driver.machine
         peers = core.ground.network.peers()
-        members = core.standing.authorities
         authorities = self._authorities(members, peers)
         times = clocks(authorities, core.institution, core.params.drift_ms // 2)
         open_motions = await motions.open_motions(core)

@@ -170,7 +170,7 @@ class Devnet:
 
     async def met(self, number: int) -> None:
         """Wait until the node is connected to every other: who dials when is up to each of them."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not all(peer["state"] == "connected" for peer in self.services(number).peers()):
                 await asyncio.sleep(0.01)  # connections have no event that a test could wait for
 

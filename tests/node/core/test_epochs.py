@@ -53,7 +53,7 @@ async def test_a_change_of_parameters_ends_the_epoch_and_the_chain_goes_on(devne
     height = await pass_motion(devnet, SetParameters((Parameter("delta_ms", 700),)))
     for number in range(4):
         await devnet.height(number, height)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await devnet.open_charts(3, 0, 3)
     assert devnet.services(3).head().epoch == 1
     assert devnet.services(3).driver.machine.config.delta_ms == 700
@@ -61,7 +61,7 @@ async def test_a_change_of_parameters_ends_the_epoch_and_the_chain_goes_on(devne
     await devnet.start(3)
     assert devnet.services(3).driver.term.epoch == 1
     await devnet.met(3)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await devnet.open_charts(3, 3, 3)
 
 
@@ -92,7 +92,7 @@ async def suspend_the_fifth(devnet: Devnet) -> None:
         await devnet.height(one, height)
     assert all(peer["institution"] != 4 for peer in devnet.services(0).peers())
     assert [member.institution for member in devnet.services(0).standing.authorities.members] == [0, 1, 2, 3]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await devnet.open_charts(2, 10, 2)
 
 
@@ -148,7 +148,7 @@ async def test_old_vote_keys_go_for_good_and_the_journal_of_the_new_one_is_not_m
     await devnet.met(0)
     old = devnet.journal(0)
     key = await rotate_vote(devnet, 0)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await devnet.open_charts(1, 0, 1)
         while devnet.services(0).driver.term.epoch == 0:
             await asyncio.sleep(0.01)  # the term changes right after the block is stored
@@ -183,7 +183,7 @@ async def test_operations_and_encryption_and_network_keys_rotate_while_the_node_
     await devnet.stop(0)
     await devnet.start(0)
     await devnet.met(0)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await devnet.open_charts(0, 0, 1)
 
 
@@ -206,7 +206,7 @@ async def test_who_contradicts_itself_is_reported_and_loses_its_authority(devnet
     (evidence,) = [one for one in (devnet.services(0).driver.evidence.get(3),) if one is not None]
     key = keys.evidence(evidence.epoch, evidence.index)
     assert await devnet.services(2).leaves([key])
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while any(devnet.services(number).submission.pending for number in (0, 1)):
             await devnet.open_charts(2, 100 + devnet.services(2).head().height, 1)
 
@@ -221,7 +221,7 @@ async def test_refused_transactions_are_counted_by_who_signed_them(devnet: Devne
     signed = encode(sign_transaction(devnet.outside[2], body))
     forged = encode(sign_transaction(owner, body))
     services.gossip.on_payload(1, encode(Transactions((signed, forged))))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not services.refused_of or not services.gossip.refused_from:
             await devnet.open_charts(0, services.head().height, 1)
     assert services.refused_of == {2: 1}

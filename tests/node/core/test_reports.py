@@ -54,7 +54,7 @@ class Ledger:
     async def look_often(self, times: int = 3) -> None:
         for _ in range(times):
             self.looked.clear()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await self.looked.wait()
 
 
