@@ -243,7 +243,7 @@ class EventOut(Struct, frozen=True, omit_defaults=True):
     delegate: int | None = None
     reissues: list[dict[str, Any]] | None = None
     delegates: list[dict[str, Any]] | None = None
-    bars: bool | None = None
+    bars: list[dict[str, Any]] | None = None
     policy: dict[str, Any] | None = None
     change: int | None = None
     change_kind: int | None = None

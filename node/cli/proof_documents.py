@@ -92,7 +92,7 @@ def _grant(shown: GrantClaim) -> Document:
         "institution_status": shown.standing,
         "terms": None if shown.terms is None else _terms(shown.terms),
         "revoked_at": shown.revoked_at,
-        "bars": len(shown.bars) if shown.bars_known else None,
+        "bars": len(shown.bars),
         "history_height": None if shown.later is None else shown.later.header.height,
     }
 

@@ -23,6 +23,7 @@ from protocol.types.operations import (
     ACT_GRANT,
     ACT_REVOKE,
     ROLE_DELEGATE,
+    Bar,
     DelegateReissue,
     Grant,
     GrantTags,
@@ -174,7 +175,7 @@ def _revoke(working: Working, operation: Revoke, call: Call) -> OperationReceipt
     generation = chart.generation
     grants: tuple[Reissue, ...] = ()
     delegates: tuple[DelegateReissue, ...] = ()
-    bars = False
+    bars: tuple[Bar, ...] | None = None
     if delegate is None and not cosigning.frozen(working, number):
         generation += 1
         grants = tuple(reissue for reissue in operation.reissues if _reissue(working, number, reissue))
@@ -236,17 +237,18 @@ def _renew(working: Working, number: int, again: DelegateReissue, chart: Chart) 
     return True
 
 
-def _renew_bars(working: Working, operation: Revoke, chart: Chart, number: int) -> bool:
-    """Not if the owner signed others since: then those stand, and bar whatever they say nothing about."""
+def _renew_bars(working: Working, operation: Revoke, chart: Chart, number: int) -> tuple[Bar, ...] | None:
+    """The bars that stand from here on, None if not these: the owner signed others since, which bar whatever they say
+    nothing about."""
     if operation.bars is None:
-        return False
+        return None
     key = keys.policy(operation.chart)
     before = working.get(key, PolicyLeaf)
     if before is not None and before.overtakes(chart.owner_key, number):
-        return False
+        return None
     policy = Policy() if before is None else before.policy
     working.put(key, PolicyLeaf(replace(policy, bars=operation.bars), chart.owner_key, number))
-    return True
+    return operation.bars
 
 
 def _cost_grant(operation: Grant) -> int:

@@ -18,6 +18,7 @@ from protocol import limits
 from protocol.crypto.hashing import DIGEST_BYTES, Domain
 from protocol.types.base import U16, Digest, Number, Tag, TimeMs, Wire
 from protocol.types.operations import (
+    Bar,
     DelegateReissue,
     DelegateTerms,
     GrantTerms,
@@ -108,7 +109,7 @@ class Granted(Wire, frozen=True, tag=3):
 
 class Revoked(Wire, frozen=True, tag=4):
     """The owner, or `delegate` for it, ended a grant: the chart is at `generation` from here on, and these live grants
-    and delegates got new tags. `bars` says whether the policy's were renewed."""
+    and delegates got new tags. `bars` took the place of the policy's; None if those stay as they were."""
 
     height: Number
     time_ms: TimeMs
@@ -117,7 +118,7 @@ class Revoked(Wire, frozen=True, tag=4):
     generation: Number
     reissues: Annotated[tuple[Reissue, ...], Meta(max_length=limits.REISSUES_PER_REVOKE)]
     delegates: Annotated[tuple[DelegateReissue, ...], Meta(max_length=limits.DELEGATES_PER_REVOKE)] = ()
-    bars: bool = False
+    bars: Annotated[tuple[Bar, ...], Meta(max_length=limits.BARS_PER_CHART)] | None = None
     delegate: Number | None = None
 
 

@@ -186,11 +186,6 @@ def _bars(claim: GrantClaim) -> list[str]:
     """What the owner forbade besides, which a grant does not outweigh."""
     if claim.terms is None or claim.record is not None:
         return []
-    if not claim.bars_known:
-        return [
-            "Not shown: what the owner's bars forbade then. A revocation renewed them, and events do not say how; a "
-            "proof at the chain's head does."
-        ]
     if not claim.bars:
         return ["The owner forbade nothing besides: no bar stood against it."]
     stale = (

@@ -72,9 +72,9 @@ class GrantClaim:
     `terms` is None if there was no such grant; `against` is the first rule that spoke against it, `Reason.NONE` if it
     was in force. `standing` is the institution's status then, None if it was not shown. `bars` are those that may take
     something from what the grant covers for the institution; `bars_stale` says that they wait for their renewal, until
-    when newer records count as barred; `bars_known` is False where history does not tell them. `record` is the number
-    of the record asked about, `grants` counts those ever made. `final` shows the block asked about, and `later`, if it
-    was judged from the chart's history, the block that this was shown at.
+    when newer records count as barred. `record` is the number of the record asked about, `grants` counts those ever
+    made. `final` shows the block asked about, and `later`, if it was judged from the chart's history, the block that
+    this was shown at.
     """
 
     final: Finality
@@ -88,7 +88,6 @@ class GrantClaim:
     standing: int | None
     bars: tuple[Bar, ...]
     bars_stale: bool
-    bars_known: bool
     record: int | None
     grants: int
     revoked_at: int | None
@@ -192,7 +191,6 @@ def check(
         standing=standing,
         bars=bars_against(policy, proof.institution),
         bars_stale=any(bar.generation < chart.generation for bar in bars_against(policy, proof.institution)),
-        bars_known=True,
         record=None if proof.record is None else proof.record.number,
         grants=chart.grants,
         revoked_at=None if grant is None else grant.revoked_at,

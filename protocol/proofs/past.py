@@ -2,8 +2,8 @@
 
 Nodes keep the newest state and no older one, but everything that ever decided about a grant is an event of its chart.
 So the events up to a height, shown to be all of them, played in order, give the grant and the policy as they stood; the
-header at that height, shown to be final, gives the time to judge them by. What events do not tell is said: how the
-institution stood, and which bars took the place of older ones when a revocation renewed them.
+header at that height, shown to be final, gives the time to judge them by. What a chart's events do not tell, how the
+institution stood, is said to be not shown.
 """
 
 from __future__ import annotations
@@ -41,13 +41,12 @@ class PastGrantProof(Wire, frozen=True, tag=6):
 
 @dataclass(frozen=True, slots=True)
 class Stood:
-    """What events say stood at a height. `bars_known` is False where the newest bars are none that an event tells."""
+    """What events say stood at a height."""
 
     grant: GrantLeaf | None
     policy: Policy | None
     grants: int
     generation: int
-    bars_known: bool
 
 
 def prove(block: FinalityProof, history: HistoryProof, grant: int, institution: int | None) -> PastGrantProof:
@@ -71,7 +70,6 @@ def replay(events: Iterable[Event], grant: int) -> Stood:
     leaf: GrantLeaf | None = None
     policy: Policy | None = None
     generation = grants = 0
-    bars_known = True
     for event in events:
         match event:
             case Granted():
@@ -85,13 +83,13 @@ def replay(events: Iterable[Event], grant: int) -> Stood:
                 for again in event.reissues:
                     if leaf is not None and again.grant == grant:
                         leaf = replace(leaf, terms=replace(leaf.terms, tags=again.tags))
-                bars_known = bars_known and not event.bars
+                if event.bars is not None:
+                    policy = replace(policy or Policy(), bars=event.bars)
             case PolicySet():
                 policy = event.policy
-                bars_known = True
             case _:
                 pass
-    return Stood(leaf, policy, grants, generation, bars_known)
+    return Stood(leaf, policy, grants, generation)
 
 
 def check(
@@ -110,8 +108,7 @@ def check(
     header = at.header
     stood = replay(events_until(shown, header.height), proof.grant)
     leaf, institution = stood.grant, proof.institution
-    policy = stood.policy if stood.bars_known else None
-    against = judge(leaf, policy, institution, header.timestamp)
+    against = judge(leaf, stood.policy, institution, header.timestamp)
     return GrantClaim(
         final=at,
         height=header.height,
@@ -122,9 +119,8 @@ def check(
         terms=None if leaf is None else leaf.terms,
         against=against,
         standing=None,
-        bars=bars_against(policy, institution),
-        bars_stale=any(bar.generation < stood.generation for bar in bars_against(policy, institution)),
-        bars_known=stood.bars_known,
+        bars=bars_against(stood.policy, institution),
+        bars_stale=any(bar.generation < stood.generation for bar in bars_against(stood.policy, institution)),
         record=None,
         grants=stood.grants,
         revoked_at=None if leaf is None else leaf.revoked_at,

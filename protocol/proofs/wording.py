@@ -76,8 +76,9 @@ def _consent(event: Granted | Revoked | PolicySet | DelegateNamed | DelegateEnde
         case Granted(grant=grant, terms=terms, delegate=delegate):
             grantees = ", ".join(name(grantee) for grantee in terms.grantees)
             return f"{_owner(delegate)} gave {grantees} permission number {grant}"
-        case Revoked(grant=grant, delegate=delegate):
-            return f"{_owner(delegate)} withdrew permission number {grant}"
+        case Revoked(grant=grant, delegate=delegate, bars=bars):
+            renewed = "" if bars is None else f" and renewed what is forbidden: {len(bars)} bar(s)"
+            return f"{_owner(delegate)} withdrew permission number {grant}{renewed}"
         case PolicySet(policy=policy):
             mode = policy.break_glass.name.lower().replace("_", " ")
             return f"the chart's owner set the policy: emergencies {mode}, {len(policy.bars)} bar(s)"

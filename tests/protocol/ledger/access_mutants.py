@@ -208,7 +208,11 @@ MUTANTS: list[Mutant] = [
     ),
     *_of(consent._reissue, ("the revoked come back", "grant.revoked_at is not None", "False")),
     *_of(consent._renew, ("ended delegates renewed", "delegate.ended_at is not None or", "False or")),
-    *_of(consent._renew_bars, ("older bars count", "before is not None and before.", "False and before.")),
+    *_of(
+        consent._renew_bars,
+        ("older bars count", "before is not None and before.", "False and before."),
+        ("events hide renewed bars", "return operation.bars", "return None"),
+    ),
     *_of(
         control._set_policy,
         ("a frozen owner sets it", "cosigning.check_not_frozen(working, number)", "pass"),

@@ -394,7 +394,7 @@ class Consent(Basis):
         if chart.grants[what.grant].revoked:
             return Answer([])
         chart.grants[what.grant].revoked = True
-        reissued, renewed, bars = (), (), False
+        reissued, renewed, bars = (), (), None
         if delegate is None and not chart.frozen:
             chart.generation += 1
             reissued = tuple(number for number in sorted(what.reissues) if not chart.grants[number].revoked)
@@ -405,7 +405,7 @@ class Consent(Basis):
             for number in renewed:
                 chart.delegates[number].cover = what.renewals[number]
             if what.bars is not None and not chart.overtaken(step.signed[0].number):
-                chart.bars, bars = what.bars, True
+                chart.bars = bars = what.bars
                 chart.policy_signed = (chart.owner[0], step.signed[0].number)
         said = {
             "grant": what.grant, "generation": chart.generation, "reissues": reissued, "delegates": renewed,

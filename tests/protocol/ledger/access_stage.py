@@ -123,7 +123,7 @@ class Stage:
         for chart, number, raw in changes.events:
             expected = by_chart.get(chart)
             kind, fields = expected.pop(0) if expected else ("none", {})
-            self.check_event(f"event {number} of chart {chart}", decode_event(raw), kind, fields)
+            self.check_event(chart, number, decode_event(raw), kind, fields)
         agree([], [events for events in by_chart.values() if events], "events")
         built = tree.update(world.nodes, changes.leaves)
         world.nodes.update(built.nodes)
@@ -135,14 +135,16 @@ class Stage:
         for chart in touched:
             self.check_chart(chart)
 
-    def check_event(self, where: str, event: Any, kind: str, fields: dict[str, Any]) -> None:
+    def check_event(self, chart: int, number: int, event: Any, kind: str, fields: dict[str, Any]) -> None:
+        where = f"event {number} of chart {chart}"
         agree(type(event).__name__, kind, where)
         agree((event.height, event.time_ms), (self.world.head.height + 1, self.world.now), where)
         for field, value in fields.items():
             found = getattr(event, field)
             if field in ("reissues", "delegates"):
                 found = tuple(msgspec.to_builtins(one)[0] for one in found)
-            agree(spoken(found), value, f"{where}, {field}")
+            bars = field == "bars" and value is not None
+            agree(spoken(found), self.words.bars(chart, value) if bars else value, f"{where}, {field}")
 
     # --- what stands on the ledger
 

@@ -95,7 +95,7 @@ def test_bars_of_a_revocation_that_was_held_back_do_not_undo_a_later_policy(worl
     world.run(1, revoking)
     assert world.grant_leaf(patient, grant).revoked_at is not None
     assert world.leaf(keys.policy(patient.chart)).policy == strict
-    assert world.history(patient)[-1].bars is False
+    assert world.history(patient)[-1].bars is None
 
 
 def test_a_leader_cannot_choose_between_two_policies_of_one_block(world: Any, make_tags: Any) -> None:

@@ -142,7 +142,7 @@ def test_what_is_recorded_after_a_revocation_is_barred_until_the_bars_are_renewe
     assert world.disclose(patient, reading, after).reason is Reason.BARRED
     renewed = (bar(make_tags, None, None, [5, 50], generation=2),)
     world.run(2, world.owned(patient, Revoke(patient.chart, spare[1], bars=renewed)))
-    assert world.history(patient)[-1].bars is True
+    assert world.history(patient)[-1].bars == renewed
     assert world.leaf(keys.policy(patient.chart)).policy == Policy(BreakGlassMode.FORBIDDEN, renewed)
     assert world.disclose(patient, reading, after).reason is Reason.NONE
 
@@ -152,6 +152,7 @@ def test_bars_of_a_revocation_make_a_policy_where_there_was_none(world: Any) -> 
     grant = world.grant(patient)
     bars = (Bar(3, (None, None, None)),)
     world.run(2, world.owned(patient, Revoke(patient.chart, grant, bars=bars)))
+    assert world.history(patient)[-1].bars == bars
     assert world.leaf(keys.policy(patient.chart)).policy == Policy(BreakGlassMode.ALLOWED, bars)
 
 

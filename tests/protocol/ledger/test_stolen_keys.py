@@ -96,7 +96,7 @@ def test_a_frozen_owner_still_withdraws(world: Any, frozen: Any, make_tags: Any)
     assert world.grant_leaf(patient, 0).revoked_at == world.head.height
     assert (world.grant_leaf(patient, 1), world.chart(patient).generation) == (kept, 0)
     event = world.history(patient)[-1]
-    assert (event.generation, event.reissues, event.bars) == (0, (), False)
+    assert (event.generation, event.reissues, event.bars) == (0, (), None)
     assert world.leaf(keys.policy(chart)) is None
     world.run(1, world.delegated(patient.helper, Revoke(chart, 1)))
     world.run(1, world.owned(patient, EndDelegate(chart, patient.helper.number)))

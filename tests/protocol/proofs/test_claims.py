@@ -20,8 +20,8 @@ from protocol.proofs.grant import GrantClaim
 from protocol.proofs.history import HistoryClaim
 from protocol.proofs.parts import EventShown
 from protocol.types.governance import Remove, Suspend
-from protocol.types.operations import AppendRecords
-from protocol.types.terms import ACCESS_WRITE, Bar
+from protocol.types.operations import AppendRecords, Revoke
+from protocol.types.terms import ACCESS_WRITE, Bar, Reissue
 from tests.protocol.proofs.proving import DATA, FIELDS, OPENING, POINTER, VALUE, Prover, immunization
 
 HOUR_MS = 3_600_000
@@ -319,22 +319,46 @@ def test_a_grant_at_every_height_as_the_state_had_it_then(prover: Prover, make_t
     }  # fmt: skip
 
 
-def test_reissued_tags_and_renewed_bars(prover: Prover, make_tags: Any) -> None:
-    from protocol.types.operations import Revoke
-    from protocol.types.terms import Reissue
-
+def test_reissued_tags_and_renewed_bars_decide_about_the_past_too(prover: Prover, make_tags: Any) -> None:
+    """After each revocation the proof at the head is kept, and in the end the history says the same of each."""
     world, patient = prover.world, prover.patient
-    second = world.grant(patient)
+    asked, *spare = (world.grant(patient) for _ in range(6))
     tags = make_tags(None, None, [30], [40])
-    bars = (Bar(1, (None, None, None), generation=1),)
-    world.run(2, world.owned(patient, Revoke(patient.chart, 0, (Reissue(second, tags),), bars=bars)))
-    at_head = shown(prover, prover.grant(second))
-    claim = shown(prover, prover.past(prover.block(), second))
-    assert claim.terms == at_head.terms
-    assert claim.terms.tags == tags
-    assert at_head.against is Reason.BARRED
-    assert not claim.bars_known
-    assert "events do not say how" in " ".join(explain(claim, None))
+    everything = Bar(1, (None, None, None), generation=1)
+    part = Bar(None, make_tags([9], None, [30])[:3], generation=3)
+    kept = []
+
+    def revoke(number: int, bars: tuple[Bar, ...] | None, *reissues: Reissue) -> None:
+        keep(world.owned(patient, Revoke(patient.chart, number, reissues, bars=bars)))
+
+    def keep(signed: Any) -> None:
+        world.run(2, signed)
+        kept.append((prover.block(), shown(prover, prover.grant(asked))))
+
+    revoke(spare[0], (everything,), Reissue(asked, tags))  # where no policy was
+    revoke(spare[1], None)
+    revoke(spare[2], (part,))
+    revoke(spare[3], ())
+    held_back = world.owned(patient, Revoke(patient.chart, spare[4], bars=()))
+    prover.set_policy(everything)
+    keep(held_back)
+    found = []
+    for block, then in kept:
+        claim = shown(prover, prover.past(block, asked))
+        assert claim.terms == then.terms
+        assert claim.terms.tags == tags
+        assert (claim.against, claim.in_force) == (then.against, then.in_force)
+        assert (claim.bars, claim.bars_stale) == (then.bars, then.bars_stale)
+        found.append((claim.against, claim.bars, claim.bars_stale))
+    assert found == [
+        (Reason.BARRED, (everything,), False),
+        (Reason.BARRED, (everything,), True),
+        (Reason.NONE, (part,), False),
+        (Reason.NONE, (), False),
+        (Reason.BARRED, (everything,), True),  # bars signed before the policy that stands change nothing
+    ]
+    told = " ".join(explain(shown(prover, prover.history()), None))
+    assert "renewed what is forbidden: 1 bar(s)" in told
 
 
 def test_a_history_that_hides_the_revocation_shows_nothing(prover: Prover) -> None:
