@@ -12,6 +12,7 @@ from node.network.interface import Refuse
 from node.records.holding_messages import SEALED, SealedRequest
 from node.records.placing import NotTaken
 from node.scrub import Scrub
+from node.storage.owner_keys import HandedKey
 from protocol.codec.canonical import encode
 from protocol.crypto.placement import ranked
 from protocol.crypto.tags import Labels
@@ -21,6 +22,7 @@ from protocol.ledger.leaves import ErasedPage
 from protocol.ledger.reading import with_erased
 from protocol.types.institutions import STATUS_REMOVED
 from tests.node.records.conftest import World, settle
+from tests.node.records.fake_core import SUITE
 from tests.node.records.held import TEXT, Held, five, held
 from tests.node.records.test_release import disclose, grant
 from tests.node.records.test_submit import append, plain, whole
@@ -166,3 +168,22 @@ async def whole_round(scrub: Scrub) -> None:
     rounds = scrub.rounds
     while scrub.rounds == rounds:
         await scrub.step()
+
+
+async def test_an_envelope_sealed_anew_replaces_the_holders_copies(held: Held) -> None:
+    """After a change of the owner's key nobody keeps handing out the envelope of the former one for good."""
+    world, records = held.world, held.world.custodian.ledger.records
+    own = (await records.get(world.chart, [1]))[1]
+    key = HandedKey(world.chart, SUITE, b"new" * 100)
+    await records.owner_keys.reseal(key, [own], {1: b"sealed to the new key"})
+    repair = world.custodian.records.repair
+    assert (await repair.copies()).lacking == 1
+    while await repair.top_up():
+        pass
+    assert (await repair.copies()).lacking == 0
+    for number in held.holders:
+        rows = await held.hospital(number).ledger.held.get(world.chart, [1, 2])
+        assert rows[1].handed.owner_envelope == b"sealed to the new key"
+        assert rows[2].handed.owner_envelope != b"sealed to the new key"
+    held.down(0)
+    assert await held.read() == TEXT.encode()
