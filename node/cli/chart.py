@@ -7,13 +7,14 @@ from typing import Annotated, Any
 import typer
 
 from node.cli.client import Document, Session, connect
-from node.cli.options import SOCKET, JsonOption, PassphraseOption, SocketOption, WalletOption
+from node.cli.options import SOCKET, JsonOption, PassphraseOption, SocketOption, SuiteOption, WalletOption
 from node.cli.output import counted, emit, facts, say, table, when
 from node.cli.recovery import hand_in
 from node.cli.signing import submit_owned
 from node.keystore import find_passphrase
 from node.wallet import Wallet, WalletChart
 from node.wallet.recovery import rotation
+from protocol.crypto.envelopes import MLKEM768_X25519
 from protocol.errors import ChartExists
 
 app = typer.Typer(no_args_is_help=True)
@@ -63,12 +64,13 @@ def rotate_key(
     wallet: WalletOption,
     socket: SocketOption = SOCKET,
     passphrase_file: PassphraseOption = None,
+    suite: SuiteOption = MLKEM768_X25519,
     as_json: JsonOption = False,
 ) -> None:
     """Give the chart new owner keys, after the waiting time. The wallet's words bring those back as well."""
     opened = Wallet.open(wallet, find_passphrase(None, passphrase_file))
     with connect(socket) as session:
-        document = rotate_with(session, opened, opened.chart(session.chain(), chart))
+        document = rotate_with(session, opened, opened.chart(session.chain(), chart), suite)
 
     def render() -> None:
         say(f"noted in block {document['height']}; the new keys are in force from {when(document['ready_at'])} UTC")
@@ -81,16 +83,16 @@ def rotate_key(
     emit(document, as_json, render)
 
 
-def rotate_with(session: Session, wallet: Wallet, chart: WalletChart) -> Document:
+def rotate_with(session: Session, wallet: Wallet, chart: WalletChart, suite: int = MLKEM768_X25519) -> Document:
     """Have the owner turn to its next keys, and hand the custodian the new envelope key if this is its node."""
     assert chart.number is not None, "a chart found by its number has one"
-    document = submit_owned(session, wallet, chart, lambda current, control: rotation(wallet, current, control))
+    document = submit_owned(session, wallet, chart, lambda current, control: rotation(wallet, current, control, suite))
     control = session.control(chart.number)
     here = session.institution() == control["custodian"]
     current = wallet.chart(chart.chain, chart.number)
     pending = control["pending"]
     if here and pending is not None:
-        hand_in(session, wallet, current, current.version + 1)
+        hand_in(session, wallet, current, suite, current.version + 1)
     ready_at = None if pending is None else pending["ready_at"]
     return document | {"ready_at": ready_at, "key_handed_in": here, "custodian": control["custodian"]}
 

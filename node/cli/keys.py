@@ -16,7 +16,7 @@ from msgspec import Struct
 from node import rotations
 from node.cli.client import Session, connect
 from node.cli.exits import BadArgument
-from node.cli.options import ConfigOption, JsonOption, NodePassphraseOption
+from node.cli.options import ConfigOption, JsonOption, NodePassphraseOption, SuiteOption
 from node.cli.output import emit, prose, say, table
 from node.config import load_config
 from node.institution_keys import encryption_digest
@@ -121,9 +121,7 @@ def rotate_encryption(
     config: ConfigOption,
     passphrase_file: NodePassphraseOption = None,
     as_json: JsonOption = False,
-    suite: Annotated[
-        int, typer.Option("--suite", help="1: ML-KEM-768 with X25519, post-quantum; 2: X25519 alone.", min=1, max=2)
-    ] = MLKEM768_X25519,
+    suite: SuiteOption = MLKEM768_X25519,
 ) -> None:
     """A new encryption key, perhaps of another suite. The old one stays, to open what was sealed to it."""
 

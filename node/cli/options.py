@@ -30,6 +30,9 @@ PassphraseOption = Annotated[
 NodePassphraseOption = Annotated[
     Path | None, typer.Option("--passphrase-file", envvar="CHARTLEDGER_PASSPHRASE_FILE", help=FIRST_LINE_HELP)
 ]
+SuiteOption = Annotated[
+    int, typer.Option("--suite", help="1: ML-KEM-768 with X25519, post-quantum; 2: X25519 alone.", min=1, max=2)
+]
 ConfigOption = Annotated[Path, typer.Option("--config", envvar="CHARTLEDGER_CONFIG", help="The node's settings.")]
 
 DIGITS = 6

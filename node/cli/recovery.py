@@ -237,17 +237,17 @@ def take_over(session: Session, wallet: Wallet, number: int) -> bool:
     chart = wallet.catch_up(chart, bytes.fromhex(control["owner_key"]))
     if session.institution() != control["custodian"]:
         return False
-    hand_in(session, wallet, chart)
+    suite = session.chart(number)["encryption_suite"]
+    hand_in(session, wallet, chart, suite)
     if chart.recovered and chart.secret is None:
-        wallet.keep_secret(chart, open_secret(wallet, chart, session.secret_envelope(number)))
+        wallet.keep_secret(chart, open_secret(wallet, chart, session.secret_envelope(number), suite))
     return True
 
 
-def hand_in(session: Session, wallet: Wallet, chart: WalletChart, version: int | None = None) -> None:
-    """Hand the custodian the public envelope key of one version of the owner's keys."""
+def hand_in(session: Session, wallet: Wallet, chart: WalletChart, suite: int, version: int | None = None) -> None:
+    """Hand the custodian the public envelope key, of this suite, of one version of the owner's keys."""
     assert chart.number is not None, "a chart found by its number has one"
-    suite = wallet.owner_keys(chart, version).encryption_suite
-    session.hand_in_owner_key(chart.number, suite, wallet.encryption_public(chart, version))
+    session.hand_in_owner_key(chart.number, suite, wallet.encryption_public(chart, version, suite))
 
 
 def _hand_in_from(session: Session, request: RecoveryRequest, control: Document) -> bool | None:

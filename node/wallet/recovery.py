@@ -19,6 +19,7 @@ from node.wallet.file import GUARDIAN, WalletChart
 from node.wallet.wallet import Wallet
 from protocol.chart_errors import NoGuardians, TooFewGuardians, WrongChange
 from protocol.codec.canonical import decode, encode
+from protocol.crypto.envelopes import MLKEM768_X25519
 from protocol.crypto.signing import cosign, owner_possession_message
 from protocol.crypto.wallet import guardian_key
 from protocol.errors import ChartledgerError, DecodeError
@@ -173,11 +174,13 @@ def _signed_by(signed: SignedOperation, cosignatures: list[Any]) -> SignedOperat
     return SignedOperation(signed.operation, tuple(sorted(cosignatures, key=lambda one: one.actor)))
 
 
-def rotation(wallet: Wallet, chart: WalletChart, control: dict[str, Any]) -> RotateOwnerKey:
-    """The chart's owner turns to the next version of its keys."""
+def rotation(
+    wallet: Wallet, chart: WalletChart, control: dict[str, Any], suite: int = MLKEM768_X25519
+) -> RotateOwnerKey:
+    """The chart's owner turns to the next version of its keys, with an envelope key of this suite."""
     assert chart.number is not None, "a chart is open before its keys rotate"
     version, change = chart.version + 1, control["next_change"]
-    keys = wallet.owner_keys(chart, version)
+    keys = wallet.owner_keys(chart, version, suite)
     message = owner_possession_message(chart.chain, chart.number, change, keys)
     return RotateOwnerKey(chart.number, change, keys, wallet.keys(chart, version).signing_key().sign(message))
 

@@ -117,16 +117,15 @@ class Wallet:
         at = chart.version if version is None else version
         return chart_keys(self.seed, chart.chain, chart.custodian, chart.index, at)
 
-    def owner_keys(self, chart: WalletChart, version: int | None = None) -> OwnerKeys:
-        """The public keys that stand on the ledger for those."""
+    def owner_keys(self, chart: WalletChart, version: int | None = None, suite: int = MLKEM768_X25519) -> OwnerKeys:
+        """The public keys that stand on the ledger for those, with an envelope key of this suite."""
         keys = self.keys(chart, version)
-        _, public = keypair_from_seed(MLKEM768_X25519, keys.encryption_seed)
-        digest = encryption_key_digest(MLKEM768_X25519, public)
-        return OwnerKeys(keys.signing_key().public, MLKEM768_X25519, digest)
+        digest = encryption_key_digest(suite, self.encryption_public(chart, version, suite))
+        return OwnerKeys(keys.signing_key().public, suite, digest)
 
-    def encryption_public(self, chart: WalletChart, version: int | None = None) -> bytes:
+    def encryption_public(self, chart: WalletChart, version: int | None = None, suite: int = MLKEM768_X25519) -> bytes:
         """The public envelope key of the chart's owner, which the custodian needs besides its digest."""
-        return keypair_from_seed(MLKEM768_X25519, self.keys(chart, version).encryption_seed)[1]
+        return keypair_from_seed(suite, self.keys(chart, version).encryption_seed)[1]
 
     def chart_secret(self, chart: WalletChart) -> bytes:
         """32 bytes: what the chart's tags are made with. Raises `NoChartSecret`."""

@@ -13,6 +13,7 @@ import pytest
 from node.cli.choose import birthday
 from node.cli.recovery import complete_with
 from node.wallet.backup import make_shares
+from protocol.crypto.envelopes import MLKEM768_X25519, X25519
 from protocol.crypto.wallet import words_from_entropy
 from tests.node.wallet.conftest import DAY_MS, City, Ended, Person
 from tests.node.wallet.test_grants import reads, submit
@@ -273,14 +274,15 @@ def test_guardians_that_make_no_sense_are_refused(city: City, patient: Person, p
 def test_an_owner_rotates_its_keys_and_another_device_follows(city: City, patient: Person, person: People) -> None:
     phone = person("phone", patient.wallet.seed)
     phone.wallet.found(city.chain.id, 0, 0, 0)
-    for version in (1, 2):
-        done = patient.does("chart", "rotate-key", 0)
+    for version, suite in ((1, X25519), (2, MLKEM768_X25519)):
+        done = patient.does("chart", "rotate-key", 0, "--suite", suite)
         assert done["key_handed_in"] is True
         phone.does("grant", 0, "--to", 1, "--until", "30d")
         city.wait_out()
         patient.does("grant", 0, "--to", 1, "--until", "30d")
         phone.does("grant", 0, "--to", 1, "--until", "30d")
         assert phone.reopen().chart(city.chain.id, 0).version == version
+        assert patient.asks("chart", "show", 0)["encryption_suite"] == suite
         out = city.folder / "out"
         phone.does("record", "read", 0, 1, "-o", out)
         assert out.read_bytes() == b"%PDF Observation"
