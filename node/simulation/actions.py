@@ -9,6 +9,7 @@ from node.simulation.facade import Facade
 from node.simulation.oracles import records as seen
 from node.simulation.schedule import (
     Action,
+    BlackHole,
     ClockJump,
     Crash,
     Move,
@@ -96,6 +97,9 @@ class Actions:
         elif isinstance(action, SlowNet):
             world.links.times = action.times
             world.at(action.ms * 1_000, self._net_well)
+        elif isinstance(action, BlackHole):
+            world.links.most_bytes = action.size_bytes
+            world.at(action.ms * 1_000, self._holes_closed)
         elif isinstance(action, ClockJump):
             world.hosts[action.node].clock.ahead_ms += action.jump_ms
         else:
@@ -194,6 +198,9 @@ class Actions:
 
     def _net_well(self) -> None:
         self._world.links.times = 1
+
+    def _holes_closed(self) -> None:
+        self._world.links.most_bytes = None
 
     def _disk_well(self, host: Host, extra_us: int) -> None:
         if self._world.faulty:

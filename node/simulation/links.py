@@ -40,23 +40,25 @@ class Link:
 
 
 class Links:
-    """All links. `calm`: nothing is lost, doubled or late any more."""
+    """All links. `calm`: nothing is lost, doubled or late any more. `most_bytes`: what is larger is lost, None for
+    nothing."""
 
     def __init__(self, plan: Plan, hosts: int) -> None:
         self._hosts = hosts
         self._plan = plan
         self._links = [[Link(plan, a, b) for b in range(hosts)] for a in range(hosts)]
         self.times = 1
+        self.most_bytes: int | None = None
         self.calm = False
 
     def linked(self, sender: int, to: int) -> bool:
         """Whether what is sent now gets through."""
         return self._links[sender][to].cuts == 0
 
-    def arrivals(self, sender: int, to: int, now_us: int) -> tuple[int, ...]:
-        """When the copies of a message that is sent now arrive."""
+    def arrivals(self, sender: int, to: int, now_us: int, size_bytes: int = 0) -> tuple[int, ...]:
+        """When the copies of a message of this size that is sent now arrive."""
         link = self._links[sender][to]
-        if link.cuts:
+        if link.cuts or (self.most_bytes is not None and size_bytes > self.most_bytes):
             return ()
         plan = self._plan
         at_us = now_us + link.delay_us() * self.times
@@ -97,6 +99,7 @@ class Links:
         """Everybody reaches everybody, and nothing is lost any more; who could not reach whom until now."""
         self.calm = True
         self.times = 1
+        self.most_bytes = None
         again = []
         for sender, row in enumerate(self._links):
             for to, link in enumerate(row):

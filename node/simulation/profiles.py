@@ -14,6 +14,7 @@ from node.simulation.dice import dice
 from node.simulation.schedule import (
     PROFILES,
     Action,
+    BlackHole,
     ClockJump,
     Crash,
     Move,
@@ -32,7 +33,8 @@ CONTINENT: Final = (10, 60)
 WORLD: Final = (60, 240)
 SLOW: Final = (200, 900)
 STORM_MS, STORM_LOSS = 180_000, 0.75
-"""Now and then most of what is sent is lost for minutes, so that whatever grows meanwhile grows far."""
+"""Now and then most of what is sent is lost for minutes, so that whatever grows meanwhile grows far. Or no block gets
+through for as long, though votes do: then every view is nullified, and the waits grow with each."""
 DISKS: Final = ((0, 0), (0, 2), (1, 20), (20, 150))
 """Ranges of how long a disk's sync takes, or a block's validation: ms."""
 KINDS: Final = (
@@ -81,7 +83,8 @@ class _Drawing:
         rng = self.rng("shape")
         self.heal_ms = rng.choice((10_000, 15_000, 25_000)) if self.chaos else rng.choice((10_000, 20_000, 30_000))
         self.storm = self.chaos and self.rng("storm").random() < 0.04
-        if self.storm:
+        self.hole = self.chaos and not self.storm and self.rng("hole").random() < 0.04
+        if self.storm or self.hole:
             self.heal_ms = STORM_MS
         self.followers = rng.choice((0, 0, 0, 1))
         self.joiners = rng.choice((0, 0, 1)) if n > 1 else rng.choice((0, 1))
@@ -147,6 +150,10 @@ class _Drawing:
             actions.append(SlowDisk(self._when(rng), rng.randrange(self.n), ms, rng.choice((100, 1_000, 3_000))))
         if rng.random() < (0.2 if self.chaos else 0.05):
             actions.append(SlowNet(self._when(rng), rng.randint(1_000, self.heal_ms // 2), rng.choice((3, 10))))
+        if self.hole:
+            holes = self.rng("hole, more")
+            at_ms = holes.randrange(self.heal_ms // 3)
+            actions.append(BlackHole(at_ms, self.heal_ms - at_ms, holes.choice((200, 400, 1_000))))
         if rng.random() < (0.2 if self.chaos else 0.05):
             jump_ms = rng.choice((-40_000, -5_000, 2_000, 60_000))
             if self.n == 1:  # the chain's time is this clock's, and others may be given authority
@@ -171,7 +178,7 @@ class _Drawing:
         for _ in range(rng.choice((2, 5, 12))):
             actions.append(Submit(self._when(rng), rng.choice(honest)))
         pace = self.rng("pace")
-        if pace.random() < 0.08 and not self.storm:
+        if pace.random() < 0.08 and not self.storm and not self.hole:
             every_ms = pace.choice((100, 200, 400))
             actions += [Submit(at_ms, pace.choice(honest)) for at_ms in range(every_ms, self.heal_ms, every_ms)]
         if self.followers and rng.random() < 0.5:

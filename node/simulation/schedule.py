@@ -76,6 +76,17 @@ class SlowNet(Struct, frozen=True, tag=True):
     times: int = 4
 
 
+class BlackHole(Struct, frozen=True, tag=True):
+    """For so long, no message of consensus larger than this gets through, as over a tunnel that drops fragments.
+
+    Where votes pass and blocks do not, views are nullified one after another and nothing becomes final.
+    """
+
+    at_ms: int
+    ms: int
+    size_bytes: int = 200
+
+
 class ClockJump(Struct, frozen=True, tag=True):
     """A node's wall clock is set forward (or back, if negative) by so much."""
 
@@ -99,7 +110,7 @@ class Move(Struct, frozen=True, tag=True):
     value: int = 0
 
 
-Action = Submit | Crash | Partition | OneWay | SlowDisk | SlowNet | ClockJump | Move
+Action = Submit | Crash | Partition | OneWay | SlowDisk | SlowNet | BlackHole | ClockJump | Move
 
 
 class Plan(Struct, frozen=True):

@@ -258,9 +258,9 @@ class World:
         if self._wants_sends:
             self.tell(seen.Sent(self.now_us // 1_000, sender, message, len(to)))
         arrivals, now_us, hosts, heap, push = self.links.arrivals, self.now_us, self.hosts, self._heap, heapq.heappush
-        args = (sender, parcel)
+        args, size = (sender, parcel), len(parcel.raw)
         for number in to:
-            for at_us in arrivals(sender, number, now_us):
+            for at_us in arrivals(sender, number, now_us, size):
                 self._serial += 1
                 push(heap, (at_us, self._serial, hosts[number].hear, args))
 
@@ -274,7 +274,7 @@ class World:
         if self._wants_sends:
             self.tell(seen.Sent(self.now_us // 1_000, sender, message, 1))
         self.log.note(self.now_us, sender, 4, parcel.raw)
-        for at_us in self.links.arrivals(sender, to, self.now_us):
+        for at_us in self.links.arrivals(sender, to, self.now_us, len(parcel.raw)):
             self.at(at_us - self.now_us, self.hosts[to].hear, (sender, parcel))
 
     def carry(self, sender: int, to: int, act: Callable[[Host, int, Any], None], what: Any) -> None:

@@ -20,7 +20,19 @@ from node.simulation.memory import Memory
 from node.simulation.oracles import Oracle
 from node.simulation.oracles.base import Failure
 from node.simulation.oracles.records import BlockFinal, EpochBegan, MessageArrived, VoteLeft
-from node.simulation.plan import CHANGES, PROFILES, Crash, Move, OneWay, Partition, Plan, SlowDisk, Submit, draw
+from node.simulation.plan import (
+    CHANGES,
+    PROFILES,
+    BlackHole,
+    Crash,
+    Move,
+    OneWay,
+    Partition,
+    Plan,
+    SlowDisk,
+    Submit,
+    draw,
+)
 from node.simulation.traitors import KINDS
 from node.simulation.world import World
 from protocol.consensus.machine import Machine
@@ -106,6 +118,27 @@ def test_a_cut_is_mended_as_often_as_it_was_cut() -> None:
     assert links.linked(0, 1)
 
 
+def test_a_black_hole_swallows_what_is_large_until_it_closes_or_all_heals() -> None:
+    links = Links(calm(4), 2)
+    links.most_bytes = 200
+    assert links.arrivals(0, 1, 0, 201) == ()
+    assert len(links.arrivals(0, 1, 0, 200)) == 1
+    links.mend_all()
+    assert len(links.arrivals(0, 1, 0, 201)) == 1
+
+
+def test_behind_a_black_hole_views_pass_and_nothing_becomes_final_until_it_is_gone() -> None:
+    """And within seconds of that, however long it was there: the waits have not grown with it."""
+    world = World(calm(4, Submit(100, 0), BlackHole(50, 150_000), heal_ms=200_000))
+    seen: list[tuple[int, int]] = []
+    for at_us in (149_000_000, 160_000_000):
+        world.at(at_us, lambda: seen.append((world.hosts[0].machine.view, len(world.hosts[0].disk.blocks))))
+    played(world)
+    (views, none), (_, some) = seen
+    assert views > 20
+    assert (none, some > 0) == (0, True)
+
+
 # --- plans -------------------------------------------------------------------------------------------------------
 
 
@@ -134,7 +167,7 @@ def test_seeds_draw_every_fault_every_traitor_and_every_change() -> None:
         kinds |= {type(action).__name__ for action in plan.actions}
         traitors |= {kind for _, kind in plan.traitors}
         changes |= {action.change for action in plan.actions if isinstance(action, Move)}
-    assert kinds == {"Submit", "Crash", "Partition", "OneWay", "SlowDisk", "SlowNet", "ClockJump", "Move"}
+    assert kinds == {"Submit", "Crash", "Partition", "OneWay", "SlowDisk", "SlowNet", "BlackHole", "ClockJump", "Move"}
     assert traitors == set(KINDS)
     assert changes == set(CHANGES)
 
