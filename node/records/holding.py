@@ -88,7 +88,9 @@ class Holding:
         while True:
             async with self._sweeping:
                 gone = await self._store.sweep(max(before_ms, 1))
-                await self._blobs.discard(gone)
+                # Whoever named another's blob before that came here takes nothing with it.
+                kept = await self._store.referred(gone) if gone else set()
+                await self._blobs.discard([one for one in gone if one not in kept])
             count += len(gone)
             if not gone:
                 return count
@@ -105,7 +107,7 @@ class Holding:
         chart = request.chart
         async with self._sweeping:
             known = await self._blobs.known([one.blob_id for one in request.records])
-            await self._check_owned(writer, chart, [one for one in request.records if one.blob_id in known])
+            await self._check_owned(writer, chart, request.records, known)
             with self._kek.keys.lease():
                 await self._keep(writer, chart, request.records, shares)
         await self._take_blobs(writer, chart, [one for one in request.records if one.blob_id not in known])
@@ -182,19 +184,18 @@ class Holding:
         if before.count + len(request.records) > STAGED_MOST or size > STAGED_BYTES_MOST:
             raise TooMuchHeld()
 
-    async def _check_owned(self, writer: int, chart: int, records: Sequence[Handover]) -> None:
+    async def _check_owned(self, writer: int, chart: int, records: Sequence[Handover], known: set[bytes]) -> None:
         """Sealed records that are here already must be of these very records: each belongs to one, or the sweep of the
-        one would take what another rests on."""
-        if not records:
-            return
+        one would take what another rests on. And a record that is here already keeps the sealed bytes that it has: with
+        others in their place, these would lie here for ever, named by no row, counted by no limit, erased by nobody."""
         staged = await self._store.staged(writer, [one.commitment for one in records])
         held = await self._store.get(chart, [one.record for one in records if one.record is not None])
         for one in records:
             at = held.get(one.record) if one.record is not None else None
-            before = (staged.get(one.commitment), None if at is None else at.handed)
-            if any(handed is not None and handed.blob_id == one.blob_id for handed in before):
-                continue
-            if await self._store.refers(one.blob_id):
+            before = [handed for handed in (staged.get(one.commitment), at and at.handed) if handed is not None]
+            if any((handed.blob_id, handed.blob_bytes) != (one.blob_id, one.blob_bytes) for handed in before):
+                raise HoldRefused("that record is here already, with other sealed bytes")
+            if not before and one.blob_id in known and await self._store.refers(one.blob_id):
                 raise HoldRefused("that sealed record is here already, as another's")
 
     async def _keep(self, writer: int, chart: int, records: Sequence[Handover], shares: Shares) -> None:

@@ -208,12 +208,14 @@ def _delete(connection: sqlite3.Connection, doomed: Sequence[Doomed]) -> list[Do
     for one in doomed:
         at = place(one.chart, one.record)
         blobs = [*records_store.forget(connection, one.chart, [one.record]), *held_store.forget_staged(connection, at)]
-        blob = blobs[0] if blobs else one.blob_id  # written here, held here and handed over here are the same blob
+        blob = blobs[0] if blobs else one.blob_id
         state = State.CLEAN if blob is None else State.DELETED
         update = "UPDATE tombstone SET state = ?, blob_id = ? WHERE place = ?"
         connection.execute(update, (state, blob, at))
         if blob is not None:
             left.append(Doomed(one.chart, one.record, state, blob))
+        # Written here, held here and handed over here are the same blob, unless its writer handed over rubbish.
+        left += [Doomed(one.chart, one.record, state, more) for more in dict.fromkeys(blobs) if more != blob]
     return left
 
 

@@ -104,6 +104,10 @@ class HeldStore:
         """Whether any row at all names this blob. Reads whole tables: for what should never be asked."""
         return await self._database.read(partial(_refers, blob=blob))
 
+    async def referred(self, blobs: Collection[bytes]) -> set[bytes]:
+        """Those of these blobs that some row names. Reads whole tables, once for each."""
+        return await self._database.read(partial(_referred, blobs=blobs))
+
     async def set_owner(self, chart: int, suite: int, public: bytes) -> None:
         """Note the owner's public envelope key, which the caller compared with the ledger's digest."""
         query = "INSERT OR REPLACE INTO held_owner VALUES (?, ?, ?)"
@@ -264,6 +268,13 @@ def _after(connection: sqlite3.Connection, chart: int, event: int, count: int) -
     query = f"SELECT {_COLUMNS} FROM held WHERE place > ? ORDER BY place LIMIT ?"  # noqa: S608  # a constant
     behind = place(chart, event) if event >= 0 else place(chart, 0) - 1
     return [held_record(row) for row in connection.execute(query, (behind, count)).fetchall()]
+
+
+def _referred(connection: sqlite3.Connection, blobs: Collection[bytes]) -> set[bytes]:
+    found: set[bytes] = set()
+    for table in ("staged", "record", "held_staged", "held"):
+        found |= {blob for (blob,) in rows_in(connection, f"SELECT blob_id FROM {table} WHERE blob_id IN", blobs)}  # noqa: S608  # our own names
+    return found
 
 
 def _refers(connection: sqlite3.Connection, blob: bytes) -> bool:

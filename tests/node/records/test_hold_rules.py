@@ -120,3 +120,37 @@ async def test_a_large_record_that_its_writer_does_not_send_is_not_held(held: He
     with pytest.raises(Refuse) as refused:
         await holder.records.answer(0, HOLD, request(held, handover(blob=None, blob_bytes=INLINE_BYTES + 1)))
     assert refused.value.refusal == HoldRefused.code
+
+
+async def test_no_record_is_handed_over_again_with_other_bytes(held: Held) -> None:
+    """Else one final record, or one that waits, fills the disk with bytes that no row names and no erasure finds."""
+    holder = held.hospital(held.holders[0])
+    await holder.records.answer(0, HOLD, request(held, handover()))
+    other = b"another sealed record of nobody"
+    rubbish: dict[str, Any] = {"blob_id": blob_id(other), "blob_bytes": len(other), "blob": other}
+    true = (await held.event(1)).entry.commitment
+    for again in (
+        handover(**rubbish),
+        handover(true, record=1, **rubbish),
+        handover(blob=None, blob_bytes=INLINE_BYTES + 1),  # the same bytes, said to be of another size
+    ):
+        assert await refusal(held, request(held, again)) == HoldRefused.code
+    await holder.records.answer(0, HOLD, request(held, handover()))
+    assert (await holder.ledger.held.staged_by(0)).count == 1
+
+
+async def test_a_sweep_leaves_what_another_record_rests_on(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A blob that was named first by who never sent it, then handed over by whose it is."""
+    holder = held.hospital(held.holders[0])
+    blob = bytes(INLINE_BYTES + 1)
+    named = handover(b"d" * 32, blob_id=blob_id(blob), blob_bytes=len(blob), blob=None)
+    with pytest.raises(Refuse):
+        await holder.records.answer(0, HOLD, request(held, named))
+    await holder.records.answer(
+        0, HOLD, request(held, handover(blob_id=blob_id(blob), blob_bytes=len(blob), blob=blob))
+    )
+    await holder.ledger.database.write(
+        lambda c: c.execute("UPDATE held_staged SET staged_ms = 0 WHERE commitment = ?", (b"d" * 32,)).rowcount
+    )
+    assert await holder.records.holding.sweep() == 1
+    assert await holder.blobs.check(blob_id(blob)) == "ok"
