@@ -12,6 +12,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -40,15 +41,22 @@ log = get_logger("holders")
 WAIT_S = 15.0
 
 
+class Source(NamedTuple):
+    """Who has the sealed bytes of a record, and how many these are by its own word."""
+
+    institution: int
+    blob_bytes: int
+
+
 class Fetched(Struct, frozen=True):
-    """What opens one record, and its blob if it came along; else `sources` have it, best first."""
+    """What opens one record, and its blob if it came along, from the first of the sources; all of them have it, best
+    first."""
 
     record: int
     media_type: str
     key: Key
-    blob_bytes: int
     blob: bytes | None
-    sources: tuple[int, ...]
+    sources: tuple[Source, ...]
 
     def __repr__(self) -> str:
         return f"Fetched(record={self.record})"
@@ -160,25 +168,24 @@ class Collector:
                 break
             key, details, used = opened
             order = [*used, *(one for one in order if one not in used)]  # those that fitted once are tried first
-            blob = next((one for one in here if one.shared[at].blob is not None), used[0])
-            shared = blob.shared[at]
-            if shared.blob_bytes > sealed_bytes_most(details.length) or details.length > RECORD_BYTES:
+            if details.length > RECORD_BYTES:
                 break
-            if shared.blob is None and found:
-                break  # a large one is read by itself
-            sources = tuple(one.institution for one in [*used, *here] if one is not blob)
-            commitment = wanted.appended[record].entry.commitment
-            opens = Key(key, details.opening, details.length, commitment)
-            found.append(
-                Fetched(
-                    record,
-                    details.media_type,
-                    opens,
-                    shared.blob_bytes,
-                    shared.blob,
-                    tuple(dict.fromkeys((blob.institution, *sources))),
+            # A right share does not make the rest right: each has only its own word about the size taken from it.
+            most = sealed_bytes_most(details.length)
+            inline = [one for one in here if one.shared[at].blob is not None]
+            sources = tuple(
+                dict.fromkeys(
+                    Source(one.institution, one.shared[at].blob_bytes)
+                    for one in [*inline[:1], *used, *here]
+                    if one.shared[at].blob_bytes <= most
                 )
             )
+            if not sources or (found and not inline):
+                break  # a large one is read by itself
+            blob = inline[0].shared[at].blob if inline and inline[0].institution == sources[0].institution else None
+            commitment = wanted.appended[record].entry.commitment
+            opens = Key(key, details.opening, details.length, commitment)
+            found.append(Fetched(record, details.media_type, opens, blob, sources))
         return found
 
     def _open_one(

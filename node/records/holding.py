@@ -192,7 +192,11 @@ class Holding:
         held = await self._store.get(chart, [one.record for one in records if one.record is not None])
         for one in records:
             at = held.get(one.record) if one.record is not None else None
-            before = [handed for handed in (staged.get(one.commitment), at and at.handed) if handed is not None]
+            before = [
+                handed
+                for handed in (staged.get(one.commitment), None if at is None else at.handed)
+                if handed is not None
+            ]
             if any((handed.blob_id, handed.blob_bytes) != (one.blob_id, one.blob_bytes) for handed in before):
                 raise HoldRefused("that record is here already, with other sealed bytes")
             if not before and one.blob_id in known and await self._store.refers(one.blob_id):

@@ -20,7 +20,7 @@ from msgspec import Struct
 from node.logs import get_logger
 from node.network.interface import RequestFailed, RequestRefused
 from node.records import consent, errors
-from node.records.collecting import Collector, Fetched, Wanted
+from node.records.collecting import Collector, Fetched, Source, Wanted
 from node.records.envelope_key import EnvelopeKey, EnvelopeKeys
 from node.records.judge import Judge
 from node.records.messages import (
@@ -159,7 +159,7 @@ class Reader:
             return await self._open_all(await self._from_writer(wanted, mine))
         except ChartledgerError as error:
             tried = await self._way_on(wanted, error)
-        return await self._open_all(await self.collector.collect(wanted, mine, str(tried)))
+        return await self._open_all(await self.collector.collect(wanted, mine, str(tried)), skip_wrong=True)
 
     async def _way_on(self, wanted: Wanted, error: ChartledgerError) -> ChartledgerError:
         """The error itself if there is a way on past it, to the holders; raises it if there is none.
@@ -233,7 +233,8 @@ class Reader:
         key = Key(secret.key, secret.opening, secret.length, entry.commitment)
         if released.blob_bytes > sealed_bytes_most(key.length):
             raise errors.CustodianRefused("the custodian states a blob larger than its record can be")
-        return Fetched(released.record, secret.media_type, key, released.blob_bytes, released.blob, (writer,))
+        source = Source(writer, released.blob_bytes)
+        return Fetched(released.record, secret.media_type, key, released.blob, (source,))
 
     async def _request(self, institution: int, method: str, payload: bytes, kind: type[A]) -> A:
         try:
@@ -252,13 +253,21 @@ class Reader:
 
     # --- opening -------------------------------------------------------------------------------------------------
 
-    async def _open_all(self, found: Sequence[Fetched]) -> list[Opened]:
+    async def _open_all(self, found: Sequence[Fetched], *, skip_wrong: bool = False) -> list[Opened]:
+        """With `skip_wrong`, sealed bytes that are not the record end the list: by itself, it has other sources."""
+
         def open_all() -> list[Opened]:
             opened = []
             for one in found:
                 if one.blob is None:
                     break
-                opened.append(Opened(one.record, one.media_type, open_whole(one.key, one.blob)))
+                try:
+                    data = open_whole(one.key, one.blob)
+                except CryptoError:
+                    if not skip_wrong:
+                        raise
+                    break
+                opened.append(Opened(one.record, one.media_type, data))
             return opened
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, open_all)
@@ -281,13 +290,13 @@ class Reader:
         assert failed is not None, "there is a source"
         raise failed
 
-    async def _large(self, wanted: Wanted, found: Fetched, source: int) -> Content:
+    async def _large(self, wanted: Wanted, found: Fetched, source: Source) -> Content:
         file: IO[bytes] = await asyncio.to_thread(
             tempfile.TemporaryFile, dir=self._folder, prefix=_TEMPORARY, buffering=0
         )
         try:
             first = BlobRequest(wanted.chart, wanted.asking, found.record, 0)
-            await self._fetch(source, first, found.blob_bytes, file)
+            await self._fetch(source.institution, first, source.blob_bytes, file)
             content = await checked(found.media_type, found.key, lambda: _in_file(file), self._threads)
         except BaseException:
             file.close()

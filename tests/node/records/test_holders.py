@@ -12,8 +12,9 @@ from msgspec.structs import replace
 from node.network.interface import RequestTimedOut
 from node.records import placing
 from node.records.fhir import Described
-from node.records.holding_messages import HOLD
+from node.records.holding_messages import HOLD, SHARE, ShareAnswer
 from node.records.messages import INLINE_BYTES
+from protocol.codec.canonical import decode, encode
 from protocol.crypto.placement import ranked
 from protocol.crypto.shares import combine_shares
 from protocol.crypto.tags import Labels
@@ -197,3 +198,28 @@ async def test_a_large_record_is_fetched_by_its_holders(five: World) -> None:
     for record, length in ((1, len(data)), (2, 2 * INLINE_BYTES)):
         content = await five.reader.records.reader.read(five.chart, disclosure, record)
         assert await whole(content.chunks) == data[:length]
+
+
+@pytest.mark.parametrize("said", [1, INLINE_BYTES + 1, 1 << 40])
+async def test_a_holder_that_lies_about_a_large_records_size_stops_no_read(
+    five: World, monkeypatch: pytest.MonkeyPatch, said: int
+) -> None:
+    """It gives the right share, so what opens the record comes from it; the size is its own word alone."""
+    data = random.Random(3).randbytes(2 * INLINE_BYTES)
+    await append(five, replace(plain(""), data=data))
+    order = ranked(five.chain.id, five.chart, 0, range(5))
+    five.reader = five.network.hospitals[order[3]]
+    disclosure = await disclose(five, await grant(five, order[3]), [1])
+    ask = five.reader.core.ask
+
+    async def lying(institution: int, method: str, payload: bytes, wait_s: float) -> bytes:
+        raw = await ask(institution, method, payload, wait_s)
+        if institution != order[0] or method != SHARE:
+            return raw
+        answer = decode(ShareAnswer, raw)
+        return encode(replace(answer, shared=tuple(replace(one, blob_bytes=said) for one in answer.shared)))
+
+    monkeypatch.setattr(five.reader.core, "ask", lying)
+    five.reader.core.unreachable.add(0)
+    content = await five.reader.records.reader.read(five.chart, disclosure, 1)
+    assert await whole(content.chunks) == data

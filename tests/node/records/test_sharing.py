@@ -170,7 +170,17 @@ async def test_a_wrong_share_is_noticed_got_round_and_blamed(held: Held, monkeyp
     assert held.reader.records.reader.collector.suspects[first] == 1
 
 
-@pytest.mark.parametrize("changes", [{"details": bytes(296)}, {"blob": b"x" * 2_000}, {"blob": None}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"details": bytes(296)},
+        {"blob": b"x" * 2_000},
+        {"blob": None},
+        {"blob_bytes": 1 << 40},
+        {"blob": None, "blob_bytes": 1 << 40},
+        {"blob": None, "blob_bytes": 1},
+    ],
+)
 async def test_a_holder_that_lies_about_the_rest_is_got_round(
     held: Held, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
@@ -178,6 +188,8 @@ async def test_a_holder_that_lies_about_the_rest_is_got_round(
     first = held.order()[0]
     Crooked(held, first, monkeypatch, **changes)
     assert await held.read() == TEXT.encode()
+    opened = await held.reader.records.reader.read_some(held.world.chart, held.disclosure, [1, 2])
+    assert {one.record: one.data for one in opened}.items() <= {1: TEXT.encode(), 2: b"second"}.items()
 
 
 async def test_two_wrong_shares_of_three_open_nothing(held: Held) -> None:
