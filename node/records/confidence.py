@@ -13,6 +13,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from node.logs import get_logger
+from node.network.interface import RequestFailed, RequestRefused
 from node.records.detail_messages import (
     DETAILS,
     OWNER_KEY,
@@ -182,21 +183,31 @@ class Confidence:
     async def deliver(self) -> int:
         """Deliver what waits and can be; how many are left. Raises `StorageFailed`."""
         await self._place_all()
-        waiting = await self._store.waiting(AT_ONCE)
         unreachable: set[int] = set()
-        for kept in waiting:
-            leaf = await self._node.chart(kept.chart)
-            if kept.event is None or leaf is None or leaf.custodian in unreachable:
-                continue
-            try:
-                await self._deliver(kept, kept.event, leaf.custodian, leaf.encryption_key)
-            except StorageFailed:
-                raise
-            except ChartledgerError as error:
-                # The sentence may be a stranger's: its name says enough.
-                log.info("details not delivered", custodian=leaf.custodian, code=error.code)
+        left = 0
+        while waiting := await self._store.waiting(AT_ONCE, left):
+            for kept in waiting:
+                if not await self._delivered(kept, unreachable):
+                    left += 1  # behind what cannot be delivered there is what can
+        return left
+
+    async def _delivered(self, kept: KeptDetails, unreachable: set[int]) -> bool:
+        """Whether it could be delivered now. A custodian that does not answer is not asked again, one that refuses is:
+        what is wrong with one chart or one row is no reason to keep the rest from its owners."""
+        leaf = await self._node.chart(kept.chart)
+        if kept.event is None or leaf is None or leaf.custodian in unreachable:
+            return False
+        try:
+            await self._deliver(kept, kept.event, leaf.custodian, leaf.encryption_key)
+        except StorageFailed:
+            raise
+        except ChartledgerError as error:
+            # The sentence may be a stranger's: its name says enough.
+            log.info("details not delivered", custodian=leaf.custodian, code=error.code)
+            if isinstance(error, RequestFailed) and not isinstance(error, RequestRefused):
                 unreachable.add(leaf.custodian)
-        return len(await self._store.waiting(AT_ONCE))
+            return False
+        return True
 
     async def _deliver(self, kept: KeptDetails, event: int, custodian: int, encryption_key: bytes) -> None:
         owner = await self._owner(kept.chart, custodian, encryption_key)
@@ -228,14 +239,16 @@ class Confidence:
 
     async def _place_all(self) -> None:
         """Find on the ledger what became final meanwhile; forget what never can."""
-        for kept in await self._store.waiting(AT_ONCE):
-            if kept.event is not None:
-                continue
-            event = await self._find(kept)
-            if event is not None:
-                await self._store.placed(kept.commitment, event)
-            elif self._node.head().timestamp > kept.valid_until + MARGIN_MS:
-                await self._store.drop(kept.commitment)
+        left = 0
+        while unplaced := await self._store.unplaced(AT_ONCE, left):
+            for kept in unplaced:
+                event = await self._find(kept)
+                if event is not None:
+                    await self._store.placed(kept.commitment, event)
+                elif self._node.head().timestamp > kept.valid_until + MARGIN_MS:
+                    await self._store.drop(kept.commitment)
+                else:
+                    left += 1
 
     async def _find(self, kept: KeptDetails) -> int | None:
         first = kept.since

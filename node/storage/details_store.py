@@ -77,9 +77,16 @@ class DetailsStore:
         """Forget details whose operation never became final."""
         await self._database.write(partial(_drop, commitment=commitment))
 
-    async def waiting(self, count: int) -> list[KeptDetails]:
-        """Up to `count` of those that are not delivered, the oldest first."""
-        return await self._database.read(partial(_kept, where="recipient IS NULL", arguments=(), count=count))
+    async def waiting(self, count: int, skip: int = 0) -> list[KeptDetails]:
+        """Up to `count` of those that are not delivered, the oldest first, without the first `skip` of them."""
+        return await self._database.read(
+            partial(_kept, where="recipient IS NULL", arguments=(), count=count, skip=skip)
+        )
+
+    async def unplaced(self, count: int, skip: int = 0) -> list[KeptDetails]:
+        """As `waiting`, of those alone of which it is not known where the operation stands."""
+        where = "recipient IS NULL AND event IS NULL"
+        return await self._database.read(partial(_kept, where=where, arguments=(), count=count, skip=skip))
 
     async def stated(self, chart: int, event: int) -> KeptDetails | None:
         """What this institution stated about that asking of its own."""
@@ -145,10 +152,10 @@ def _drop(connection: sqlite3.Connection, commitment: bytes) -> None:
 
 
 def _kept(
-    connection: sqlite3.Connection, where: str, arguments: Sequence[int | bytes], count: int
+    connection: sqlite3.Connection, where: str, arguments: Sequence[int | bytes], count: int, skip: int = 0
 ) -> list[KeptDetails]:
-    query = f"SELECT {_COLUMNS} FROM details WHERE {where} ORDER BY position LIMIT ?"  # noqa: S608  # constants
-    return [_of_row(row) for row in connection.execute(query, (*arguments, count))]
+    query = f"SELECT {_COLUMNS} FROM details WHERE {where} ORDER BY position LIMIT ? OFFSET ?"  # noqa: S608  # constants
+    return [_of_row(row) for row in connection.execute(query, (*arguments, count, skip))]
 
 
 def _by_commitment(connection: sqlite3.Connection, commitments: Collection[bytes]) -> list[KeptDetails]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from node.network.interface import RequestRefused
+from node.records import confidence
 from node.records.detail_messages import DETAILS, DetailsRequest
 from node.records.messages import ReleasedKey
 from node.records.opening import Key, open_whole
@@ -99,6 +100,24 @@ async def test_details_of_an_operation_that_never_became_final_are_forgotten(cit
     city.network.chain.clock.ms += 30 * HOUR_MS
     await city.network.chain.make_block()
     assert await courier.deliver() == 0
+
+
+async def test_what_cannot_be_delivered_holds_up_nothing_behind_it(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A custodian that refuses for one chart, or a row that does not open, keeps no other owner's details back."""
+    monkeypatch.setattr(confidence, "AT_ONCE", 1)
+    asker, store = city.reader.hospital.records.asker, city.reader.hospital.ledger.details
+    await asker.break_glass(city.chart, [1], "ETREAT", Details(reason=REASON))  # prepared, and never submitted
+    await city.emergency()
+    await city.emergency()
+    courier = city.reader.hospital.records.confidence
+    await courier.deliver()
+    await store.deliver_again(city.chart)
+    broken = (await store.waiting(1, 1))[0].commitment
+    await city.reader.hospital.ledger.database.write(
+        lambda c: c.execute("UPDATE details SET sealed = x'00' WHERE commitment = ?", (broken,)).rowcount
+    )
+    assert await courier.deliver() == 2
+    assert [one.commitment == broken for one in await store.waiting(9)] == [False, True]
 
 
 async def test_a_stranger_can_place_no_details(city: City) -> None:
