@@ -213,6 +213,13 @@ def write_private(path: Path, data: bytes) -> None:
         os.close(folder)
 
 
+def close_to_others(path: Path) -> None:
+    """The file at `path`, made if there is none, has mode 0600 from now on; what is no file stays as it is."""
+    path.touch(mode=0o600)
+    if path.is_file():
+        path.chmod(0o600)
+
+
 def read_private(path: Path, limit_bytes: int) -> bytes:
     """The bytes of a file that must be closed to group and others. Raises `KeyfileRefused`."""
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from datetime import UTC, datetime
 from html import escape
 from typing import Final
@@ -33,7 +34,9 @@ COLUMNS: Final = (
 )
 LAST_MS: Final = 253_402_300_799_000
 """The last second of the year 9999."""
-FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+FORMULA: Final = re.compile(r"(^|[;\t\r\n])(\s*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
+"""Where a spreadsheet may see a formula begin: at a cell's beginning, and behind what it may take for the end of one,
+since which character that is depends on its language."""
 
 
 def as_csv(account: Account) -> bytes:
@@ -41,7 +44,7 @@ def as_csv(account: Account) -> bytes:
     file = io.StringIO()
     writer = csv.writer(file)
     writer.writerow(COLUMNS)
-    writer.writerows([_harmless(cell) for cell in _cells(row)] for row in account.rows)
+    writer.writerows([harmless(cell) for cell in _cells(row)] for row in account.rows)
     return file.getvalue().encode()
 
 
@@ -153,9 +156,9 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-def _harmless(cell: str) -> str:
+def harmless(cell: str) -> str:
     """Spreadsheets run what begins like a formula; an apostrophe makes it text."""
-    return f"'{cell}" if cell.startswith(FORMULA) else cell
+    return FORMULA.sub(r"\1\2'", cell)
 
 
 def _moment(time_ms: int) -> str:

@@ -14,13 +14,13 @@ import typer
 
 from node.accounting.account import account, six_years_before
 from node.accounting.looks import Look, Meaning, in_order, looks, outcome_words, purpose_words, who_words
-from node.accounting.render import as_csv, as_html, as_json
+from node.accounting.render import as_csv, as_html, as_json, harmless
 from node.cli.choose import ChartArgument
 from node.cli.client import Document, Session, connect
 from node.cli.exits import BadArgument
 from node.cli.options import SOCKET, JsonOption, PassphraseOption, SocketOption, parse_time
 from node.cli.output import emit, say, table, tell, when
-from node.keystore import find_passphrase
+from node.keystore import close_to_others, find_passphrase
 from node.owner_details import open_said
 from node.wallet import Wallet, WalletChart
 from node.wallet.wallet import NoChartSecret
@@ -73,7 +73,9 @@ def disclosures(
         typer.Option("--addresses", help='A JSON file with postal addresses by institution: {"1": "…"}.'),
     ] = None,
     socket: SocketOption = SOCKET,
-    as_csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the list to a CSV file too.")] = None,
+    as_csv_file: Annotated[
+        Path | None, typer.Option("--csv", help="Write the list to a CSV file (mode 0600) too.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Who asked to read records of a chart, when, why, under which grant, and what was refused; emergencies first."""
@@ -101,8 +103,9 @@ def disclosures(
     listed = in_order(read.found)
     rows = [_row(one) for one in listed]
     if as_csv_file is not None:
+        close_to_others(as_csv_file)
         with as_csv_file.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([COLUMNS, *rows])
+            csv.writer(file).writerows([COLUMNS, *([_in_csv(cell) for cell in row] for row in rows)])
     emit([_document(one) for one in read.found], as_json, lambda: _show(listed, rows))
 
 
@@ -156,6 +159,11 @@ def _row(look: Look) -> list[object]:
     ]
 
 
+def _in_csv(cell: object) -> object:
+    """Who asks chooses its own name and words: none of it is run on the patient's machine."""
+    return harmless(cell) if isinstance(cell, str) else cell
+
+
 def _why(look: Look) -> str:
     """The reason given, if it is known; what spoke against it, if it was denied."""
     if look.outcome == "denied":
@@ -207,6 +215,6 @@ def _give_out(content: bytes, out: Path | None) -> None:
         sys.stdout.buffer.write(content)
         sys.stdout.flush()
         return
-    out.touch(mode=0o600)
+    close_to_others(out)
     out.write_bytes(content)
     say(f"{len(content)} bytes written to {out}")

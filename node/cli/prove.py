@@ -16,7 +16,7 @@ from node.cli.output import emit, say
 from node.cli.proof import read_checkpoint
 from node.cli.qr import TERMINAL, write_qr
 from node.cli.record import read_as_owner
-from node.keystore import find_passphrase
+from node.keystore import close_to_others, find_passphrase
 from node.wallet import Wallet
 from protocol.errors import ChartledgerError
 from protocol.proofs import bundle, field
@@ -266,5 +266,5 @@ def _give_out(
 
 def _write(path: Path, data: bytes, private: bool) -> None:
     if private:
-        path.touch(mode=0o600)
+        close_to_others(path)
     path.write_bytes(data)

@@ -8,6 +8,7 @@ from pathlib import Path
 import segno
 
 from node.cli.exits import BadArgument
+from node.keystore import close_to_others
 from protocol.proofs import scan
 
 TERMINAL = "-"
@@ -52,4 +53,4 @@ def _numbered(target: str, number: int) -> str:
 
 def _touch(target: str, private: bool) -> None:
     if private:
-        Path(target).touch(mode=0o600)
+        close_to_others(Path(target))

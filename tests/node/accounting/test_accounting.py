@@ -13,7 +13,7 @@ import pytest
 
 from node.accounting.account import NO_ADDRESS, Account, account, six_years_before
 from node.accounting.looks import Look, in_order, looks, outcome_words, purpose_words, who_words
-from node.accounting.render import as_csv, as_html, as_json
+from node.accounting.render import as_csv, as_html, as_json, harmless
 from protocol.crypto.details import Details
 
 NAMES = {0: "St. Anna", 1: "Lakeside <Laboratory>", 2: "=cmd|' /C calc'!A1"}
@@ -188,6 +188,21 @@ def test_csv_is_read_back_and_runs_no_formula() -> None:
     assert {len(line) for line in lines} == {len(lines[0])}
     assert all(not cell.startswith(("=", "+", "-", "@")) for line in lines for cell in line)
     assert "'" + NAMES[2] in [line[3] for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("cell", "safe"),
+    [
+        ("=1+1", "'=1+1"),
+        (" @SUM(A1)", " '@SUM(A1)"),
+        ("\n=1", "\n'=1"),
+        ("\uff1d1", "'\uff1d1"),
+        ("Dr A; =HYPERLINK(1);-2\t+3", "Dr A; '=HYPERLINK(1);'-2\t'+3"),
+        ("a = b - c; d", "a = b - c; d"),
+    ],
+)
+def test_no_cell_begins_a_formula_whatever_separates_cells(cell: str, safe: str) -> None:
+    assert harmless(cell) == safe
 
 
 def test_json_has_everything() -> None:

@@ -180,7 +180,7 @@ async def test_a_grant_is_read_with_a_reason_and_accounted_for(desks: Desks) -> 
     for purpose, reason in (("TREAT", "follow-up"), ("HRESCH", "study 7"), ("HRESCH", "study 7")):
         await desks.run(
             1, "record", "read", chart, 1, "--grant", 0, "--purpose", purpose, "--practitioner", "s-9", "--reason",
-            reason, "--family", "Byrne",
+            reason, "--family", "=Byrne",
         )  # fmt: skip
     assert "denied" in await desks.run(1, "record", "read", chart, 1, "--grant", 0, "--purpose", "HMARKT", code=-1)
     await desks.deliver(1)
@@ -188,7 +188,15 @@ async def test_a_grant_is_read_with_a_reason_and_accounted_for(desks: Desks) -> 
     assert "Your permission is for other purposes." in listed
     addresses = desks.folder / "addresses.json"
     addresses.write_text('{"1": "1 Lake Road"}')
+    listing = desks.folder / "list.csv"
+    listing.write_text("of before")
+    listing.chmod(0o644)
+    await desks.run(0, "disclosures", chart, "--wallet", wallet, "--csv", listing)
+    assert listing.stat().st_mode & 0o777 == 0o600, "names and reasons of a patient's stand in it"
+    assert "\n" in listing.read_text()
+    assert ",'=Byrne" in listing.read_text(), "who asks chooses its name, and runs nothing at the patient's by it"
     out = desks.folder / "accounting.json"
+    out.touch(mode=0o644)
     words = ("disclosures", chart, "--wallet", wallet, "--accounting", "--addresses", addresses)
     await desks.run(0, *words, "--format", "json", "--out", out)
     assert out.stat().st_mode & 0o777 == 0o600
@@ -199,7 +207,7 @@ async def test_a_grant_is_read_with_a_reason_and_accounted_for(desks: Desks) -> 
     ]
     assert rows[0]["address"] == "1 Lake Road"
     assert rows[0]["description"] == "1 record: DocumentReference"
-    assert rows[0]["people"] == ["Byrne"]
+    assert rows[0]["people"] == ["=Byrne"]
     assert rows[0]["reasons"] == ["study 7"]
     page = await desks.run(0, *words)
     assert page.startswith("<!doctype html>")
