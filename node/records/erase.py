@@ -200,8 +200,11 @@ class Erasures:
             return
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        await self._store.move_all(State.WIPED, State.RENEWING)
-        await asyncio.to_thread(self._key.begin)
+        if not self._key.renewing:
+            await self._store.move_all(State.WIPED, State.RENEWING)
+            await asyncio.to_thread(self._key.begin)
+        # Else one that was begun before goes on. What was wiped since then may have lain under the key that it brought,
+        # as a backup has it: that waits for the next.
         if not await self._quiet():
             return
         for table in SEALED_TABLES:

@@ -278,6 +278,36 @@ async def test_what_is_on_its_way_to_storage_is_waited_for(world: World, monkeyp
         key.open(sealed, b"context")
 
 
+async def test_what_is_erased_during_a_renewal_waits_for_the_next(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lay under the key that this renewal brings, and no receipt is given while that opens what a backup has."""
+    (first,) = await append(world, plain("goes"))
+    await erase(world, [first])
+    monkeypatch.setattr("node.records.erase.QUIET_S", 0)
+    custodian, key, backup = world.custodian, key_of(world.custodian), tmp_path / "backup"
+    with key.lease():
+        await rounds(world, custodian)
+        assert key.renewing
+        (second,) = await append(world, plain(SMALL))
+        known = await Known.of(world, second, SMALL.encode())
+        backup.mkdir()
+        back_up(custodian.folder, backup)
+        erasure = await erase(world, [second])
+        await rounds(world, custodian)
+    await rounds(world, custodian)
+    assert not key.renewing
+    entries = await entries_of(world)
+    assert known.secret.key in [one.key for one in secrets_left(backup, key, entries)]
+    assert 0 not in await receipts(world, erasure)
+    ended, took = custodian.records.erasures._renewed or (0.0, 0.0)
+    custodian.records.erasures._renewed = (ended - REST_S - 10 * took, took)
+    await rounds(world, custodian)
+    assert secrets_left(backup, key, entries) == []
+    await world.chain.make_block()
+    assert 0 in await receipts(world, erasure)
+
+
 async def test_no_request_is_recognised_by_whoever_has_its_bytes(world: World) -> None:
     prepared = await world.custodian.records.submitter.append(world.chart, [plain(SMALL)])
     other = await world.custodian.records.submitter.append(world.chart, [plain("stays")])
