@@ -90,11 +90,17 @@ class Notes:
                 or draft.kek != self._kek.keys.present
             ):
                 raise NoSuchDraft
-            prepared = await self._node.prepare([[SignedOperation(draft.operation, (cosignature,))]])
+            # Taken once: of two transactions one never becomes final, and its sweep would take the blob of both.
+            del self._drafts[number]
+            prepared: list[Prepared] = []
+            try:
+                prepared = await self._node.prepare([[SignedOperation(draft.operation, (cosignature,))]])
+            finally:
+                if not prepared:
+                    self._drafts[number] = draft
             sealed = draft.sealed
             await self._store.stage({prepared[0].id: rows_of([sealed], [_blob(sealed)], draft.copies)})
         await self._blobs.put_many([sealed.blob])
-        del self._drafts[number]
         return prepared
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from base64 import b64decode, b64encode
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from node.records.errors import NoSuchDraft
 from node.records.seal import Plain
 from protocol.codec.canonical import decode, encode
 from protocol.errors import MissingCosignature
 from protocol.types.institutions import STATUS_REMOVED
 from protocol.types.operations import AppendRecords, Erase, SignedOperation
 from tests.node.api.conftest import LOOKER, Town
+from tests.node.records.conftest import settle
 
 BASIS = "ab" * 32
 
@@ -138,6 +141,23 @@ async def test_a_note_of_dispute_stands_beside_its_record(town: Town) -> None:
     assert f"record {noted} says why" in standing["sentences"][0]
     gone = await town.custodian.post(f"{at}/notes/{number}?wait=final", json=cosigned(signed))
     assert gone.json()["type"].endswith(":no-such-draft")
+
+
+async def test_a_note_that_is_signed_twice_at_once_keeps_its_blob(town: Town) -> None:
+    """A desk that repeats itself, or means to, must not have the sweep of the one take what the other rests on."""
+    (record,) = await submit(town, "she smokes")
+    at, records = f"/v1/charts/{town.chart}", town.custodian.hospital.records
+    note = {"disputes": record, "media_type": "text/plain", "data": b64encode(b"I never did").decode()}
+    draft = (await town.custodian.post(f"{at}/notes", json=note)).json()
+    signed = town.patient.sign(decode(AppendRecords, b64decode(draft["operation"]))).cosignatures[0]
+    carried = [records.notes.carry(town.chart, draft["draft"], signed) for _ in range(2)]
+    first, second = await asyncio.gather(*carried, return_exceptions=True)
+    assert isinstance(second, NoSuchDraft)
+    assert isinstance(first, list)
+    final = await settle(town.custodian.hospital.core, first)
+    await records.submitter.sweep(at_start=True)
+    noted = final[0].receipt.operations[0].first_event
+    assert (await town.custodian.get(f"{at}/records/{noted}/content")).text == "I never did"
 
 
 def cosigned(signed: Any) -> dict[str, Any]:
