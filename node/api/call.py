@@ -119,6 +119,10 @@ class Call:
             raise BadRequest(f"{name} is a number from 0 to {highest}")
         return int(text)
 
+    def optional_number(self, name: str, highest: int) -> int | None:
+        """The same; None where it is absent."""
+        return self.query_number(name, 0, highest) if name in self.query else None
+
     def query_flag(self, name: str) -> bool:
         text = self.query.get(name, "false")
         if text not in ("true", "false"):

@@ -1,4 +1,4 @@
-"""Records through the socket: in at their custodian, out again to it, to their owner, and to readers."""
+"""Records through the socket: in at their writer, out again to it, to their owner, and to readers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ from starlette.responses import Response, StreamingResponse
 from node.api.call import JSON, Call, json_response, parse_json
 from node.api.context import Context
 from node.api.errors import BadRequest, BodyTooLarge, UnsupportedMediaType
-from node.api.schemas import LabelHeaders, ReadItem, ReadOut, RecordOut, RecordsIn, RecordsStored
+from node.api.schemas import (
+    LabelHeaders,
+    PermitDone,
+    PermitIn,
+    ReadItem,
+    ReadOut,
+    RecordOut,
+    RecordsIn,
+    RecordsStored,
+)
 from node.records.errors import SensitivitiesUnstated
 from node.records.fhir import FHIR_JSON, Described, bundle_slices, is_fhir
 from node.records.messages import RECORDS_PER_RELEASE
@@ -19,6 +28,7 @@ from node.records.seal import MediaType, Plain
 from node.services import Final, Prepared
 from protocol.crypto.tags import NONE
 from protocol.errors import UnknownRecord
+from protocol.ledger.keys import GRANT_MAX
 
 STREAM_ABOVE_BYTES = 8 * 1024 * 1024
 """A single record announced larger than this, or not announced at all, is sealed as it comes in, and its labels come
@@ -30,7 +40,7 @@ BINARY = "application/octet-stream"
 
 async def submit(context: Context, call: Call) -> Response:
     """A list in JSON, a Bundle to be split, or one record as it is."""
-    chart = call.chart()
+    chart, grant = call.chart(), call.optional_number("grant", GRANT_MAX)
     if call.query_flag("split"):
         if call.media_type not in (FHIR_JSON, JSON):
             raise UnsupportedMediaType(f"only a Bundle in {FHIR_JSON} can be split")
@@ -40,12 +50,12 @@ async def submit(context: Context, call: Call) -> Response:
     elif call.media_type == JSON:
         plains = await asyncio.to_thread(_listed, await call.body())
     elif call.announced_bytes() > STREAM_ABOVE_BYTES and not _looked_into(call):
-        return await _submit_stream(context, call, chart)
+        return await _submit_stream(context, call, chart, grant)
     else:
         plains = [await _single(call)]
 
     async def begin() -> list[Prepared]:
-        return await context.records.submitter.append(chart, plains)
+        return await context.records.submitter.append(chart, plains, grant)
 
     return await context.writes.perform(call, begin, stored)
 
@@ -68,7 +78,7 @@ async def _single(call: Call) -> Plain:
     return await asyncio.to_thread(headers.plain, body, media_type)
 
 
-async def _submit_stream(context: Context, call: Call, chart: int) -> Response:
+async def _submit_stream(context: Context, call: Call, chart: int, grant: int | None) -> Response:
     """Sealed while it comes in; nothing of it is looked into."""
     described = _headers(call).plain(b"", BINARY)
     media_type = _media_type(call)
@@ -76,10 +86,18 @@ async def _submit_stream(context: Context, call: Call, chart: int) -> Response:
     async def begin() -> list[Prepared]:
         body = call.chunks(context.settings.record_bytes)
         return await context.records.submitter.append_stream(
-            chart, media_type, described.labels, described.supersedes, body
+            chart, media_type, described.labels, described.supersedes, body, grant
         )
 
     return await context.writes.perform(call, begin, stored)
+
+
+async def hand_in_permit(context: Context, call: Call) -> Response:
+    """What the chart's owner gave this institution to write with; a newer one takes its place."""
+    chart = call.chart()
+    permit = await context.records.permits.hand_in(chart, (await call.json(PermitIn)).permit)
+    context.records.changes.wake()
+    return json_response(PermitDone(chart, permit.grant, permit.generation, sum(len(one) for one in permit.tags)))
 
 
 async def stored(final: list[Final]) -> RecordsStored:
@@ -130,7 +148,7 @@ def _headers(call: Call) -> Described:
 
 
 async def own(context: Context, call: Call) -> Response:
-    """What the custodian keeps of a record: for the custodian's own people, since labels are sensitive."""
+    """What the writer keeps of a record: for the writer's own people, since labels are sensitive."""
     chart, record = _record(call)
     found = await context.records.own(chart, record)
     entry, labels = found.event.entry, found.secret.labels
@@ -170,7 +188,7 @@ async def owner_envelope(context: Context, call: Call) -> Response:
 
 
 async def read(context: Context, call: Call) -> Response:
-    """One record under a final disclosure, fetched from its custodian and checked before the first byte goes out."""
+    """One record under a final disclosure, fetched from its writer or holders, checked before the first byte leaves."""
     chart, record = _record(call)
     disclosure = call.event("disclosure")
     content = await context.records.reader.read(chart, disclosure, record)

@@ -79,6 +79,21 @@ class OperationIn(Request, frozen=True):
     operation: bytes
 
 
+class PermitIn(Request, frozen=True):
+    """A write permit that the owner's wallet made: the canonical bytes of a `WritePermit` (base64)."""
+
+    permit: bytes
+
+
+class PermitDone(Struct, frozen=True):
+    """Under which grant the permit lets write, for which of the chart's generations, and how many labels it lists."""
+
+    chart: int
+    grant: int
+    generation: int
+    labels: int
+
+
 class TransactionsIn(Request, frozen=True):
     """Transactions that clients signed, each in canonical bytes (base64)."""
 
@@ -272,7 +287,7 @@ class EventsOut(Struct, frozen=True):
 
 
 class RecordOut(Struct, frozen=True):
-    """A record at its custodian: its entry on the ledger, and what is stored here of it. `blob_state` is "ok",
+    """A record at its writer: its entry on the ledger, and what is stored here of it. `blob_state` is "ok",
     "missing" or "corrupt", as just read; `length` is that of the plain bytes."""
 
     chart: int

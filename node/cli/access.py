@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from node.cli import bulk
+from node.cli import bulk, permit
 from node.cli.choose import ChartArgument
 from node.cli.client import Document, Session, connect
 from node.cli.exits import BadArgument
@@ -35,6 +35,9 @@ REVIEW_BYTES = 4 * limits.DETAIL_REASON_CHARACTERS
 def details_of(**said: str | None) -> dict[str, str] | None:
     """What is said in confidence, in the shape of the socket; None if nothing is."""
     return {name: text for name, text in said.items() if text} or None
+
+
+app.command("permit")(permit.take)
 
 
 @app.command("break-glass")

@@ -69,11 +69,20 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
-def upload(session: Session, chart: int, path: Path, media_type: str, *, quiet: bool, **labels: str | None) -> Any:
-    """Submit one file as it is, of any size, and wait until it is final."""
+def upload(  # where to, what, under which grant, and its labels
+    session: Session,
+    chart: int,
+    path: Path,
+    media_type: str,
+    grant: int | None = None,
+    *,
+    quiet: bool,
+    **labels: str | None,
+) -> Any:
+    """Submit one file as it is, of any size, to another's chart under a grant, and wait until it is final."""
     length = path.stat().st_size
     with path.open("rb") as file, progress(f"sending {path.name}", length, quiet) as step:
-        return session.submit_file(chart, _Counted(file, step), length, media_type, **labels)
+        return session.submit_file(chart, _Counted(file, step), length, media_type, grant, **labels)
 
 
 def download(session: Session, place: str, output: Path, *, quiet: bool) -> int:

@@ -107,6 +107,10 @@ class Session:
         document = {"encryption_suite": suite, "encryption_public": public.hex()}
         return self.client.put(f"/v1/charts/{chart}/owner-key", document)
 
+    def hand_in_permit(self, chart: int, permit: bytes) -> Document:
+        """Give this node's institution what a chart's owner lets it write with (a canonical `WritePermit`)."""
+        return self.client.put(f"/v1/charts/{chart}/write-permit", {"permit": base64.b64encode(permit).decode()})
+
     def secret_envelope(self, chart: int) -> bytes:
         """The chart's secret, sealed to its owner; at the custodian."""
         return self.client.read(f"/v1/charts/{chart}/secret-envelope")
@@ -131,24 +135,32 @@ class Session:
         with _patience():
             return self.client.post(path, document, key=_key(), wait=True)
 
-    def submit_record(self, chart: int, data: bytes, media_type: str, **labels: str | None) -> Document:
-        """Submit one record's exact bytes, and wait until it is final. `labels` are headers by name."""
+    def submit_record(
+        self, chart: int, data: bytes, media_type: str, grant: int | None = None, **labels: str | None
+    ) -> Document:
+        """Submit one record's exact bytes, to another's chart under a grant, and wait until it is final. `labels` are
+        headers by name."""
         headers = {"content-type": media_type} | {name: value for name, value in labels.items() if value is not None}
         with _patience():
-            return self.client.send(f"/v1/charts/{chart}/records", data, headers, key=_key(), wait=True)
+            path, under = f"/v1/charts/{chart}/records", _under(grant)
+            return self.client.send(path, data, headers, key=_key(), wait=True, **under)
 
-    def submit_file(self, chart: int, file: Source, length: int, media_type: str, **labels: str | None) -> Document:
+    def submit_file(  # where to, what, under which grant, and its labels
+        self, chart: int, file: Source, length: int, media_type: str, grant: int | None = None, **labels: str | None
+    ) -> Document:
         """The same for a file of any size, in bounded memory."""
         headers = {"content-type": media_type} | {name: value for name, value in labels.items() if value is not None}
         with _patience():
-            document: Document = self.client.upload(f"/v1/charts/{chart}/records", file, length, headers, _key())
+            path, under = f"/v1/charts/{chart}/records", _under(grant)
+            document: Document = self.client.upload(path, file, length, headers, _key(), **under)
             return document
 
-    def submit_bundle(self, chart: int, bundle: bytes) -> Document:
+    def submit_bundle(self, chart: int, bundle: bytes, grant: int | None = None) -> Document:
         """Submit a FHIR Bundle, each resource of which becomes a record."""
         headers = {"content-type": "application/fhir+json"}
         with _patience():
-            return self.client.send(f"/v1/charts/{chart}/records", bundle, headers, key=_key(), wait=True, split="true")
+            path, query = f"/v1/charts/{chart}/records", {"split": "true"} | _under(grant)
+            return self.client.send(path, bundle, headers, key=_key(), wait=True, **query)
 
     def disclose(
         self,
@@ -259,6 +271,10 @@ def connect(socket: Path) -> Iterator[Session]:
     """A session on a node's socket. Raises `Unreachable` when none answers."""
     with Client(socket) as client:
         yield Session(client)
+
+
+def _under(grant: int | None) -> dict[str, Any]:
+    return {} if grant is None else {"grant": grant}
 
 
 @contextmanager

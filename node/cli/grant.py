@@ -103,6 +103,10 @@ def _say_granted(document: Document, wish: Wish, names: dict[int, str], as_deleg
     who = ", ".join(names.get(one, str(one)) for one in wish.grantees)
     added = " and add" if wish.access & ACCESS_WRITE else ""
     say(f"{who} may read{added} {what}")
+    if added:
+        place = f"{document['chart']} {document['grant']}"
+        say(f"to add, each of them needs a permit of yours: run `chartledger permit {place}` at its socket, or with")
+        say("`-o FILE` and give it the file")
     if wish.practitioners:
         say(f"only {counted(len(wish.practitioners), 'person')} there, by pseudonym")
     say(f"for {with_those_below(wish.purposes)}, from {when(wish.not_before)} until {when(wish.not_after)} UTC")

@@ -37,6 +37,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "grant": Entry("grant", "grant", PATIENT, "Let institutions read some records, until a date."),
     "grants": Entry("grant", "grants", PATIENT, "The grants of a chart, and how each stands."),
     "revoke": Entry("grant", "revoke", PATIENT, "End a grant."),
+    "permit": Entry("permit", "permit", PATIENT, "Give an institution what it needs to add records."),
     "group": Entry("group", "app", PATIENT, "Names for several institutions, to grant to all of them."),
     "policy": Entry("policy", "app", PATIENT, "What is forbidden whatever is granted, and what emergencies may."),
     "delegate": Entry("delegate", "app", PATIENT, "Who may act for a patient, within bounds."),

@@ -31,6 +31,10 @@ ReasonOption = Annotated[str | None, typer.Option("--reason", help="Why; the pat
 MediaTypeOption = Annotated[
     str | None, typer.Option("--media-type", help="How the file is to be read. Default: told from its name.")
 ]
+GrantToWriteOption = Annotated[
+    int | None,
+    typer.Option("--grant", help="Write under this grant, to a chart that another institution keeps.", min=0),
+]
 
 WHOLE_BYTES = 8 * 1024 * 1024
 """A larger file is sent, and written, piece by piece."""
@@ -39,6 +43,7 @@ OF_THE_FILE = frozenset(
         "bad-argument",
         "bad-bundle",
         "bad-record",
+        "beyond-permit",
         "body-too-large",
         "not-fhir",
         "oversize",
@@ -59,10 +64,11 @@ def submit(
     category: Annotated[str | None, typer.Option("--category", help="Label, where FHIR does not tell it.")] = None,
     year: Annotated[str | None, typer.Option("--year", help="Label, where FHIR does not tell it.")] = None,
     sensitivity: Annotated[list[str] | None, typer.Option("--sensitivity", help="Label; repeatable.")] = None,
+    grant: GrantToWriteOption = None,
     socket: SocketOption = SOCKET,
     as_json: JsonOption = False,
 ) -> None:
-    """Submit files to a chart that this institution keeps. A FHIR Bundle becomes one record per resource.
+    """Submit files to a chart that this institution keeps, or may add to. A FHIR Bundle becomes a record a resource.
 
     A file that is empty or broken is named and skipped, and the exit code is then 3.
     """
@@ -75,9 +81,9 @@ def submit(
             try:
                 kind = media_type or guess_type(path)
                 if kind != FHIR_JSON and path.stat().st_size > WHOLE_BYTES:
-                    answer = bulk.upload(session, chart, path, kind, quiet=as_json, **labels)
+                    answer = bulk.upload(session, chart, path, kind, grant, quiet=as_json, **labels)
                 else:
-                    answer = _submit(session, chart, path, media_type=kind, whole=whole, labels=labels)
+                    answer = _submit(session, chart, path, grant, media_type=kind, whole=whole, labels=labels)
                 done.append({"file": str(path), "records": answer["records"], "height": answer["height"]})
             except OSError as error:
                 skipped.append({"file": str(path), "why": error.strerror or "unreadable"})
@@ -108,7 +114,14 @@ def _stopped_at(path: Path, done: list[dict[str, Any]], files: int) -> None:
 
 
 def _submit(
-    session: Session, chart: int, path: Path, *, media_type: str, whole: bool, labels: dict[str, str | None]
+    session: Session,
+    chart: int,
+    path: Path,
+    grant: int | None,
+    *,
+    media_type: str,
+    whole: bool,
+    labels: dict[str, str | None],
 ) -> Document:
     data = path.read_bytes()
     if not data:
@@ -122,22 +135,26 @@ def _submit(
                 )
             # Broken bundles are told here, before anything is sent; the node checks again.
             bundle_slices(data)
-            return session.submit_bundle(chart, data)
+            return session.submit_bundle(chart, data, grant)
         described(data)
-    return session.submit_record(chart, data, media_type, **labels)
+    return session.submit_record(chart, data, media_type, grant, **labels)
 
 
 @app.command("list")
 def list_records(
     chart: ChartArgument,
     socket: SocketOption = SOCKET,
-    held: Annotated[bool, typer.Option("--held", help="Add what is stored here of each (custodian only).")] = False,
+    held: Annotated[
+        bool, typer.Option("--held", help="Those that this institution wrote, with what is stored.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """The records of a chart."""
     with connect(socket) as session:
         records = list(session.events(chart, "records"))
         if held:
+            here = session.institution()
+            records = [one for one in records if one["institution"] == here]
             records = [session.client.get(f"/v1/charts/{chart}/records/{one['number']}") for one in records]
     if not held:
         columns = ["record", "time (UTC)", "height", "amends", "commitment"]
@@ -185,7 +202,7 @@ def read(
     socket: SocketOption = SOCKET,
     as_json: JsonOption = False,
 ) -> None:
-    """Read one record's exact bytes: as its custodian, under a grant, as its owner, or as the owner's delegate.
+    """Read one record's exact bytes: as its writer, under a grant, as its owner, or as the owner's delegate.
 
     Under a grant or as a delegate this asks for a disclosure first, which the patient sees, also when it is denied.
     """
@@ -293,6 +310,7 @@ def amend(
     file: Annotated[Path, typer.Argument(help="The new version.")],
     *,
     media_type: MediaTypeOption = None,
+    grant: GrantToWriteOption = None,
     socket: SocketOption = SOCKET,
     as_json: JsonOption = False,
 ) -> None:
@@ -300,7 +318,7 @@ def amend(
     with connect(socket) as session:
         data = file.read_bytes()
         kind = media_type or guess_type(file)
-        answer = session.submit_record(chart, data, kind, supersedes=str(record))
+        answer = session.submit_record(chart, data, kind, grant, supersedes=str(record))
     emit(
         answer,
         as_json,

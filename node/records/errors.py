@@ -42,7 +42,40 @@ class SensitivitiesUnstated(RecordsError):
 class NotCustodian(RecordsError):
     """This institution is not the custodian of that chart."""
 
-    advice = "Send it to the custodian's own socket; GET /v1/charts/{chart} names the custodian."
+    advice = (
+        "Send it to the custodian's own socket, which GET /v1/charts/{chart} names; to write under a patient's grant, "
+        "name it (grant=G, or --grant on the command line)."
+    )
+
+
+class PermitRefused(RecordsError):
+    """The write permit does not fit what the ledger says."""
+
+    advice = "Have the patient's wallet make it anew: `chartledger permit CHART GRANT --wallet FILE`."
+
+
+class PermitMissing(RecordsError):
+    """This institution has no write permit under that grant."""
+
+    advice = (
+        "Ask the patient for one: `chartledger permit CHART GRANT --wallet FILE` hands it in at this node's socket, or "
+        "writes a file for `chartledger access permit`."
+    )
+
+
+class PermitOutdated(RecordsError):
+    """The chart's tags or its owner's key changed after this write permit was made."""
+
+    advice = "Ask the patient for a new one: `chartledger permit CHART GRANT --wallet FILE`."
+
+
+class BeyondPermit(RecordsError):
+    """The write permit does not cover a label of this record."""
+
+    advice = (
+        "Give the record a label that the grant covers, if one is true of it; else ask the patient for a wider grant "
+        "and its permit. A label that no wallet knows by itself must be named in the grant."
+    )
 
 
 class NotWriter(RecordsError):
@@ -84,7 +117,7 @@ class ChartUnknownHere(RecordsError):
 class RecordUnknownHere(RecordsError):
     """No record of this number is stored here."""
 
-    advice = "Records are stored at their chart's custodian; GET /v1/charts/{chart}/records lists their numbers."
+    advice = "Records are stored at the institution that wrote them, which GET /v1/charts/{chart}/records tells."
 
 
 class ReasonMissing(RecordsError):

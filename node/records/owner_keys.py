@@ -105,9 +105,7 @@ class OwnerKeys:
     async def _taken_up(self, key: HandedKey) -> bool:
         now = self._node.now_ms()
         if not key.since:
-            old = await self._chart_secret(key.chart)
-            new = ChartSecret(old.secret, key.suite, key.public)
-            await self._rows.take_up(key, self._kek.seal_chart(new), now)
+            await self._rows.take_up(key, await self._chart_with(key), now)
         records = await self._store.list(key.chart, key.resealed, AT_ONCE)
         if records:
             await self._rows.reseal(key, records, await self._sealed_anew(key, records))
@@ -116,6 +114,14 @@ class OwnerKeys:
         if key.since and now > key.since + self._node.params.valid_until_max_ms + MARGIN_MS:
             await self._rows.drop(key)
         return False
+
+    async def _chart_with(self, key: HandedKey) -> bytes | None:
+        """What is to be kept of the chart; None at a writer that is not its custodian and keeps nothing of it."""
+        leaf = await self._node.chart(key.chart)
+        if leaf is not None and leaf.custodian != self._node.institution:
+            return None
+        old = await self._chart_secret(key.chart)
+        return self._kek.seal_chart(ChartSecret(old.secret, key.suite, key.public))
 
     async def _sealed_anew(self, key: HandedKey, records: Sequence[StoredRecord]) -> dict[int, bytes]:
         raw = await self._node.events_at(key.chart, [record.event for record in records])

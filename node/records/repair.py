@@ -21,6 +21,7 @@ from node.network.interface import RequestFailed
 from node.records.holding_messages import LACKING, SEALED, LackingAnswer, LackingRequest, SealedRequest
 from node.records.judge import any_erased, erased_of
 from node.records.messages import INLINE_BYTES, BlobPiece
+from node.records.permits import Permits
 from node.records.placing import NotTaken, Offer, Owner, Placer
 from node.records.seal import Kek, held_details
 from node.services import NodeServices
@@ -65,6 +66,7 @@ class Repair:
         blobs: BlobStore,
         kek: Kek,
         placer: Placer,
+        permits: Permits,
     ) -> None:
         self._node = node
         self._store = store
@@ -72,6 +74,7 @@ class Repair:
         self._blobs = blobs
         self._kek = kek
         self._placer = placer
+        self._permits = permits
         self._audited = (0, -1)
         self.known = Copies()
         """As they were when somebody last asked, or at the last round."""
@@ -181,9 +184,9 @@ class Repair:
 
     async def _owner(self, chart: int) -> Owner:
         raw = await self._store.chart_secret(chart)
-        if raw is None:
-            return Owner(1, b"")
         with self._kek.keys.lease():
+            if raw is None:  # another's chart, to which a grant lets this institution write
+                return Owner(*(await self._permits.owner(chart) or (1, b"")))
             secret = self._kek.open_chart(raw)
         return Owner(secret.encryption_suite, secret.encryption_public)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Annotated, TypeVar
 
@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from node.records.kek import KeyEncryption
+from node.write_permits import WritePermit
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.commitments import Committer, Opening, commit
 from protocol.crypto.details import DetailsOpening
@@ -25,10 +26,10 @@ from protocol.crypto.fields import json_fields
 from protocol.crypto.hashing import Domain, encryption_key_digest, keyed_digest
 from protocol.crypto.sealing import KEY_BYTES, NONCE_BYTES, Sealer, seal, secretbox_open, secretbox_seal
 from protocol.crypto.shares import KeyShare, split_key
-from protocol.crypto.tags import Labels, tags_of
+from protocol.crypto.tags import Labels
 from protocol.errors import DecodeError
 from protocol.types.base import U16, Number, Wire
-from protocol.types.operations import RecordEntry
+from protocol.types.operations import RecordEntry, Tags4
 
 BATCH = 32
 """Records a thread seals at once: long enough to be worth the hop, short enough to share the cores."""
@@ -39,6 +40,8 @@ HELD_DETAILS_PLAIN_BYTES = 256
 """Room for the longest media type and labels."""
 HELD_DETAILS_BYTES = HELD_DETAILS_PLAIN_BYTES + NONCE_BYTES + 16
 
+TagsOf = Callable[[Labels], Tags4]
+"""A record's tags in the chart's present generation. May raise a named error for labels that it has none for."""
 SecretBytes = Annotated[bytes, Meta(min_length=KEY_BYTES, max_length=KEY_BYTES)]
 _MEDIA_TYPE = r"^[\x21-\x7e]+/[\x20-\x7e]+$(?!\n)"
 MediaType = Annotated[str, Meta(min_length=3, max_length=MEDIA_TYPE_BYTES, pattern=_MEDIA_TYPE)]
@@ -138,6 +141,14 @@ class Kek:
     def open_chart(self, sealed: bytes) -> ChartSecret:
         return decode(ChartSecret, self.keys.open(sealed, b"chart"))
 
+    def seal_permit(self, permit: WritePermit) -> bytes:
+        """What an owner gave this institution to write with."""
+        return self.keys.seal(encode(permit), _permit_context(permit.chart, permit.grant))
+
+    def open_permit(self, sealed: bytes, chart: int, grant: int) -> WritePermit:
+        """Raises `SealBroken` for what was sealed under another key, or for another grant."""
+        return decode(WritePermit, self.keys.open(sealed, _permit_context(chart, grant)))
+
     def seal_details(self, opening: DetailsOpening, commitment: bytes) -> bytes:
         """What this institution stated in confidence, bound to what the ledger has of it."""
         return self.keys.seal(encode(opening), b"details" + commitment)
@@ -163,6 +174,10 @@ def _record_context(chart: int, commitment: bytes) -> bytes:
 
 def _shares_context(chart: int, commitment: bytes) -> bytes:
     return b"shares" + chart.to_bytes(8, "big") + commitment
+
+
+def _permit_context(chart: int, grant: int) -> bytes:
+    return b"permit" + chart.to_bytes(8, "big") + grant.to_bytes(8, "big")
 
 
 def owner_plain(secret: Secret) -> bytes:
@@ -203,43 +218,41 @@ def _unpadded(padded: bytes) -> bytes:
 
 
 class ChartSealer:
-    """Seals records of one chart in its present generation. Without the owner's public key, `secret` has none and no
-    envelope is made: that comes once the key is handed in."""
+    """Seals records of one chart. Without the owner's public key no envelope is made: that comes once it is handed
+    in."""
 
     def __init__(
-        self, kek: Kek, chain: bytes, chart: int, generation: int, secret: ChartSecret, split: Split | None = None
+        self, kek: Kek, chain: bytes, chart: int, tags: TagsOf, owner: tuple[int, bytes], split: Split | None = None
     ) -> None:
-        """`split`: how keys are split over holders; None for no holders."""
+        """`owner`: suite and bytes of the public envelope key, empty if it is not known. `split`: how keys are split
+        over holders; None for no holders."""
         self._split = split
         self._kek = kek
         self._chain = chain
         self._chart = chart
-        self._generation = generation
-        self._secret = secret
-        self._owner = encryption_key_digest(secret.encryption_suite, secret.encryption_public)
-
-    @property
-    def owner(self) -> tuple[int, bytes]:
-        """The owner's public envelope key: suite and bytes."""
-        return self._secret.encryption_suite, self._secret.encryption_public
+        self._tags = tags
+        self.owner = owner
+        self._recipient = encryption_key_digest(*owner)
 
     def seal(self, plain: Plain) -> Sealed:
-        """One record, whole. CPU work."""
+        """One record, whole. CPU work. Raises what the tags do."""
+        tags = self._tags(plain.labels)
         secret = _fresh(plain.media_type, len(plain.data), plain.labels)
         commitment = commit(plain.data, json_fields(plain.data), secret.opening)
-        return self._finish(secret, commitment, seal(plain.data, secret.key), plain.supersedes)
+        blob = seal(plain.data, secret.key)
+        return self._finish(secret, RecordEntry(commitment, tags, plain.supersedes), blob)
 
     def stream(self, media_type: str, labels: Labels, supersedes: int | None) -> StreamSealer:
-        """For one record that comes in pieces."""
-        return StreamSealer(self, media_type, labels, supersedes)
+        """For one record that comes in pieces. Raises what the tags do, before the first piece."""
+        return StreamSealer(self, media_type, labels, self._tags(labels), supersedes)
 
-    def _finish(self, secret: Secret, commitment: bytes, blob: bytes, supersedes: int | None) -> Sealed:
-        tags = tags_of(self._secret.secret, self._generation, secret.labels)
-        info = envelope_info(self._chain, self._chart, commitment, self._owner)
-        suite, public = self._secret.encryption_suite, self._secret.encryption_public
+    def _finish(self, secret: Secret, entry: RecordEntry, blob: bytes) -> Sealed:
+        commitment = entry.commitment
+        info = envelope_info(self._chain, self._chart, commitment, self._recipient)
+        suite, public = self.owner
         envelope = seal_envelope(suite, public, info, owner_plain(secret)) if public else b""
         sealed = self._kek.seal_secret(secret, self._chart, commitment)
-        done = Sealed(RecordEntry(commitment, tags, supersedes), blob, sealed, envelope)
+        done = Sealed(entry, blob, sealed, envelope)
         if self._split is None:
             return done
         shares = split_key(secret.key, self._split.threshold, self._split.count)
@@ -254,8 +267,11 @@ class ChartSealer:
 class StreamSealer:
     """One record piece by piece, in bounded memory: `update` gives sealed bytes to store, `finish` the rest."""
 
-    def __init__(self, chart: ChartSealer, media_type: str, labels: Labels, supersedes: int | None) -> None:
+    def __init__(
+        self, chart: ChartSealer, media_type: str, labels: Labels, tags: Tags4, supersedes: int | None
+    ) -> None:
         self._chart = chart
+        self._tags = tags
         self._secret = _fresh(media_type, 0, labels)
         self._supersedes = supersedes
         self._committer = Committer(self._secret.opening)
@@ -275,7 +291,7 @@ class StreamSealer:
         """After `finish`: what belongs to the blob that was given out."""
         drawn = self._secret
         secret = Secret(drawn.key, drawn.opening, drawn.media_type, self._length, drawn.labels)
-        return self._chart._finish(secret, self._committer.finish(), b"", self._supersedes)
+        return self._chart._finish(secret, RecordEntry(self._committer.finish(), self._tags, self._supersedes), b"")
 
 
 def _fresh(media_type: str, length: int, labels: Labels) -> Secret:

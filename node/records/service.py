@@ -27,6 +27,7 @@ from node.records.judge import Judge
 from node.records.notes import Notes
 from node.records.opening import Content, Key, checked
 from node.records.owner_keys import OwnerKeyMissing, OwnerKeys
+from node.records.permits import Permits
 from node.records.placing import Placer
 from node.records.read import Reader, clear
 from node.records.release import Releaser
@@ -50,7 +51,7 @@ from protocol.proofs.field import FieldOpening, open_field
 
 
 class OwnRecord(Struct, frozen=True):
-    """A record at its custodian: the event on the ledger, and what is stored here."""
+    """A record at its writer: the event on the ledger, and what is stored here."""
 
     event: RecordAppended
     stored: StoredRecord
@@ -92,7 +93,8 @@ class Records:
         self._envelope_keys = EnvelopeKeys(keys.encryption_suite, keys.encryption_seed)
         judge = Judge(node, self.told)
         self.placer = Placer(node, blobs, replicas)
-        self.submitter = Submitter(node, store, blobs, self._kek, self.placer, threads)
+        self.permits = Permits(node, store, self._kek)
+        self.submitter = Submitter(node, store, blobs, self._kek, self.placer, self.permits, threads)
         self.confidence = Confidence(node, details, store, self._kek)
         self.asker = Asker(node, self.submitter, self.confidence, self.practitioners.pseudonym)
         self.holding = Holding(node, judge, held, blobs, self._kek, self._envelope_keys)
@@ -103,7 +105,7 @@ class Records:
         self.alerts = Alerts(node, self.confidence, details)
         self.notes = Notes(node, self.submitter, store, blobs, self._kek, threads)
         self.erasures = Erasures(node, erasures, requests, blobs, keys.kek)
-        self.repair = Repair(node, store, held, blobs, self._kek, self.placer)
+        self.repair = Repair(node, store, held, blobs, self._kek, self.placer, self.permits)
         self.reader = Reader(node, judge, self.releaser, self.sharing, self._envelope_keys, folder, threads)
 
     def set_key(self, suite: int, seed: bytes) -> None:

@@ -1,4 +1,5 @@
-"""The way in at a custodian: charts opened, records sealed and stored, then entries prepared for the ledger.
+"""The way in at a writer: charts opened, records sealed and stored, then entries prepared for the ledger. A chart's
+custodian writes with the chart's secret, another institution under a grant, with the permit that came with it.
 
 Everything that an entry relies on is durable before its transaction may leave: first at the holders that the entry
 will name, then here, the sealed secrets, staged under the transaction's id, which move to their place in the commit
@@ -15,6 +16,7 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -22,6 +24,7 @@ from msgspec.structs import replace
 from node.records.errors import BadRecord, ChartUnknownHere, NotCustodian, NothingCovered
 from node.records.messages import INLINE_BYTES
 from node.records.owner_keys import current_secret, recovery_of
+from node.records.permits import Permits
 from node.records.placing import Offer, Owner, Placer
 from node.records.seal import ChartSealer, ChartSecret, Kek, Plain, Sealed, batched, seal_all
 from node.services import Dead, NodeServices, Prepared, Waiting
@@ -29,11 +32,12 @@ from node.storage.blobs import BlobStore
 from node.storage.errors import StorageFailed
 from node.storage.records_store import RecordsStore, StagedRecord, StagedSecret
 from node.storage.types import Copy
+from node.write_permits import PermittedTags
 from protocol import limits
 from protocol.crypto.envelopes import check_public
 from protocol.crypto.hashing import blob_id, encryption_key_digest
-from protocol.crypto.tags import Labels
-from protocol.errors import CryptoError, UnknownChart, UnknownGrant
+from protocol.crypto.tags import Labels, tags_of
+from protocol.errors import BadTerms, CryptoError, UnknownChart, UnknownGrant
 from protocol.ledger.decisions import covered
 from protocol.ledger.events import RecordAppended, decode_event
 from protocol.types.operations import AppendRecords, Cosignature, Disclose, OpenChart, SignedOperation
@@ -65,11 +69,13 @@ class Submitter:
         blobs: BlobStore,
         kek: Kek,
         placer: Placer,
+        permits: Permits,
         threads: Executor,
     ) -> None:
         self._node = node
         self._store = store
         self._owner_keys = store.owner_keys
+        self._permits = permits
         self._blobs = blobs
         self._kek = kek
         self._placer = placer
@@ -107,28 +113,35 @@ class Submitter:
             await self._store.stage({prepared[0].id: [StagedSecret(0, sealed)]})
         return prepared
 
-    async def append(self, chart: int, plains: Sequence[Plain]) -> list[Prepared]:
+    async def append(self, chart: int, plains: Sequence[Plain], grant: int | None = None) -> list[Prepared]:
         """Seal the records, hand them to their holders and store them; their entries in transactions of up to 500, in
-        order."""
+        order. `grant`: under which this institution writes to another's chart. Raises as `sealer`, and `BeyondPermit`
+        for a label that the permit does not cover."""
         async with self._provisionally() as provisional:
             with self._kek.keys.lease():
-                sealer = await self.sealer(chart)
+                sealer = await self.sealer(chart, grant)
                 sealed = await seal_all(sealer, plains, self._threads)
                 blobs = [(blob_id(one.blob), len(one.blob)) for one in sealed]
                 if all(size <= INLINE_BYTES for _, size in blobs):
-                    prepared, copies = await self._place(chart, sealer, sealed, blobs)
+                    prepared, copies = await self._place(chart, grant, sealer, sealed, blobs)
                     await self._stage(prepared, sealed, blobs, copies)
                     await self._blobs.put_many([one.blob for one in sealed])
                     return prepared
                 await self._store.stage({provisional: rows_of(sealed, blobs)})
             await self._blobs.put_many([one.blob for one in sealed])
-            return await self._place_stored(chart, sealer, sealed, blobs, provisional)
+            return await self._place_stored(chart, grant, sealer, sealed, blobs, provisional)
 
-    async def append_stream(
-        self, chart: int, media_type: str, labels: Labels, supersedes: int | None, body: AsyncIterator[bytes]
+    async def append_stream(  # what is said of the record, under which grant, and its bytes
+        self,
+        chart: int,
+        media_type: str,
+        labels: Labels,
+        supersedes: int | None,
+        body: AsyncIterator[bytes],
+        grant: int | None = None,
     ) -> list[Prepared]:
-        """Seal and store one record while it comes in, in bounded memory, then have it held."""
-        sealer = await self.sealer(chart)
+        """Seal and store one record while it comes in, in bounded memory, then have it held. Raises as `append`."""
+        sealer = await self.sealer(chart, grant)
         stream = sealer.stream(media_type, labels, supersedes)
         loop = asyncio.get_running_loop()
 
@@ -151,7 +164,7 @@ class Submitter:
                     await self._store.stage({provisional: rows_of(sealed, blobs)})
 
             await self._blobs.put(pieces(), named)
-            return await self._place_stored(chart, sealer, sealed, blobs, provisional)
+            return await self._place_stored(chart, grant, sealer, sealed, blobs, provisional)
 
     @asynccontextmanager
     async def _provisionally(self) -> AsyncIterator[bytes]:
@@ -208,11 +221,18 @@ class Submitter:
             raise NothingCovered(f"the grant covers {len(found)} records, more than one disclosure may name")
         return found
 
-    async def sealer(self, chart: int) -> ChartSealer:
-        """What seals for this chart as it is now. Raises `UnknownChart`, `NotCustodian` or `ChartUnknownHere`."""
+    async def sealer(self, chart: int, grant: int | None = None) -> ChartSealer:
+        """What seals for this chart as it is now. Raises `UnknownChart`, `NotCustodian` or `ChartUnknownHere`; with a
+        grant `BadTerms` at the custodian, else as `Permits.in_force`."""
         leaf = await self._node.chart(chart)
         if leaf is None:
             raise UnknownChart(f"there is no chart {chart}")
+        if grant is not None:
+            if leaf.custodian == self._node.institution:
+                raise BadTerms("the custodian writes to its own chart under no grant")
+            permit = await self._permits.in_force(chart, leaf, grant)
+            owner = (permit.encryption_suite, permit.encryption_public)
+            return ChartSealer(self._kek, self._node.chain, chart, PermittedTags(permit), owner, self._placer.split())
         if leaf.custodian != self._node.institution:
             raise NotCustodian(f"institution {leaf.custodian} is the custodian of chart {chart}")
         with self._kek.keys.lease():
@@ -224,18 +244,23 @@ class Submitter:
         if secret is None and not (await recovery_of(self._node, chart)).changes:
             raise ChartUnknownHere(f"what is stored here for chart {chart} belongs to another chart")
         # An owner whose new key was not handed in yet gets its envelopes once that was.
-        secret = secret or ChartSecret(kept.secret, leaf.encryption_suite, b"")
-        split = self._placer.split()
-        return ChartSealer(self._kek, self._node.chain, chart, leaf.generation, secret, split)
+        owner = (leaf.encryption_suite, b"" if secret is None else secret.encryption_public)
+        tags = partial(tags_of, kept.secret, leaf.generation)
+        return ChartSealer(self._kek, self._node.chain, chart, tags, owner, self._placer.split())
 
     async def _place(
-        self, chart: int, sealer: ChartSealer, sealed: Sequence[Sealed], blobs: Sequence[tuple[bytes, int]]
+        self,
+        chart: int,
+        grant: int | None,
+        sealer: ChartSealer,
+        sealed: Sequence[Sealed],
+        blobs: Sequence[tuple[bytes, int]],
     ) -> tuple[list[Prepared], tuple[Copy, ...]]:
         """Find holders, and prepare the transactions that name them. The whole append has the same holders."""
         copies = await self.hand_over(chart, sealer, sealed, blobs)
         holders = tuple(copy.holder for copy in copies)
         batches = [
-            [SignedOperation(AppendRecords(chart, tuple(one.entry for one in part), holders))]
+            [SignedOperation(AppendRecords(chart, tuple(one.entry for one in part), holders, grant))]
             for part in batched(sealed, ENTRIES_PER_TRANSACTION)
         ]
         return await self._node.prepare(batches), copies
@@ -262,13 +287,14 @@ class Submitter:
     async def _place_stored(
         self,
         chart: int,
+        grant: int | None,
         sealer: ChartSealer,
         sealed: Sequence[Sealed],
         blobs: Sequence[tuple[bytes, int]],
         provisional: bytes,
     ) -> list[Prepared]:
         """The same for what is staged already, where it may have been sealed anew meanwhile."""
-        prepared, copies = await self._place(chart, sealer, sealed, blobs)
+        prepared, copies = await self._place(chart, grant, sealer, sealed, blobs)
         parts = batched(sealed, ENTRIES_PER_TRANSACTION)
         counts = [(one.id, len(part)) for one, part in zip(prepared, parts, strict=True)]
         await self._store.restage(provisional, counts, copies, _lacking(sealed, copies))

@@ -192,6 +192,7 @@ SEALED_TABLES: Final = (
     ),
     Table("chart_secret", ("chart", "sealed"), ("sealed",), lambda row: chart_secret_mark(*row)),
     Table("details", ("position", "sealed"), ("sealed",)),
+    Table("write_permit", ("position", "sealed"), ("sealed",)),
 )
 """In the order in which they are sealed anew: rows move from the staged ones to the others, never back."""
 

@@ -26,6 +26,7 @@ from node.storage.held_store import HeldStore
 from node.storage.lookup import rows_in
 from node.storage.outbox import Idempotency, Outbox
 from node.storage.owner_keys import OwnerKeyRows
+from node.storage.permit_rows import PermitRows
 from node.storage.records_store import RecordsStore
 from node.storage.schema import LEDGER, place, places, span, unplace
 from node.storage.types import Asking, CommittedBlock, EpochEnd, Head, StoredBlock
@@ -52,7 +53,7 @@ class LedgerStore:
         self.database = database
         self.outbox = Outbox(database)
         self.idempotency = Idempotency(database)
-        self.records = RecordsStore(database, OwnerKeyRows(database))
+        self.records = RecordsStore(database, OwnerKeyRows(database), PermitRows(database))
         self.held = HeldStore(database)
         self.details = DetailsStore(database)
         self.erasures = ErasureStore(database)

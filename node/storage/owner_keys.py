@@ -1,4 +1,5 @@
-"""Owners' new envelope keys at the custodian: handed in while a change waits, in use once it took effect.
+"""Owners' new envelope keys at the custodian: handed in while a change waits, in use once it took effect. Also at other
+writers of a chart, who get them with a write permit.
 
 A row lives from the hand-over until every envelope of its chart is sealed to that key, those included that were on
 their way to the ledger meanwhile. Nothing in it is secret: the ledger has the key's digest. A table of `ledger.db`.
@@ -63,8 +64,8 @@ class OwnerKeyRows:
         query, row = "DELETE FROM owner_key WHERE chart = ? AND key = ?", (key.chart, key.digest)
         await self._database.write(lambda connection: connection.execute(query, row) and None)
 
-    async def take_up(self, key: HandedKey, sealed: bytes, now_ms: int) -> None:
-        """The key is in force: `sealed`, which names it, becomes what is kept of the chart."""
+    async def take_up(self, key: HandedKey, sealed: bytes | None, now_ms: int) -> None:
+        """The key is in force: `sealed`, which names it, becomes what is kept of the chart; None where nothing is."""
         await self._database.write(partial(_take_up, key=key, sealed=sealed, now_ms=now_ms))
 
     async def reseal(self, key: HandedKey, records: Sequence[StoredRecord], envelopes: Mapping[int, bytes]) -> None:
@@ -72,9 +73,10 @@ class OwnerKeyRows:
         await self._database.write(partial(_reseal, key=key, records=records, envelopes=envelopes))
 
 
-def _take_up(connection: sqlite3.Connection, key: HandedKey, sealed: bytes, now_ms: int) -> None:
-    row = (key.chart, chart_secret_mark(key.chart, sealed), sealed)
-    connection.execute("INSERT OR REPLACE INTO chart_secret VALUES (?, ?, ?)", row)
+def _take_up(connection: sqlite3.Connection, key: HandedKey, sealed: bytes | None, now_ms: int) -> None:
+    if sealed is not None:
+        row = (key.chart, chart_secret_mark(key.chart, sealed), sealed)
+        connection.execute("INSERT OR REPLACE INTO chart_secret VALUES (?, ?, ?)", row)
     connection.execute("UPDATE owner_key SET since = ? WHERE chart = ? AND key = ?", (now_ms, key.chart, key.digest))
 
 

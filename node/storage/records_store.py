@@ -27,6 +27,7 @@ from protocol.codec.canonical import decode, encode
 
 if TYPE_CHECKING:
     from node.storage.owner_keys import OwnerKeyRows
+    from node.storage.permit_rows import PermitRows
 
 _COUNT = "records"
 HELD_COUNT = "held"
@@ -78,8 +79,9 @@ class StoredRecord(Struct, frozen=True):
 class RecordsStore:
     """Records that this institution wrote, and secrets of the charts that it keeps."""
 
-    def __init__(self, database: Database, owner_keys: OwnerKeyRows) -> None:
+    def __init__(self, database: Database, owner_keys: OwnerKeyRows, permits: PermitRows) -> None:
         self.owner_keys = owner_keys
+        self.permits = permits
         self._database = database
 
     async def stage(self, batch: Mapping[bytes, Sequence[Staged]]) -> None:

@@ -138,6 +138,13 @@ _LEDGER_6: Migration = (
     "CREATE TABLE erasure_due (place INTEGER PRIMARY KEY) STRICT",
 )
 
+_LEDGER_7: Migration = (
+    # what owners gave this institution to write to their charts with, under its key-encryption key
+    """CREATE TABLE write_permit (
+        position INTEGER PRIMARY KEY, chart INTEGER NOT NULL, number INTEGER NOT NULL, sealed BLOB NOT NULL,
+        UNIQUE (chart, number)) STRICT""",
+)
+
 _BLOBS_1: Migration = (
     "CREATE TABLE tally (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID, STRICT",
     # data is NULL for a blob that lies in the object store
@@ -156,7 +163,9 @@ class Schema(Struct, frozen=True):
     migrations: tuple[Migration, ...]
 
 
-LEDGER: Final = Schema("ledger", 0x434C4C31, (_LEDGER_1, _LEDGER_2, _LEDGER_3, _LEDGER_4, _LEDGER_5, _LEDGER_6))
+LEDGER: Final = Schema(
+    "ledger", 0x434C4C31, (_LEDGER_1, _LEDGER_2, _LEDGER_3, _LEDGER_4, _LEDGER_5, _LEDGER_6, _LEDGER_7)
+)
 BLOBS: Final = Schema("blobs", 0x434C4231, (_BLOBS_1,))
 
 

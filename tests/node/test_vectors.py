@@ -11,6 +11,7 @@ import pytest
 from node.network import messages as network
 from node.records import detail_messages, holding_messages, messages
 from node.records.seal import Secret
+from node.write_permits import WritePermit
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.shares import KeyShare
 from protocol.errors import DecodeError
@@ -31,6 +32,7 @@ def wire_types(module: ModuleType) -> dict[str, type[Wire]]:
 
 KINDS: dict[str, type[Wire]] = {
     "Secret": Secret,
+    "WritePermit": WritePermit,
     **wire_types(messages),
     **wire_types(detail_messages),
     "KeyShare": KeyShare,

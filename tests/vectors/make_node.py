@@ -20,12 +20,18 @@ from node.network import messages as network  # noqa: E402
 from node.records import detail_messages, messages  # noqa: E402
 from node.records import holding_messages as holding  # noqa: E402
 from node.records.seal import Secret  # noqa: E402
+from node.write_permits import WritePermit  # noqa: E402
 from protocol.crypto.commitments import Opening  # noqa: E402
 from protocol.crypto.shares import KeyShare  # noqa: E402
-from protocol.crypto.tags import Labels  # noqa: E402
+from protocol.crypto.tags import Labels, tag  # noqa: E402
 
 OPENING = Opening(material("salt", 64), material("secret"))
 LABELS = Labels("Observation", "2024", "MH", "none")
+
+TABLES: tuple[Any, Any, Any, Any] = tuple(  # type: ignore[assignment]  # as many as there are positions
+    tuple((name, tag(material("chart secret"), 2, position, name)) for name in names)
+    for position, names in enumerate((("Condition", "Observation"), ("2024", "none"), ("MH", "none"), ("none",)))
+)
 
 RECORDS: dict[str, tuple[Any, list[Any]]] = {
     "release-request": (
@@ -53,6 +59,13 @@ RECORDS: dict[str, tuple[Any, list[Any]]] = {
     ),
     "details-request": (detail_messages.DetailsRequest, [detail_messages.DetailsRequest(7, 42, b"sealed details")]),
     "details-taken": (detail_messages.DetailsTaken, [detail_messages.DetailsTaken(7, 42)]),
+    "write-permit": (
+        WritePermit,
+        [
+            WritePermit(7, 3, 2, 1, material("public", 1_216), TABLES),
+            WritePermit(0, 0, 0, 2, bytes(32), (TABLES[0][:1], *TABLES[1:])),
+        ],
+    ),
     "secret": (Secret, [Secret(material("key"), OPENING, "text/plain", 0, LABELS)]),
 }
 
