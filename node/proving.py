@@ -231,7 +231,9 @@ class Proofs:
         wanted = max(1, await self._furthest(epoch) if height is None else height)
         headers, certificate = await self._store.headers_to_certificate(wanted, limits.HEADERS_PER_PROOF)
         if certificate is None:
-            raise BadProof(f"no block of height {wanted} or above is final yet")
+            raise BadProof(
+                f"no block of height {wanted} or above is final yet", advice="`chartledger status` tells the last."
+            )
         header, *above = [decode(Header, raw) for raw in headers]
         hops = await self._hops(epoch, header)
         return FinalityProof(header, tuple(above), decode(Certificate, certificate), hops)

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import msgspec
 
-from node.cli.client import Session
+from node.cli.client import Document, Session
 from node.cli.exits import BadArgument
 from node.cli.output import progress
 from node.records.fhir import FHIR_JSON
@@ -37,6 +37,12 @@ class Denied(ChartledgerError):
     """The rules denied the disclosure."""
 
     advice = "Ask the patient for a grant that covers it."
+
+    @classmethod
+    def of(cls, answer: Document, *, advice: str | None = None) -> Denied:
+        """What an answered disclosure's denial is; its sentence is addressed to the chart's owner."""
+        event, sentence = answer["disclosure"], answer["sentence"]
+        return cls(f"denied, and recorded as event {event}, where the patient reads: {sentence}", advice=advice)
 
 
 class OtherDisclosure(ChartledgerError):
@@ -127,7 +133,7 @@ def begin(
         answer = session.disclose(chart, grant, purpose, details=details)
         disclosure = int(answer["disclosure"])
         if answer["outcome"] != "disclosed":
-            raise Denied(f"denied, and recorded as event {disclosure}: {answer['sentence']}")
+            raise Denied.of(answer)
     with written_whole(path) as file:
         file.write(msgspec.json.encode(FolderState(chain, chart, disclosure)))
     return disclosure

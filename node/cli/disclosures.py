@@ -86,6 +86,8 @@ def disclosures(
         postal = {} if addresses is None else _addresses(addresses)
         from_ms = six_years_before(read.now_ms) if begin is None else parse_time(begin, read.now_ms)
         until_ms = read.now_ms + 1 if until is None else parse_time(until, read.now_ms)
+        if until_ms <= from_ms:
+            raise BadArgument("the accounting ends before it begins", advice="Give a later --until.")
         made = account(
             chart,
             read.custodian,

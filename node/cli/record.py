@@ -222,7 +222,7 @@ def read(
                     answer = session.disclose(chart, grant, purpose, [record], said)
                     document["disclosure"] = disclosure = answer["disclosure"]
                     if answer["outcome"] != "disclosed":
-                        raise Denied(f"denied, and recorded as event {disclosure}: {answer['sentence']}")
+                        raise Denied.of(answer)
                 place = f"/v1/disclosures/{chart}/{disclosure}/records/{record}"
             if output is not None:
                 _tell_standing(session, chart, record)

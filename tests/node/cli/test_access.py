@@ -182,7 +182,9 @@ async def test_a_grant_is_read_with_a_reason_and_accounted_for(desks: Desks) -> 
             1, "record", "read", chart, 1, "--grant", 0, "--purpose", purpose, "--practitioner", "s-9", "--reason",
             reason, "--family", "=Byrne",
         )  # fmt: skip
-    assert "denied" in await desks.run(1, "record", "read", chart, 1, "--grant", 0, "--purpose", "HMARKT", code=-1)
+    refused = await desks.run(1, "record", "read", chart, 1, "--grant", 0, "--purpose", "HMARKT", code=-1)
+    assert "denied" in refused
+    assert "where the patient reads: Your permission is for other purposes." in refused
     await desks.deliver(1)
     listed = await desks.run(0, "disclosures", chart, "--wallet", wallet)
     assert "Your permission is for other purposes." in listed
@@ -215,6 +217,7 @@ async def test_a_grant_is_read_with_a_reason_and_accounted_for(desks: Desks) -> 
     assert (await desks.run(0, *words, "--format", "csv")).count("recipient") == 1
     later = await desks.json(0, *words, "--from", "2031-01-01", "--until", "2032-01-01")
     assert later["rows"] == []
+    assert "ends before" in await desks.run(0, *words, "--from", "2032-01-01", "--until", "2031-01-01", code=-1)
     addresses.write_text("[]")
     assert "JSON object" in await desks.run(0, *words, code=-1)
 

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from node.api.problems import STATUS
 from node.cli import main as module
-from node.cli.exits import BadArgument, ExitCode, report
+from node.cli.exits import BadArgument, ExitCode, advice_for, report
 from node.cli.main import COMMANDS, build
 from node.client import Unreachable
+from protocol.errors import BadProof
 
 ROOT = Path(__file__).parents[3]
 
@@ -107,6 +109,19 @@ def test_errors_end_as_one_sentence_what_to_do_and_a_code(capsys):
     assert report(Unreachable()) is ExitCode.UNREACHABLE
     assert report(KeyboardInterrupt()) is ExitCode.INTERRUPTED
     assert report(FileNotFoundError(2, "No such file or directory", "x")) is ExitCode.REFUSED
+    assert "x: No such file or directory. Check the path. [file-error]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", sorted(STATUS, key=lambda kind: kind.code), ids=lambda kind: kind.code)
+def test_what_to_do_is_said_to_somebody_at_a_command_line(kind):
+    """What a node answers carries advice for those who make requests; a command gives its own."""
+    told = advice_for(kind("a sentence", advice=kind.advice))
+    assert not re.search(r"sign it anew and submit it again|(GET|POST) /v1|GET /openapi", told), told
+
+
+def test_what_to_do_is_said_by_who_knew_more_than_the_error_s_kind():
+    assert advice_for(BadProof("too old", advice="Give an older checkpoint.")) == "Give an older checkpoint."
+    assert "Do not rely on it" in advice_for(BadProof("wrong"))
 
 
 def test_a_defect_is_named_by_place_and_quotes_nothing(capsys, monkeypatch):
