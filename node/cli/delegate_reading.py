@@ -19,7 +19,7 @@ def read_as_delegate(
     """The event number of the asking, made anew unless `disclosure` names one, and the record's exact bytes, checked.
     Raises `NotADelegate`, or `Denied`."""
     chain = session.chain()
-    mine = delegacy(wallet, chain, session.control(chart))
+    mine = delegacy(wallet, chain, session.control(chart), "read")
     seed = delegate_keys(wallet.seed, chain, chart).encryption_seed
     suite = mine["encryption_suite"]
     if disclosure is None:
@@ -36,7 +36,7 @@ def read_as_delegate(
         answer = session.disclose_for_delegate(chart, purpose, [record], cosignature)
         disclosure = int(answer["disclosure"])
         if answer["outcome"] != "disclosed":
-            raise Denied(f"denied, and recorded as event {disclosure}: {answer['sentence']}")
+            raise Denied.of(answer, advice="`chartledger delegate list` shows what you may do; the owner can widen it.")
     place = f"/v1/disclosures/{chart}/{disclosure}/records/{record}"
     public = keypair_from_seed(suite, seed)[1]
     envelope = session.client.read(f"{place}/delegate-envelope", public=public.hex())

@@ -87,7 +87,9 @@ def grant(  # options
             _show_preview(lines, names, as_json)
             return
         if as_delegate:
-            document = submit_delegated(session, opened, chart, lambda mine, _: delegated_grant(chart, mine, wish))
+            document = submit_delegated(
+                session, opened, chart, lambda mine, _: delegated_grant(chart, mine, wish), "grant"
+            )
         else:
             document = _grant(session, opened, opened.chart(session.chain(), chart), wish)
     emit(document, as_json, lambda: _say_granted(document, wish, names, as_delegate))
@@ -215,7 +217,7 @@ def revoke(
     opened = Wallet.open(wallet, find_passphrase(None, passphrase_file))
     with connect(socket) as session:
         if as_delegate:
-            document = submit_delegated(session, opened, chart, lambda _mine, _control: Revoke(chart, number))
+            document = submit_delegated(session, opened, chart, lambda _mine, _control: Revoke(chart, number), "revoke")
             document |= {"not_reissued": [], "delegates_not_renewed": [], "bars_not_renewed": False}
         else:
             document = revoke_with(session, opened, opened.chart(session.chain(), chart), number)

@@ -41,13 +41,17 @@ def submit_owned(session: Session, wallet: Wallet, chart: WalletChart, build: Bu
 
 
 def submit_delegated(
-    session: Session, wallet: Wallet, chart: int, build: Callable[[Document, Document], Operation]
+    session: Session,
+    wallet: Wallet,
+    chart: int,
+    build: Callable[[Document, Document], Operation],
+    act: str | None = None,
 ) -> Document:
-    """The same as a delegate; `build` makes it of the delegate's own entry and the control document. Raises
-    `NotADelegate`."""
+    """The same as a delegate who may do `act`; `build` makes it of the delegate's own entry and the control document.
+    Raises `NotADelegate`."""
     for left in range(TRIES, 0, -1):
         control = session.control(chart)
-        mine = delegacy(wallet, session.chain(), control)
+        mine = delegacy(wallet, session.chain(), control, act)
         operation = build(mine, control)
         signed = sign_as_delegate(wallet, session.chain(), mine, chart, operation, session.ledger_now())
         try:

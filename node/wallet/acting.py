@@ -88,13 +88,14 @@ def guardian_public(wallet: Wallet, chain: bytes, chart: int) -> bytes:
     return guardian_key(wallet.seed, chain, chart).public
 
 
-def delegacy(wallet: Wallet, chain: bytes, control: dict[str, Any]) -> dict[str, Any]:
-    """This wallet's entry among a chart's delegates: the newest in force, else the newest. Raises `NotADelegate`."""
+def delegacy(wallet: Wallet, chain: bytes, control: dict[str, Any], act: str | None = None) -> dict[str, Any]:
+    """This wallet's entry among a chart's delegates: the newest in force that may do `act` (a name of `ACTS`), else the
+    newest in force, else the newest. Raises `NotADelegate`."""
     key = delegate_signing_key(wallet, chain, control["chart"]).public.hex()
     mine = [one for one in control["delegates"] if one["key"] == key]
     if not mine:
         raise NotADelegate(f"the owner of chart {control['chart']} has not named this wallet")
-    return max(mine, key=lambda one: (one["state"] == "live", one["delegate"]))
+    return max(mine, key=lambda one: (one["state"] == "live", act in one["acts"], one["delegate"]))
 
 
 def delegate_signing_key(wallet: Wallet, chain: bytes, chart: int) -> SigningKey:
