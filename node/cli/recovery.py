@@ -98,14 +98,17 @@ def submit(
     with connect(socket) as session:
         requests = [read_request(file.read_bytes(), session.chain()) for file in files]
         control = session.control(requests[0].chart)
-        request = making.merged(requests, control)
-        document = submit_request(session, request) | _described(request, control)
+        stands = making.stands(requests[0], control)
+        request = requests[0] if stands else making.merged(requests, control)
+        document = _described(request, control) | {"chart": request.chart, "height": None}
+        if not stands:
+            document |= submit_request(session, request)
         pending = session.control(request.chart)["pending"]
         document["pending"] = pending
         document["key_handed_in"] = _hand_in_from(session, request, control)
 
     def render() -> None:
-        say(f"stands since block {document['height']}")
+        say("it stands already" if document["height"] is None else f"stands since block {document['height']}")
         if pending is not None:
             say(f"chart {request.chart} moves to its new owner key at {when(pending['ready_at'])} UTC")
             _say_handed_in(document["key_handed_in"], control)
@@ -169,14 +172,14 @@ def complete(
         document["grants_in_force"] = [one["grant"] for one in control["grants"] if one["state"] in IN_FORCE]
 
     def render() -> None:
-        done = "is complete" if document["completed"] else "was complete before"
-        say(f"the change of chart {chart} {done}; the owner's key begins with {control['owner_key'][:16]}")
+        done = "the change is complete at" if document["completed"] else "nothing waits at"
+        say(f"{done} chart {chart}; its owner's key begins with {control['owner_key'][:16]}")
         if document["taken_over"] is not None:
             _say_handed_in(document["taken_over"], control)
         if document["grants_in_force"]:
             say(
-                f"{counted(len(document['grants_in_force']), 'grant')} made before stand as they were, whoever had the "
-                f"old key: look at them with `chartledger grants {chart}`"
+                f"{counted(len(document['grants_in_force']), 'grant')} in force, whoever made them: "
+                f"look through them with `chartledger grants {chart}`"
             )
 
     emit(document, as_json, render)

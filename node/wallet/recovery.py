@@ -137,6 +137,17 @@ def sign_request(
     return request.with_signed(_signed_by(signed, [*others, mine]))
 
 
+def stands(request: RecoveryRequest, control: dict[str, Any]) -> bool:
+    """Whether the very change that the request asks for waits already: then it was submitted before."""
+    operation, pending = request.operation.operation, control["pending"]
+    return (
+        isinstance(operation, BeginRecovery)
+        and pending is not None
+        and (pending["change"], pending["owner_key"]) == (operation.change, operation.keys.owner_key.hex())
+        and pending["overrule"] == operation.overrule
+    )
+
+
 def check_current(request: RecoveryRequest, control: dict[str, Any]) -> None:
     """Raise `WrongChange` if the chart has moved on since the request was made."""
     operation = request.operation.operation
