@@ -20,8 +20,11 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup
 	@$(BIN)/chartledger demo $(if $(KEEP),--keep) $(if $(FHIR),--fhir '$(FHIR)') $(if $(JSON),--json)
 
+# Two files of tests at a time: they share nothing but the machine. JOBS=0 runs them one after the other.
+JOBS ?= 2
+
 test: setup
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: setup
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/python -m pytest -q tests/structure

@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 from node.api.app import make_api
 from node.api.peercred import role_map
 from node.api.server import ApiSettings
+from node.cli import output
 from node.cli.main import build
 from node.keystore import write_file
 from node.wallet import Wallet
@@ -43,7 +44,7 @@ class Desks:
         arguments = [str(word) for word in words]
 
         def invoke() -> Result:
-            env = {"CHARTLEDGER_SOCKET": str(self.socket(at)), "COLUMNS": "400"}
+            env = {"CHARTLEDGER_SOCKET": str(self.socket(at))}
             env["CHARTLEDGER_WALLET_PASSPHRASE_FILE"] = str(self.folder / "pass")
             return CliRunner().invoke(build(arguments), arguments, env=env)
 
@@ -64,6 +65,12 @@ class Desks:
 
     async def deliver(self, number: int) -> None:
         await self.network.hospitals[number].records.confidence.deliver()
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sentences on one line, whatever the terminal behind the tests is like."""
+    monkeypatch.setattr(output.console, "_width", 400)
 
 
 @pytest.fixture

@@ -297,11 +297,11 @@ def test_the_same_player_finds_everybody_where_a_wallet_derives_badly(
     elif flaw == "secrets":
         monkeypatch.setattr(Wallet, "chart_secret", lambda self, _chart: self.seed[::-1])
     else:
-        monkeypatch.setattr(Wallet, "encryption_public", lambda self, _chart, _version=None: b"")
+        monkeypatch.setattr(Wallet, "encryption_public", lambda self, _chart, *_: b"")
         whole = Wallet.owner_keys
 
-        def careless(self: Wallet, chart: WalletChart, version: int | None = None) -> Any:
-            return msgspec.structs.replace(whole(self, chart, version), encryption_key=self.seed[::-1])
+        def careless(self: Wallet, chart: WalletChart, *of: int | None) -> Any:
+            return msgspec.structs.replace(whole(self, chart, *of), encryption_key=self.seed[::-1])
 
         monkeypatch.setattr(Wallet, "owner_keys", careless)
     right, tried = Player(Town()).right_guesses()
