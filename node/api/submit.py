@@ -7,7 +7,8 @@ from starlette.responses import Response
 
 from node.api.call import JSON, Call, json_response, parse_json
 from node.api.context import Context
-from node.api.errors import BadRequest, UnsupportedMediaType
+from node.api.errors import BadRequest, NotAllowed, UnsupportedMediaType
+from node.api.peercred import Role
 from node.api.schemas import (
     ChartIn,
     ChartOpened,
@@ -86,6 +87,10 @@ async def operation(context: Context, call: Call) -> Response:
         raise Unauthorised("only what an owner, a delegate or guardians sign by themselves comes this way")
     if signed.operation.chart != body.chart:
         raise BadRequest("the operation is about another chart than the request says")
+    overrules = isinstance(signed.operation, BeginRecovery) and signed.operation.overrule
+    if overrules and context.settings.roles.role(call.request.state.peer) < Role.GOVERN:
+        # The institution's own word, as a legal hold is: it freezes an owner's key, and no clerk gives it.
+        raise NotAllowed("to say that an owner's key is stolen needs the role govern")
 
     async def begin() -> list[Prepared]:
         return await context.node.prepare([[signed]])

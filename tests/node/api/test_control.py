@@ -44,7 +44,7 @@ from protocol.types.operations import (
     SetPolicy,
     SignedOperation,
 )
-from tests.node.api.conftest import Town
+from tests.node.api.conftest import OTHER, Town
 from tests.node.api.test_requests import FHIR, OBSERVATION, code
 from tests.node.records.fake_core import HOUR_MS, SUITE, seed
 from tests.node.records.patient import Patient
@@ -332,6 +332,9 @@ async def test_an_overruled_veto_and_a_frozen_owner_are_told(town: Town) -> None
     new = NewOwner(town, "new", 1)
     begin = BeginRecovery(town.chart, 1, new.keys, new.possession, overrule=True)
     assert code(await send(town, by_guardians(town, begin), desk=1)) == "unauthorised"
+    document = {"chart": town.chart, "operation": b64encode(encode(by_guardians(town, begin))).decode()}
+    clerk = await town.custodian.post("/v1/operations?wait=final", json=document, uid=OTHER)
+    assert (clerk.status_code, code(clerk)) == (403, "not-allowed"), "it is the institution's word, not a desk's"
     await done(town, by_guardians(town, begin))
     assert (await control(town))["frozen"] is True
     assert code(await send(town, town.patient.sign(CancelRecovery(town.chart, 1)))) == "veto-overruled"

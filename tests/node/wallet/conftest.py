@@ -83,7 +83,8 @@ class City:
             }  # fmt: skip
 
         core.status = status  # type: ignore[method-assign]
-        settings = ApiSettings(self.socket(number), RoleMap(frozenset({os.getuid()})), wait_s=5)
+        uids = frozenset({os.getuid()})
+        settings = ApiSettings(self.socket(number), RoleMap(uids, govern_uids=uids), wait_s=5)
         server = make_api(settings, core, hospital.records, hospital.ledger.idempotency, b"secret")
         await server.start()
         self.servers.append(server)
