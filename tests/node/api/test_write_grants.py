@@ -235,6 +235,8 @@ async def test_a_revoked_grant_is_refused_at_once_here_and_by_the_ledger(city: W
     await done(city, city.patient.revoke(city.chart, grant))
     answer = await city.submit(grant)
     assert (answer.status_code, code(answer)) == (403, "write-not-granted")
+    with pytest.raises(WriteNotGranted):  # before anything is sealed, let alone handed to holders
+        await city.writer.hospital.records.submitter.sealer(city.chart, grant)
     again = await city.hand_in(city.permit(grant, generation=1))
     assert (again.status_code, code(again)) == (403, "write-not-granted")
     entry = city.event(record).entry

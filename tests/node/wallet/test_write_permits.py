@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,3 +126,17 @@ def test_a_revocation_of_another_grant_wants_a_new_permit(city: City, patient: P
     letter(patient, file)
     patient.does("revoke", 0, 0)
     assert "[write-not-granted]" in str(letter(patient, file, code=1))
+
+
+def test_a_delegate_reads_at_the_custodian_what_another_institution_wrote(
+    city: City, patient: Person, person: Callable[..., Person], file: Path
+) -> None:
+    """No institution holds anything for another here, so that it can only come from its writer."""
+    patient.does("permit", 0, 0, at=1)
+    file.write_bytes(secrets.token_bytes(3_000_000))
+    (record,) = letter(patient, file)["files"][0]["records"]  # type: ignore[index]
+    helper, card, out = person("helper"), file.with_name("card"), file.with_name("out")
+    helper.does("delegate", "key", 0, "-o", card)
+    patient.does("delegate", "add", 0, "--card", card, "--act", "read", "--until", "2031-01-01")
+    helper.does("record", "read", 0, record, "--as-delegate", "-o", out)
+    assert out.read_bytes() == file.read_bytes()
