@@ -164,7 +164,7 @@ class AsyncioNetwork:
         """The peer's answer. Raises `PeerGone`, `RequestTimedOut` or `RequestRefused`."""
         connection = self._connection_of(peer)
         if connection is None:
-            raise PeerGone(f"institution {peer} is not connected")
+            raise PeerGone(f"institution {peer} is not connected", sent=False)
         return await connection.request(channel, method, payload, timeout_s)
 
     def drop(self, peer: int, reason: str) -> None:

@@ -70,7 +70,12 @@ class RequestFailed(ChartledgerError):
 
 
 class PeerGone(RequestFailed):
-    """The peer is not connected, or the connection ended before it answered."""
+    """The peer is not connected, or the connection ended before it answered. `sent` is False if it certainly got
+    nothing of the request."""
+
+    def __init__(self, sentence: str = "", *, sent: bool = True) -> None:
+        super().__init__(sentence)
+        self.sent = sent
 
 
 class RequestTimedOut(RequestFailed):

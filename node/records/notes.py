@@ -74,7 +74,7 @@ class Notes:
         while len(self._drafts) >= DRAFTS_MOST:
             del self._drafts[next(iter(self._drafts))]
         number = secrets.randbits(48)
-        operation = AppendRecords(chart, (entry,), tuple(copy.holder for copy in copies))
+        operation = AppendRecords(chart, (entry,), tuple(copy.holder for copy in copies if copy.held))
         made = Draft(number, operation, replace(sealed, entry=entry), copies, kek, now + LIFE_MS)
         self._drafts[number] = made
         return made

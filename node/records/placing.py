@@ -15,7 +15,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from node.logs import get_logger
-from node.network.interface import RequestFailed, RequestTimedOut
+from node.network.interface import PeerGone, RequestFailed, RequestTimedOut
 from node.records.holding_messages import (
     HELD_PER_REQUEST,
     HOLD,
@@ -76,7 +76,12 @@ class Offer(Struct, frozen=True):
 
 
 class NotTaken(Exception):
-    """A holder did not take what it was handed; the text says why, for the log."""
+    """A holder did not take what it was handed; the text says why, for the log. `given`: it may have it all the same,
+    whatever it said or did not say, so no other share may ever go to it."""
+
+    def __init__(self, why: str, *, given: bool = True) -> None:
+        super().__init__(why)
+        self.given = given
 
 
 def batch_digest(commitments: Sequence[bytes]) -> bytes:
@@ -107,8 +112,8 @@ class Placer:
         return Split(threshold_of(count), count) if count >= 2 else None
 
     async def place(self, chart: int, owner: Owner, offers: Sequence[Offer]) -> tuple[Copy, ...]:
-        """Hand over to as many holders as there are shares, or as can be found in time; who took everything, by
-        share."""
+        """Hand over to as many holders as there are shares, or as can be found in time: who took everything (`held`),
+        and who may have a share although it did not say so."""
         count = min((len(one.shares) for one in offers), default=0)
         candidates = iter(self.candidates(chart, exclude=()))
         size = sum(one.blob_bytes for one in offers)
@@ -120,6 +125,11 @@ class Placer:
                     await self.hand_over(holder, index, chart, owner, offers)
                 except NotTaken as error:
                     log.warning("holder passed over", institution=holder, why=str(error))
+                    if error.given:
+                        found.append(Copy(holder, index, held=False))
+                except asyncio.CancelledError:
+                    found.append(Copy(holder, index, held=False))
+                    raise
                 else:
                     found.append(Copy(holder, index, held=True))
                     return
@@ -128,7 +138,8 @@ class Placer:
             async with asyncio.timeout(PLACE_S + size / BYTES_PER_S):
                 await asyncio.gather(*(fill(index + 1) for index in range(count)))
         except TimeoutError:
-            log.warning("fewer holders than wanted", chart=chart, found=len(found), wanted=count)
+            held = sum(copy.held for copy in found)
+            log.warning("fewer holders than wanted", chart=chart, found=held, wanted=count)
         return tuple(sorted(found, key=lambda copy: copy.holder))
 
     def candidates(self, chart: int, exclude: Sequence[int]) -> Iterator[int]:
@@ -140,15 +151,17 @@ class Placer:
 
     async def hand_over(self, holder: int, index: int, chart: int, owner: Owner, offers: Sequence[Offer]) -> None:
         """Give share number `index` and all that goes with it to one holder. Raises `NotTaken`."""
+        begun = 0
         try:
             key = await self._holder_key(holder)
             for part in _parts(offers):
+                begun += 1
                 await self._hand_part(holder, key, index, chart, owner, part)
-        except RequestTimedOut as error:
-            self._rest_until_s[holder] = asyncio.get_running_loop().time() + REST_S
-            raise NotTaken(str(error)) from None
         except (RequestFailed, DecodeError, CryptoError) as error:
-            raise NotTaken(str(error)) from None
+            if isinstance(error, RequestTimedOut):
+                self._rest_until_s[holder] = asyncio.get_running_loop().time() + REST_S
+            certain = isinstance(error, PeerGone) and not error.sent
+            raise NotTaken(str(error), given=begun > certain) from None
 
     async def _hand_part(
         self, holder: int, key: HolderKeyAnswer, index: int, chart: int, owner: Owner, part: Sequence[Offer]
@@ -194,13 +207,13 @@ class Placer:
         """The holder's public key, compared with the ledger's digest."""
         leaf = await self._node.institution_leaf(holder)
         if not isinstance(leaf, Institution):
-            raise NotTaken(f"there is no institution {holder}")
+            raise NotTaken(f"there is no institution {holder}", given=False)
         known = self._keys.get(leaf.encryption_key)
         if known is None:
             request = encode(HolderKeyRequest(self._node.chain))
             known = decode(HolderKeyAnswer, await self._node.ask(holder, HOLDER_KEY, request, ANSWER_S))
             if encryption_key_digest(known.suite, known.public) != leaf.encryption_key:
-                raise NotTaken(f"institution {holder} names another key than the ledger has of it")
+                raise NotTaken(f"institution {holder} names another key than the ledger has of it", given=False)
             self._keys[leaf.encryption_key] = known
         return known
 

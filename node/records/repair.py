@@ -131,18 +131,21 @@ class Repair:
         for index in range(1, min(len(one.shares) for one in offers) + 1):
             if any(copy.index == index and copy.held for copy in copies):
                 continue
-            holder = await self._find(index, chart, copies, owner, offers)
-            if holder is None:
+            tried: list[Copy] = []
+            holder = await self._find(index, chart, copies, owner, offers, tried)
+            if holder is None and not tried:
                 continue
-            copies = (*(one for one in copies if one.holder != holder), Copy(holder, index, held=True))
-            made += len(offers)
+            copies = (*copies, *tried)
+            if holder is not None:
+                copies = (*(one for one in copies if one.holder != holder), Copy(holder, index, held=True))
+                made += len(offers)
             await self._note(records, copies, len(offers[0].shares))
         return made
 
     async def _find(
-        self, index: int, chart: int, copies: Sequence[Copy], owner: Owner, offers: Sequence[Offer]
+        self, index: int, chart: int, copies: Sequence[Copy], owner: Owner, offers: Sequence[Offer], tried: list[Copy]
     ) -> int | None:
-        """Whoever takes this share: who had it first, then whoever had none."""
+        """Whoever takes this share: who had it first, then whoever had none. `tried` gets who else may have it now."""
         accredited = set(self._node.accredited())
         before = [one.holder for one in copies if one.index == index and not one.held and one.holder in accredited]
         others = self._placer.candidates(chart, exclude=[one.holder for one in copies])
@@ -151,6 +154,8 @@ class Repair:
                 await self._placer.hand_over(holder, index, chart, owner, offers)
             except NotTaken as error:
                 log.info("copy not taken", institution=holder, why=str(error))
+                if error.given and holder not in before:
+                    tried.append(Copy(holder, index, held=False))
             else:
                 log.info("copied", institution=holder, chart=chart, records=len(offers))
                 return holder

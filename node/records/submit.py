@@ -258,7 +258,7 @@ class Submitter:
     ) -> tuple[list[Prepared], tuple[Copy, ...]]:
         """Find holders, and prepare the transactions that name them. The whole append has the same holders."""
         copies = await self.hand_over(chart, sealer, sealed, blobs)
-        holders = tuple(copy.holder for copy in copies)
+        holders = tuple(copy.holder for copy in copies if copy.held)
         batches = [
             [SignedOperation(AppendRecords(chart, tuple(one.entry for one in part), holders, grant))]
             for part in batched(sealed, ENTRIES_PER_TRANSACTION)
@@ -317,7 +317,7 @@ class Submitter:
 
 
 def _lacking(sealed: Sequence[Sealed], copies: Sequence[Copy]) -> int:
-    return max(0, len(sealed[0].shares) - len(copies)) if sealed else 0
+    return max(0, len(sealed[0].shares) - sum(copy.held for copy in copies)) if sealed else 0
 
 
 def rows_of(

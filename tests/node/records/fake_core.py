@@ -350,7 +350,7 @@ class FakeCore:
     async def ask(self, institution: int, method: str, payload: bytes, wait_s: float) -> bytes:
         other = self._chain.nodes.get(institution)
         if other is None or other.records is None or institution in self.unreachable:
-            raise PeerGone("the peer is not connected")
+            raise PeerGone("the peer is not connected", sent=False)
         try:
             return await other.records.answer(self.institution, method, payload)
         except Refuse as refused:

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 from msgspec.structs import replace
 
-from node.network.interface import Refuse
-from node.records.holding_messages import SEALED, SealedRequest
+from node.network.interface import PeerGone, Refuse, RequestFailed, RequestRefused, RequestTimedOut
+from node.records.holding_messages import HOLD, SEALED, SealedRequest
 from node.records.placing import NotTaken
 from node.scrub import Scrub
 from node.storage.owner_keys import HandedKey
@@ -187,3 +187,34 @@ async def test_an_envelope_sealed_anew_replaces_the_holders_copies(held: Held) -
         assert rows[2].handed.owner_envelope != b"sealed to the new key"
     held.down(0)
     assert await held.read() == TEXT.encode()
+
+
+@pytest.mark.parametrize("error", [RequestTimedOut("mute"), RequestRefused("busy", "no"), PeerGone("it hung up")])
+async def test_who_took_a_share_and_did_not_say_so_never_gets_another(
+    five: World, monkeypatch: pytest.MonkeyPatch, error: RequestFailed
+) -> None:
+    """Two shares would open the record: a holder that keeps one and says nothing must not come by a second."""
+    order, ask, handed = ranked(five.chain.id, five.chart, 0, range(5)), five.custodian.core.ask, []
+
+    async def crooked(institution: int, method: str, payload: bytes, wait_s: float) -> bytes:
+        answer = await ask(institution, method, payload, wait_s)
+        if method == HOLD:
+            handed.append(institution)
+            if institution == order[0] and handed.count(order[0]) == 1:
+                raise error
+        return answer
+
+    monkeypatch.setattr(five.custodian.core, "ask", crooked)
+    await append(five, plain("a"))
+    row = (await five.custodian.ledger.records.get(five.chart, [1]))[1]
+    assert sorted(one.holder for one in row.copies if one.held) == sorted(order[1:4])
+    assert [one.held for one in row.copies if one.holder == order[0]] == [False]
+    lost = five.network.hospitals[order[1]]
+    await lost.ledger.database.write(lambda c: c.execute("DELETE FROM held").rowcount)
+    repair = five.custodian.records.repair
+    assert await repair.audit() == 1
+    five.custodian.core.unreachable.add(order[1])
+    five.custodian.records.placer._rest_until_s.clear()
+    await repair.top_up()
+    assert handed.count(order[0]) == 1
+    assert order[0] in await five.custodian.records.holders(five.chart, [1]), "an erasure asks it for a receipt"
