@@ -152,14 +152,23 @@ def list_records(
     """The records of a chart."""
     with connect(socket) as session:
         records = list(session.events(chart, "records"))
+        gone = {record for one in session.client.get(f"/v1/charts/{chart}/erasures") for record in one["records"]}
         if held:
             here = session.institution()
-            records = [one for one in records if one["institution"] == here]
-            records = [session.client.get(f"/v1/charts/{chart}/records/{one['number']}") for one in records]
+            mine = [one["number"] for one in records if one["institution"] == here and one["number"] not in gone]
+            records = [session.client.get(f"/v1/charts/{chart}/records/{number}") for number in mine]
     if not held:
-        columns = ["record", "time (UTC)", "height", "amends", "commitment"]
+        records = [one | {"erased": one["number"] in gone} for one in records]
+        columns = ["record", "time (UTC)", "height", "amends", "erased", "commitment"]
         rows = (
-            [one["number"], when(one["time_ms"]), one["height"], one.get("supersedes"), one["commitment"][:16]]
+            [
+                one["number"],
+                when(one["time_ms"]),
+                one["height"],
+                one.get("supersedes"),
+                "yes" if one["erased"] else None,
+                one["commitment"][:16],
+            ]
             for one in records
         )
     else:

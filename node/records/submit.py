@@ -22,6 +22,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from node.records.errors import BadRecord, ChartUnknownHere, NotCustodian, NothingCovered
+from node.records.judge import erased_of
 from node.records.messages import INLINE_BYTES
 from node.records.owner_keys import current_secret, recovery_of
 from node.records.permits import Permits
@@ -191,7 +192,8 @@ class Submitter:
         practitioner: bytes | None = None,
         details: bytes | None = None,
     ) -> list[Prepared]:
-        """Ask to read these records; None stands for all that the grant covers by its tags at the final head.
+        """Ask to read these records; None stands for all that the grant covers by its tags at the final head
+        and that was not erased.
 
         Raises `UnknownChart`, `UnknownGrant`, `NothingCovered`, and what the ledger has against it. A want of consent
         is no error: the rules record it.
@@ -215,6 +217,8 @@ class Submitter:
                 if isinstance(event, RecordAppended) and covered(leaf.terms.tags, [event.entry.tags]):
                     found.append(number)
             first = page[-1][0] + 1
+        erased = await erased_of(self._node, chart, found)  # naming one would have all of them denied
+        found = [number for number in found if number not in erased]
         if not found:
             raise NothingCovered
         if len(found) > limits.RECORDS_PER_DISCLOSURE:

@@ -15,7 +15,8 @@ from protocol.crypto.envelopes import envelope_info, open_envelope
 from protocol.crypto.hashing import encryption_key_digest
 from protocol.crypto.tags import GrantLabels, Labels, tags_of
 from protocol.errors import ChartExists, UnknownChart, UnknownGrant, UnknownRecord
-from protocol.ledger.events import RecordAppended, decode_event
+from protocol.ledger.events import Outcome, RecordAppended, decode_event
+from protocol.types.operations import Erase
 from tests.node.records.conftest import World, opening, settle
 from tests.node.records.fake_core import SUITE
 from tests.node.records.patient import Patient
@@ -253,6 +254,12 @@ async def test_covered_names_what_the_grants_tags_cover(world: World) -> None:
     decided = await settle(world.reader.core, await submitter.disclose(world.chart, grant, "TREAT", None))
     event = decided[0].receipt.operations[0].first_event
     assert await world.reader.records.reader.named_by(world.chart, event) == (numbers[0], numbers[3])
+    erase = world.patient.sign(Erase(world.chart, (numbers[0],), ()))
+    await settle(world.custodian.core, await world.custodian.core.prepare([[erase]]))
+    decided = await settle(world.reader.core, await submitter.disclose(world.chart, grant, "TREAT", None))
+    receipt = decided[0].receipt.operations[0]
+    assert receipt.outcome == Outcome.DISCLOSED, "an erased record among those named has all of them denied"
+    assert await world.reader.records.reader.named_by(world.chart, receipt.first_event) == (numbers[3],)
     nothing = GrantLabels(categories=("Immunization",))
     final = await settle(
         world.other.core, await world.other.core.prepare([[world.patient.grant(world.chart, 1, nothing)]])

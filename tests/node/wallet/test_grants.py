@@ -123,6 +123,19 @@ def test_who_is_not_the_owner_grants_nothing(city: City, patient: Person, person
     assert "[no-such-chart]" in patient.does("grant", 9, "--to", 1, "--until", "1d", code=1)
 
 
+def test_an_erased_record_is_listed_as_erased_and_what_is_left_is_read(city: City, patient: Person) -> None:
+    grant = patient.does("grant", 0, "--to", 1, "--until", "30d")["grant"]
+    numbers = [one["record"] for one in patient.asks("record", "list", 0, "--held")]
+    patient.does("record", "erase", 0, numbers[0], "--yes")
+    assert [one["record"] for one in patient.asks("record", "list", 0, "--held")] == numbers[1:]
+    listed = patient.asks("record", "list", 0)
+    assert [one["number"] for one in listed if one["erased"]] == [numbers[0]]
+    into = city.folder / "all"
+    read = patient.asks("record", "read-all", 0, "--grant", grant, "--into", into, at=1)["records"]
+    assert 0 < read < len(numbers)
+    assert not list(into.glob(f"record-{numbers[0]}*"))
+
+
 def test_grants_are_listed_as_they_stand(city: City, patient: Person) -> None:
     for words in (("--until", "1d"), ("--until", "30d"), ("--from", "10d", "--until", "30d"), ("--until", "30d")):
         patient.does("grant", 0, "--to", 1, *words)
