@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import typer
@@ -149,28 +150,38 @@ def history(chart: ChartArgument, socket: SocketOption = SOCKET, as_json: JsonOp
             e["height"],
             e["kind"],
             names.get(e["institution"], e["institution"]),
-            details(e),
+            details(e, names),
         ]
         for e in events
     )
     emit(events, as_json, lambda: table(columns, rows))
 
 
-def details(event: dict[str, Any]) -> str:
+def details(event: dict[str, Any], names: dict[int, str]) -> str:
     """What is particular to one event, in words."""
+    by = "" if event.get("delegate") is None else f", by delegate {event['delegate']}"
     match event["kind"]:
         case "record":
-            amends = event.get("supersedes")
-            return f"amends record {amends}" if amends is not None else ""
+            amends, disputes = event.get("supersedes"), event.get("disputes")
+            noted = "" if disputes is None else f"the owner's note on record {disputes}"
+            return noted if amends is None else f"amends record {amends}"
         case "granted":
             purposes, until = ", ".join(event["purposes"]), when(event["not_after"])
-            grantees = ", ".join(map(str, event["grantees"]))
-            return f"grant {event['grant']} to institution {grantees} for {purposes} until {until}"
+            grantees = ", ".join(names.get(one, f"institution {one}") for one in event["grantees"])
+            return f"grant {event['grant']} to {grantees} for {purposes} until {until}{by}"
         case "revoked":
-            return f"grant {event['grant']}"
-        case "disclosure":
-            under = "no grant" if event.get("grant") is None else f"grant {event['grant']}"
-            why = "" if event["outcome"] == "disclosed" else f": {event.get('sentence') or event.get('reason')}"
+            return f"grant {event['grant']}{by}"
+        case "disclosure" | "emergency":
+            under = f"under {'no grant' if event.get('grant') is None else 'grant ' + str(event['grant'])}"
+            if event["kind"] == "emergency":
+                under = "without permission"
+            why = f": {event.get('sentence') or event.get('reason')}" if event["outcome"] == "denied" else ""
             asked = counted(len(event["records"]), "record")
-            return f"{event['outcome']} for {event['purpose']} under {under}, {asked}{why}"
-    return ""
+            return f"{event['outcome']} for {event['purpose']} {under}{by}, {asked}{why}"
+    return _in_names(event.get("sentence") or "", names)
+
+
+def _in_names(sentence: str, names: dict[int, str]) -> str:
+    """The ledger's own words about an event, with names and numerals as one says them."""
+    named = re.sub(r"institution (\d+)", lambda found: names.get(int(found[1]), found[0]), sentence)
+    return re.sub(r"(\d+) (\w+)\(s\)", lambda found: counted(int(found[1]), found[2]), named)
