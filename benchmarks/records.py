@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,11 @@ from node.demo.generator import generate
 from node.devnet import PASSPHRASE_COST, Devnet, wish_for
 from node.processes import cpu_seconds, peak_resident_bytes
 from node.records.fhir import FHIR_JSON, Described, bundle_slices
-from node.records.seal import ChartSealer, ChartSecret, Kek
+from node.records.kek import KeyEncryption
+from node.records.seal import ChartSealer, Kek
 from node.wallet import Wallet
 from protocol.crypto.envelopes import MLKEM768_X25519, keypair_from_seed
-from protocol.crypto.tags import GrantLabels
+from protocol.crypto.tags import GrantLabels, tags_of
 
 NODES = 4
 READER = 1
@@ -48,8 +50,10 @@ def seal(options: argparse.Namespace) -> dict[str, Any]:
     records = _resources(options.fhir)
     median = sorted(records, key=len)[len(records) // 2]
     _, public = keypair_from_seed(MLKEM768_X25519, secrets.token_bytes(32))
-    secret = ChartSecret(secrets.token_bytes(32), MLKEM768_X25519, public)
-    sealer = ChartSealer(Kek(secrets.token_bytes(32), bytes(32)), bytes(32), 0, 0, secret)
+    with tempfile.TemporaryDirectory() as folder:
+        kek = Kek(KeyEncryption.open_file(Path(folder), secrets.token_bytes(32), bytes(32)))
+    tags = partial(tags_of, secrets.token_bytes(32), 0)
+    sealer = ChartSealer(kek, bytes(32), 0, tags, (MLKEM768_X25519, public))
     several = records[:2_000]
     large = os.urandom(LARGE_BYTES)
     medians, all_of_them, streamed = [], [], []
