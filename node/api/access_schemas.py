@@ -41,8 +41,8 @@ class DelegateCosignatureIn(Request, frozen=True):
 
 
 class DisclosureIn(Request, frozen=True):
-    """Ask to read: event numbers of records, or "covered" for all that the grant covers now. With `delegate`, at the
-    chart's custodian, it is the delegate who asks, without grant, for named records."""
+    """Ask to read: event numbers of records, or "covered" for what the grant covers now and is neither erased nor
+    barred. With `delegate`, at the chart's custodian, it is the delegate who asks, without grant, for named records."""
 
     chart: ChartNumber
     purpose: PurposeCode

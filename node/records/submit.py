@@ -39,8 +39,10 @@ from protocol.crypto.envelopes import check_public
 from protocol.crypto.hashing import blob_id, encryption_key_digest
 from protocol.crypto.tags import Labels, tags_of
 from protocol.errors import BadTerms, CryptoError, UnknownChart, UnknownGrant
-from protocol.ledger.decisions import covered
+from protocol.ledger import keys
+from protocol.ledger.decisions import Asked, barred, covered
 from protocol.ledger.events import RecordAppended, decode_event
+from protocol.ledger.leaves import PolicyLeaf, decode_leaf
 from protocol.types.operations import AppendRecords, Cosignature, Disclose, OpenChart, SignedOperation
 
 ENTRIES_PER_TRANSACTION = 500
@@ -193,7 +195,7 @@ class Submitter:
         details: bytes | None = None,
     ) -> list[Prepared]:
         """Ask to read these records; None stands for all that the grant covers by its tags at the final head
-        and that was not erased.
+        and that was neither erased nor barred here.
 
         Raises `UnknownChart`, `UnknownGrant`, `NothingCovered`, and what the ledger has against it. A want of consent
         is no error: the rules record it.
@@ -209,21 +211,35 @@ class Submitter:
         leaf = None if grant is None else await self._node.grant(chart, grant)
         if leaf is None:
             raise UnknownGrant(f"chart {chart} has no such grant")
-        found: list[int] = []
+        found: dict[int, RecordAppended] = {}
         first = 0
         while page := await self._node.events(chart, first, EVENTS_AT_ONCE):
             for number, raw in page:
                 event = decode_event(raw)
                 if isinstance(event, RecordAppended) and covered(leaf.terms.tags, [event.entry.tags]):
-                    found.append(number)
+                    found[number] = event
             first = page[-1][0] + 1
-        erased = await erased_of(self._node, chart, found)  # naming one would have all of them denied
-        found = [number for number in found if number not in erased]
-        if not found:
+        erased = await erased_of(self._node, chart, list(found))  # naming one would have all of them denied
+        left = [number for number in found if number not in erased]
+        if not left:
             raise NothingCovered
-        if len(found) > limits.RECORDS_PER_DISCLOSURE:
-            raise NothingCovered(f"the grant covers {len(found)} records, more than one disclosure may name")
-        return found
+        open_here = await self._not_barred(chart, {number: found[number] for number in left})
+        left = open_here or left  # if all is barred, that is to be said, and to stand on the ledger
+        if len(left) > limits.RECORDS_PER_DISCLOSURE:
+            raise NothingCovered(f"the grant covers {len(left)} records, more than one disclosure may name")
+        return left
+
+    async def _not_barred(self, chart: int, records: dict[int, RecordAppended]) -> list[int]:
+        """Those that no bar of the owner's keeps from this institution: like an erased one, one that is barred would
+        have all of them denied."""
+        key = keys.policy(chart)
+        raw = (await self._node.leaves([key])).get(key)
+        if raw is None:
+            return list(records)
+        policy = decode_leaf(key, raw)
+        assert isinstance(policy, PolicyLeaf)
+        alone = {number: Asked(self._node.institution, "", 0, None, [one]) for number, one in records.items()}
+        return [number for number, asked in alone.items() if not barred(asked, policy, emergency=False)]
 
     async def sealer(self, chart: int, grant: int | None = None) -> ChartSealer:
         """What seals for this chart as it is now. Raises `UnknownChart`, `NotCustodian` or `ChartUnknownHere`; with a

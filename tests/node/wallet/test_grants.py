@@ -136,6 +136,18 @@ def test_an_erased_record_is_listed_as_erased_and_what_is_left_is_read(city: Cit
     assert not list(into.glob(f"record-{numbers[0]}*"))
 
 
+def test_a_narrow_bar_leaves_the_rest_of_a_grant_readable(city: City, patient: Person) -> None:
+    grant = patient.does("grant", 0, "--to", 1, "--until", "30d")["grant"]
+    patient.does("policy", "bar", 0, 1, "--category", "Condition")
+    opens = patient.does("grant", 0, "--to", 1, "--until", "1d", "--dry-run")["opens"]
+    into = city.folder / "all"
+    assert patient.asks("record", "read-all", 0, "--grant", grant, "--into", into, at=1)["records"] == len(opens) > 0
+    patient.does("policy", "bar", 0, 1)
+    into = city.folder / "none"
+    refused = patient.asks("record", "read-all", 0, "--grant", grant, "--into", into, at=1, code=1)
+    assert "You had forbidden it" in refused
+
+
 def test_grants_are_listed_as_they_stand(city: City, patient: Person) -> None:
     for words in (("--until", "1d"), ("--until", "30d"), ("--from", "10d", "--until", "30d"), ("--until", "30d")):
         patient.does("grant", 0, "--to", 1, *words)
