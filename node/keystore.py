@@ -50,6 +50,11 @@ ENCRYPTION_KEYS = 64
 
 Seed = Annotated[bytes, Meta(min_length=32, max_length=32)]
 
+MISSING = (
+    "Check the path; if the file is gone, `chartledger wallet restore` makes a wallet again, and a keystore comes from "
+    "its backup."
+)
+
 
 class KeyfileRefused(ChartledgerError):
     """A key file is missing, too open, or not a key file."""
@@ -235,6 +240,8 @@ def read_private(path: Path, limit_bytes: int) -> bytes:
             if status.st_uid not in (os.geteuid(), 0):
                 raise KeyfileRefused(f"{path} belongs to another user", advice="Give it to the user who runs this.")
             data = file.read(limit_bytes + 1)
+    except FileNotFoundError as error:
+        raise KeyfileRefused(f"cannot read {path}: {error.strerror}", advice=MISSING) from None
     except OSError as error:
         raise KeyfileRefused(f"cannot read {path}: {error.strerror}") from None
     if len(data) > limit_bytes:

@@ -268,7 +268,7 @@ def test_the_page_for_integrators_has_every_place_and_every_problem() -> None:
     page = (Path(__file__).resolve().parents[3] / "docs" / "integrators.md").read_text(encoding="utf-8")
     for place in PLACES:
         row = f"| {place.method} | `{place.path.replace(':int', '')}` | {place.role.name.lower()} |"
-        assert row in page, row
+        assert page.count(row) == 1, row
     for kind in STATUS:
         family = any(kind in other.__mro__[1:] for other in STATUS)
         assert family or f"| `{kind.code}` | {status_of(kind)} |" in page, kind

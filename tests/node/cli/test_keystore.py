@@ -54,8 +54,9 @@ def test_a_loose_mode_is_refused_and_says_how_to_mend_it(file, mode):
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(KeyfileRefused, match="No such file"):
+    with pytest.raises(KeyfileRefused, match="No such file") as caught:
         open_keystore(tmp_path / "none", b"right")
+    assert caught.value.advice.startswith("Check the path")
 
 
 def test_what_is_no_key_file_is_refused(tmp_path):
