@@ -15,6 +15,8 @@ pytestmark = pytest.mark.processes
 
 TEXT = b"what the custodian alone wrote"
 
+REPAIR_S = 240.0
+
 
 def test_reading_goes_on_when_the_custodian_was_killed(network) -> None:
     net = network.devnet
@@ -29,8 +31,10 @@ def test_reading_goes_on_when_the_custodian_was_killed(network) -> None:
     terms = {"labels": GrantLabels(), "purposes": ["TREAT"], "not_before": now - 1, "not_after": now + 10**9}
     grant = grant_with(hospital, wallet, key, grantees=[2], **terms)["grant"]
     network.same_height()
+    # On a busy machine a holder may have been passed over: then it is made good in the background.
+    network.eventually("all copies are there", lambda: hospital.status()["copies"]["lacking"] == 0, REPAIR_S)
     assert hospital.status()["copies"] == {"lacking": 0, "held": 0, "misfits": {}}
-    assert reader.status()["copies"]["held"] == 2
+    network.eventually("the reader holds both", lambda: reader.status()["copies"]["held"] == 2)
 
     net.kill(0)
     answer = reader.disclose(chart, grant, "TREAT", [record, big])
