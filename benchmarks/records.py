@@ -105,7 +105,7 @@ def large(options: argparse.Namespace) -> dict[str, Any]:
         sent_s = _seconds(
             lambda: network.command(0, "record", "submit", str(chart), str(source), "--category", "Media")
         )
-        memory_in = network.peak_mb()
+        memory_in = network.peaks_mb()
         source.unlink()
         read = ("record", "read", str(chart), str(network.last_record(chart)), "--grant", str(grant), "-o", str(target))
         read_s = _seconds(lambda: network.command(READER, *read))
@@ -119,7 +119,8 @@ def large(options: argparse.Namespace) -> dict[str, Any]:
             "out_mb_per_s": round(size / 1e6 / read_s, 1),
             "identical": back.digest() == digest.digest(),
             "peak_node_mb": network.peak_mb(),
-            "peak_node_mb_after_in": memory_in,
+            "peak_of_each_node_mb_after_in": memory_in,
+            "peak_of_each_node_mb": network.peaks_mb(),
             "peak_command_mb": network.command_mb,
         }
 
@@ -227,8 +228,12 @@ class _Network:
 
     def peak_mb(self) -> float:
         """The largest memory that any node ever had, in MB."""
+        return max(self.peaks_mb())
+
+    def peaks_mb(self) -> list[float]:
+        """The largest memory that each node ever had, in MB: the first is the custodian."""
         pids = [self.devnet.pid(number) for number in self.devnet.numbers]
-        return round(max(peak_resident_bytes(pid) for pid in pids if pid is not None) / 1e6, 1)
+        return [round(peak_resident_bytes(pid) / 1e6, 1) for pid in pids if pid is not None]
 
 
 def _seconds(work: Any, clock: Any = time.perf_counter) -> float:

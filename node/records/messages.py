@@ -22,6 +22,8 @@ ANSWER_BYTES = 4 * 1024 * 1024
 """What an answer carries at most, well below a frame."""
 INLINE_BYTES = 1024 * 1024
 """A blob up to this size travels with its key; a larger one is fetched in pieces."""
+PIECE_BYTES = INLINE_BYTES
+"""The size of such a piece: each is copied some times on its way, for each who asks at once."""
 
 RECORD_BYTES = 4 * 1024 * 1024 * 1024
 """What one record holds at most: nobody takes in more, and no reader believes in more."""

@@ -27,7 +27,7 @@ from node.records.holding_messages import (
     HoldRequest,
     Shares,
 )
-from node.records.messages import ANSWER_BYTES, BlobPiece
+from node.records.messages import ANSWER_BYTES, PIECE_BYTES, BlobPiece
 from node.records.seal import Split
 from node.services import NodeServices
 from node.storage.blobs import BlobStore
@@ -225,7 +225,7 @@ class Placer:
 
     async def piece(self, blob_id: bytes, offset: int) -> BlobPiece:
         """Sealed bytes. Raises storage's `BlobMissing` or `StorageFailed`."""
-        return BlobPiece(await self._blobs.part(blob_id, offset, ANSWER_BYTES))
+        return BlobPiece(await self._blobs.part(blob_id, offset, PIECE_BYTES))
 
 
 def _parts(offers: Sequence[Offer]) -> Iterator[Sequence[Offer]]:

@@ -17,6 +17,7 @@ from node.records.messages import (
     ANSWER_BYTES,
     BLOB,
     INLINE_BYTES,
+    PIECE_BYTES,
     RELEASE,
     BlobPiece,
     BlobRequest,
@@ -92,7 +93,7 @@ class Releaser:
         """A piece of a large blob; checked as a release is, so that what ended meanwhile ends here too."""
         await self._check(reader, request.chart, request.disclosure, [request.record])
         stored = await self._stored(request.chart, [request.record])
-        return BlobPiece(await self._blobs.part(stored[0].blob_id, request.offset, ANSWER_BYTES))
+        return BlobPiece(await self._blobs.part(stored[0].blob_id, request.offset, PIECE_BYTES))
 
     async def _check(self, reader: int, chart: int, asking: int, records: Sequence[int]) -> Judged:
         """Raises as `Judge.check`, and `NotWriter`."""
