@@ -80,7 +80,8 @@ def _stream(sealer: ChartSealer, data: bytes) -> None:
     stream = sealer.stream("application/octet-stream", Described().plain(b"", "application/octet-stream").labels, None)
     for at in range(0, len(data), 65_536):
         stream.update(data[at : at + 65_536])
-    stream.finish()
+    for _ in stream.finish():
+        pass
     stream.sealed()
 
 

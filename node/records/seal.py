@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from typing import Annotated, TypeVar
 
@@ -284,8 +284,9 @@ class StreamSealer:
         self._committer.update(piece)
         return self._sealer.update(piece)
 
-    def finish(self) -> bytes:
-        return b"".join(self._sealer.finish())
+    def finish(self) -> Iterator[bytes]:
+        """The rest, in chunks: of a large record the padding alone is tens of megabytes."""
+        return self._sealer.finish()
 
     def sealed(self) -> Sealed:
         """After `finish`: what belongs to the blob that was given out."""

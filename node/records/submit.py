@@ -154,7 +154,9 @@ class Submitter:
                 ready = await loop.run_in_executor(self._threads, stream.update, piece)
                 if ready:
                     yield ready
-            yield await loop.run_in_executor(self._threads, stream.finish)
+            rest = stream.finish()
+            while (ready := await loop.run_in_executor(self._threads, lambda: next(rest, None))) is not None:
+                yield ready
 
         sealed: list[Sealed] = []
         blobs: list[tuple[bytes, int]] = []
