@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -155,8 +155,8 @@ class Submitter:
                 if ready:
                     yield ready
             rest = stream.finish()
-            while (ready := await loop.run_in_executor(self._threads, lambda: next(rest, None))) is not None:
-                yield ready
+            while (chunk := await loop.run_in_executor(self._threads, _next_of, rest)) is not None:
+                yield chunk
 
         sealed: list[Sealed] = []
         blobs: list[tuple[bytes, int]] = []
@@ -350,3 +350,7 @@ def rows_of(
         StagedRecord(0, at, *blob, one.secret, one.owner_envelope, one.sealed_shares, copies, lacking)
         for at, (one, blob) in enumerate(zip(sealed, blobs, strict=True))
     ]
+
+
+def _next_of(pieces: Iterator[bytes]) -> bytes | None:
+    return next(pieces, None)
