@@ -1,4 +1,4 @@
-"""Access: an institution, or a delegate at the custodian, asks to read, and the rules decide in the block.
+"""Access: an institution, or a delegate through any institution, asks to read, and the rules decide in the block.
 
 A disclosure is never invalid for want of consent: it is recorded as disclosed or denied, so a refusal can be neither
 forged nor hidden. What opens nothing is capped, per asker, chart and day.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from protocol import limits
-from protocol.errors import BadTerms, DenialCapReached, Unauthorised, UnknownPurpose
+from protocol.errors import BadTerms, DenialCapReached, UnknownPurpose
 from protocol.ledger import cosigning, decisions, keys, purposes, reading
 from protocol.ledger.decisions import Asked
 from protocol.ledger.events import Disclosed, Outcome, Reason
@@ -84,11 +84,13 @@ def _under_grant(working: Working, operation: Disclose, chart: Chart, asked: Ask
 
 
 def _for_delegate(working: Working, operation: Disclose, call: Call, chart: Chart, asked: Asked) -> Reason:
-    """Whose signature it carries must be a delegate's, or nobody asks; whether that one may read is an outcome."""
+    """Whose signature it carries must be a delegate's, or nobody asks; whether that one may read is an outcome.
+
+    Any institution may carry it, as it may what an owner signed: it vouches for nothing, since the delegate's signature
+    says who asks for what, and what is released opens with the delegate's key alone.
+    """
     if operation.grant is not None:
         raise BadTerms("a delegate reads under its own bounds, not under a grant")
-    if chart.custodian != call.institution:
-        raise Unauthorised("a delegate reads at the chart's custodian")
     leaf = cosigning.delegate_signed(working, operation, call, operation.chart, chart)
     number = call.cosignatures[0].actor
     in_force = decisions.delegate_in_force(leaf, number, chart.delegates_from, working.timestamp)

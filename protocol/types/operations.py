@@ -161,7 +161,7 @@ class Disclose(Wire, frozen=True, tag=5):
 
     `grant` is the number that the asker relies on, None for none. `practitioner` is who asks, by the pseudonym that the
     institution gave them for this chart. `details` commits to what is said to the owner in confidence. Co-signed by a
-    delegate, carried by the custodian and without `grant`, it is the delegate who reads.
+    delegate and without `grant`, it is the delegate who reads, whoever carries it.
     """
 
     chart: Number

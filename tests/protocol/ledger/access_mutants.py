@@ -336,7 +336,7 @@ MUTANTS: list[Mutant] = [
          ("yesterday's count", "and before.day == day", "")),
     *_of(
         access._for_delegate,
-        ("at any institution", "chart.custodian != call.institution", "False"),
+        ("at the custodian alone", "operation.grant is not None", "chart.custodian != call.institution"),
         ("while frozen", "and not cosigning.frozen(working, operation.chart)", ""),
     ),
     *_of(access._under_grant, ("the last grant is none", "< chart.grants:", "< chart.grants - 1:")),

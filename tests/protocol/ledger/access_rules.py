@@ -190,7 +190,6 @@ class Asking(Basis):
         use, delegate = None, None
         if step.signed:
             must(what.grant is None, "BadTerms")
-            must(chart.custodian == step.carrier, "Unauthorised")
             use, delegate = self.by_delegate(step, chart), step.signed[0].actor
         asking = AskingModel(
             step.chart, chart.events, step.carrier, what.records, what.purpose, what.staff, "", what.grant, delegate

@@ -328,6 +328,6 @@ class Steps(Draws):
         delegate = chart.delegates[min(which, len(chart.delegates) - 1)]
         purpose = self.rng.choice(sorted(delegate.purposes)) if self.chance(0.85) else self.rng.choice(CODES)
         records = self.records(number, delegate.cover if self.chance(0.85) else None)
-        carrier = chart.custodian if self.chance(0.95) else self.carrier()
+        carrier = chart.custodian if self.chance(0.5) else self.carrier()
         what = {"grant": 0 if self.chance(0.02) else None, "records": records, "purpose": purpose, "staff": None}
         return step("disclose", carrier, number, self.delegate_signs(number, which), **what)

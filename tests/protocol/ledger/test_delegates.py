@@ -44,6 +44,7 @@ from protocol.types.operations import (
     RotateOwnerKey,
     SetGuardians,
     SetPolicy,
+    SignedOperation,
 )
 
 
@@ -197,6 +198,26 @@ def test_one_that_is_not_in_force_does_nothing(world: Any, why: str) -> None:
     assert (asked.outcome, asked.reason) == (Outcome.DENIED, Reason.DELEGATE_ENDED)
 
 
+def test_any_institution_carries_its_asking_and_none_asks_in_its_name(world: Any) -> None:
+    """The carrier vouches for nothing: what the delegate signed is judged alike, whoever brings it, and once."""
+    patient = world.open_chart()
+    world.append(patient)
+    helper = world.name_delegate(patient)
+    asked = Disclose(patient.chart, None, (1,), "TREAT")
+    signed = world.delegated(helper, asked)
+    world.run(3, signed)
+    event = world.history(patient)[-1]
+    assert isinstance(event, Disclosed)
+    assert (event.institution, event.delegate, event.outcome) == (3, helper.number, Outcome.DISCLOSED)
+    world.refuses(Replayed, world.body(0, signed))
+    # Not another institution's own, nor one that it put together itself.
+    plain = world.run(3, asked)
+    assert (plain.outcome, plain.reason) == (Outcome.DENIED, Reason.NO_GRANT)
+    fresh = world.delegated(helper, asked).cosignatures[0]
+    wider = SignedOperation(Disclose(patient.chart, None, (1,), "HRESCH"), (fresh,))
+    world.refuses(BadCosignature, world.body(3, wider))
+
+
 def test_it_is_in_force_from_its_first_to_before_its_last_moment(world: Any) -> None:
     patient = world.open_chart()
     world.append(patient)
@@ -339,13 +360,12 @@ def test_one_that_may_not_read_is_denied_and_not_refused(world: Any) -> None:
     assert asked.reason is Reason.DELEGATE_BOUNDS
 
 
-def test_it_reads_nowhere_else_and_under_no_grant(world: Any) -> None:
+def test_it_reads_under_no_grant(world: Any) -> None:
     patient = world.open_chart()
     world.append(patient)
     grant = world.grant(patient)
     helper = world.name_delegate(patient)
     plain = Disclose(patient.chart, None, (1,), "TREAT")
-    world.refuses(Unauthorised, world.body(1, world.delegated(helper, plain)))
     world.refuses(BadTerms, world.body(0, world.delegated(helper, replace(plain, grant=grant))))
     world.refuses(Unauthorised, world.body(0, world.owned(patient, plain)))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from protocol.ledger import access, decisions
+from protocol.ledger import access, cosigning, decisions
 from protocol.types.operations import (
     ACCESS_WRITE,
     ACT_GRANT,
@@ -71,6 +71,13 @@ def delegates_asking(carrier: int = 0, **changes: Any) -> Callable[[Stage], list
         return stage.by(helper, Disclose(stage.chart, grant, (1,), "TREAT"), carrier=carrier)
 
     return made
+
+
+def forged_by_the_carrier(stage: Stage) -> list[Any]:
+    """An institution that is not the custodian asks in the name of a delegate, with a key of its own."""
+    helper = stage.world.name_delegate(stage.patient, acts=ACT_READ)
+    helper.key = stage.world.fresh_key()
+    return stage.by(helper, Disclose(stage.chart, None, (1,), "TREAT"), carrier=1)
 
 
 TABLE = [
@@ -178,13 +185,22 @@ TABLE = [
         delegates_asking(),
     ),
     Broken(
-        "a delegate reads at the custodian",
-        access,
-        "_for_delegate",
-        "chart.custodian != call.institution",
-        "False",
-        "unauthorised",
-        delegates_asking(carrier=1, acts=ACT_READ),
+        "a delegate that another institution carries is judged alike",
+        decisions,
+        "by_delegate",
+        "terms.acts & ACT_READ",
+        "True",
+        "state_root",
+        delegates_asking(carrier=1),
+    ),
+    Broken(
+        "whoever carries it, a delegate's signature stands under it",
+        cosigning,
+        "_verify",
+        "if not working.",
+        "if False and not working.",
+        "bad-cosignature",
+        forged_by_the_carrier,
     ),
     Broken(
         "a delegate reads under its bounds",
