@@ -48,7 +48,10 @@ class Network:
             time.sleep(0.05)
 
     def same_height(self) -> int:
-        """Wait until all running nodes have the height of the furthest; returns it."""
+        """Wait until all running nodes have the height of the furthest; returns it.
+
+        What one node has answered, another may know a block later: wait here before asking another.
+        """
         running = [n for n in self.devnet.numbers if self.devnet.pid(n) is not None]
         sessions = [self.session(n) for n in running]
         goal = max(s.status()["height"] for s in sessions)
@@ -56,7 +59,7 @@ class Network:
         return goal
 
     def pass_change(self, change: dict[str, Any], voters: tuple[int, ...] = (0, 1, 2)) -> None:
-        """Move a change at the first of these and vote for it at the others, who are a quorum together."""
+        """Move a change at the first of these, vote for it at the others, a quorum together; then all nodes know it."""
         first, *others = voters
         motion = self.session(first).propose(change)["motion"]
         for voter in others:
@@ -66,6 +69,7 @@ class Network:
             )
             state = session.vote(motion, favour=True)["state"]
         assert state == "passed"
+        self.same_height()
 
     def close(self) -> None:
         self._stack.close()

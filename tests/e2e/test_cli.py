@@ -77,6 +77,7 @@ def consent_and_its_end(network, csv: Path, mine: tuple, chart: int, plain: int,
         "grant", chart, *mine, "--to", "Lakeside Laboratory", "--category", "Observation", "--until", "30d", "--json",
         env=hospital,
     ).json()["grant"]  # fmt: skip
+    network.same_height()
     exact = json.loads(run("record", "read", chart, plain, "--grant", grant, env=reader).out)
     assert exact["resourceType"] == "Observation"
     for who, arguments in (
@@ -115,6 +116,7 @@ def test_a_patients_day_by_command_line(network, tmp_path, passphrase) -> None:
     assert [Path(one["file"]).name for one in submitted["skipped"]] == ["broken.json", "empty.json"]
     note = next(one for one in submitted["files"] if one["file"].endswith("b.txt"))["records"][0]
     records = [number for one in submitted["files"] for number in one["records"]]
+    network.same_height()
     assert len(run("record", "list", chart, "--json", env=reader).json()) == len(records)
     held = run("record", "list", chart, "--held", "--json", env=hospital).json()
     assert {one["blob_state"] for one in held} == {"ok"}
@@ -153,6 +155,7 @@ def test_a_patients_day_by_command_line(network, tmp_path, passphrase) -> None:
     (inbox / "b.txt").write_text("Zoe's note\n")
     assert "record" in run("verify", proof, "--genesis", net.genesis, "--record", inbox / "b.txt", code=1).err
     amended = run("record", "amend", chart, note, inbox / "b.txt", "--json", env=hospital).json()
+    network.same_height()
     history = run("chart", "history", chart, "--json", env=stranger).json()
     assert history[-1]["number"] == amended["records"][0]
     assert history[-1]["supersedes"] == note

@@ -116,6 +116,7 @@ def test_one_more_institution_comes_votes_and_is_suspended(network: Network) -> 
         network.devnet.start([3])
         network.pass_change({"kind": "suspend", "institution": 4}, (0, 1, 2, 3))
         network.open_chart(1)
+        network.same_height()
     assert authorities(network.session(0)) == [0, 1, 2, 3]
     assert network.session(0).status()["epoch"] == 2
 

@@ -27,6 +27,7 @@ def test_an_emergency_while_the_custodian_is_down(network: Network) -> None:
     event = answer["disclosure"]
     assert answer["outcome"] == "disclosed"
     assert reader.read(chart, event, record) == b"allergic to penicillin", "the holders release it together"
+    network.same_height()
     review = other.client.get("/v1/emergencies")["emergencies"]
     assert [(one["emergency"], one["state"]) for one in review] == [(event, "unreviewed")]
 

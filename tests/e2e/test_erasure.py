@@ -61,9 +61,11 @@ def test_an_erased_record_leaves_no_trace_at_any_node(network, tmp_path) -> None
     hospital.submit_json(f"/v1/charts/{number}/holds/{hold}/release", None)
     done = erase_with(hospital, wallet, chart, gone)
     assert done["owed"] == sorted({0, *holders})
+    network.same_height()
+    other = network.session(3)
 
     def complete() -> bool:
-        (erasure,) = network.session(3).client.get(f"/v1/charts/{number}/erasures")
+        (erasure,) = other.client.get(f"/v1/charts/{number}/erasures")
         return bool(erasure["complete"])
 
     network.eventually("all have answered", complete)

@@ -125,6 +125,7 @@ def test_an_institution_comes_in_through_an_application_file(network: Network, t
     listed = json.loads(run(network, 2, "motion", "list", "--all", "--json")[0])
     assert [(one["state"], one["assigned"]) for one in listed["motions"]] == [("passed", 4)]
     assert "no open motions" in run(network, 2, "motion", "list")[0]
+    network.same_height()
     _, said = run(network, 0, "motion", "propose", "accredit", file, code=1)
     assert "[claimed]" in said
 

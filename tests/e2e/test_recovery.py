@@ -17,7 +17,7 @@ pytestmark = pytest.mark.processes
 
 __all__ = ["passphrase"]
 
-WAIT_MS = 5_000
+WAIT_MS = 10_000
 
 
 @pytest.fixture

@@ -73,6 +73,7 @@ async def test_replay_from_genesis_gives_every_nodes_root(network) -> None:
     for round_ in range(3):
         for custodian, chart in enumerate(charts):
             network.session(custodian).submit_record(chart, f"note {round_}".encode(), "text/plain")
+    network.same_height()
     network.session(2).disclose(charts[0], None, "TREAT", [1])  # denied, and on the ledger
     network.pass_change({"kind": "set", "parameters": {"heartbeat_ms": 600_000}})
     network.pass_change({"kind": "take-authority", "institution": 3})
