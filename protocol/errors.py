@@ -166,6 +166,15 @@ class CosignatureExpired(InvalidTransaction):
     advice = "Ask the owner to sign again."
 
 
+class CosignatureTooLong(InvalidTransaction):
+    """A co-signature expires further ahead than the parameters allow: who kept it could use it long after."""
+
+    advice = (
+        "Sign it anew, to expire within cosign_ms (guardians: guardian_cosign_ms) of ledger time; if it was meant to, "
+        "set the signer's clock."
+    )
+
+
 class MixedTransaction(InvalidTransaction):
     """Owners' operations ride in transactions of their own, not together with an institution's."""
 

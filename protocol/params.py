@@ -31,6 +31,8 @@ class Params(Wire, frozen=True):
     rotation_rest_ms: int = 3600 * 1_000  # between two changes of one institution's vote key
     recovery_ms: int = 7 * 24 * 3600 * 1_000  # what changes a chart's owner key or guardians waits so long
     review_ms: int = 72 * 3600 * 1_000  # within which another institution must review an emergency
+    cosign_ms: int = 24 * 3600 * 1_000  # how far ahead a co-signature of an owner or delegate may expire
+    guardian_cosign_ms: int = 30 * 24 * 3600 * 1_000  # and one of a guardian, since the others must be found
 
     def check(self) -> None:
         """Raise `BadTerms` unless each parameter lies within its bounds.
@@ -65,5 +67,7 @@ BOUNDS: Final[dict[str, tuple[int, int]]] = {
     "rotation_rest_ms": (1, 30 * DAY_MS),
     "recovery_ms": (1_000, 366 * DAY_MS),
     "review_ms": (1_000, 366 * DAY_MS),
+    "cosign_ms": (2 * 3600 * 1_000, 30 * DAY_MS),
+    "guardian_cosign_ms": (15 * DAY_MS, 366 * DAY_MS),
 }
 """The least and the most of each parameter. docs/spec/limits.md says why."""

@@ -43,6 +43,7 @@ STATUS: dict[type[ChartledgerError], int] = {
     core.ChartFull: 409,
     core.Expired: 409,
     core.CosignatureExpired: 409,
+    core.CosignatureTooLong: 422,
     core.TooManyGrants: 409,
     core.DenialCapReached: 429,
     core.NotAnAuthority: 403,

@@ -16,12 +16,26 @@ from typing import Any, Literal
 
 from node.cli.output import tell
 from node.client import Client, Source
-from protocol.errors import UnknownChart, UnknownRecord
+from protocol.errors import ChartledgerError, UnknownChart, UnknownRecord
 
 Document = Any
 """A JSON document; docs/integrators.md says what there is."""
 PAGE = 1_000
 HINT_SECONDS = 3.0
+CLOCKS_APART_MS = 60 * 60 * 1_000
+"""A node that says that the ledger is further ahead than this is not believed: it would have what is signed now count
+at a time of its choice, years ahead."""
+
+
+class ClocksApart(ChartledgerError):
+    """The node's time and this machine's are too far apart to sign anything by."""
+
+    advice = "Set this machine's clock. If it is right, trust no time of this node: ask another institution's."
+
+
+def own_clock_ms() -> int:
+    """This machine's clock."""
+    return time.time_ns() // 1_000_000
 
 
 class Session:
@@ -55,9 +69,13 @@ class Session:
         return {one["number"]: one["name"] for one in self.client.get("/v1/institutions")}
 
     def ledger_now(self) -> int:
-        """Now, in ms of ledger time: this machine's clock, but never behind the last block."""
-        head = (self._status or self.status())["head_time_ms"]
-        return max(int(head), time.time_ns() // 1_000_000)
+        """Now, in ms of ledger time: this machine's clock, but never behind the last block. Raises `ClocksApart`."""
+        head, own = int((self._status or self.status())["head_time_ms"]), own_clock_ms()
+        if head > own + CLOCKS_APART_MS:
+            raise ClocksApart(
+                f"the node says that the ledger is {(head - own) // 60_000} minutes ahead of this machine"
+            )
+        return max(head, own)
 
     def chart(self, number: int) -> Document:
         """A chart at the final head."""

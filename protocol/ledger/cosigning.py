@@ -2,7 +2,8 @@
 
 A co-signature is over chain, operation digest, role, actor, number and expiry. An owner's and a delegate's number is
 used up in the actor's anti-replay window, so each counts once; a guardian's needs none, since what guardians sign names
-a change that happens once. Each counts for a bounded time.
+a change that happens once. Each counts for a time that the parameters bound: what is signed and held back is dead
+soon, whoever has it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ from protocol import limits
 from protocol.chart_errors import OwnerFrozen, TooFewGuardians, UnknownDelegate
 from protocol.crypto.hashing import operation_digest
 from protocol.crypto.signing import cosignature_message
-from protocol.errors import BadCosignature, CosignatureExpired, MissingCosignature, NotAscending, Unauthorised
+from protocol.errors import (
+    BadCosignature,
+    CosignatureExpired,
+    CosignatureTooLong,
+    MissingCosignature,
+    NotAscending,
+    Unauthorised,
+)
 from protocol.ledger import keys, windows
 from protocol.ledger.leaves import Chart, DelegateLeaf, Recovery
 from protocol.ledger.rules import Call
@@ -54,8 +62,8 @@ def role_of(call: Call) -> int:
 def use_owner(working: Working, operation: Operation, call: Call, owner_key: bytes, window: Window) -> Window:
     """The owner's window after the owner's co-signature of `operation` is checked and its number used up.
 
-    Raises `MissingCosignature`, `Unauthorised` for one of another role, `CosignatureExpired`, `Replayed`,
-    `NumberTooFar`, `BadCosignature`.
+    Raises `MissingCosignature`, `Unauthorised` for one of another role, `CosignatureExpired`, `CosignatureTooLong`,
+    `Replayed`, `NumberTooFar`, `BadCosignature`.
     """
     cosignature = _only(call)
     if cosignature.role != ROLE_OWNER or cosignature.actor != 0:
@@ -138,6 +146,10 @@ def _only(call: Call) -> Cosignature:
 def _check_time(working: Working, cosignature: Cosignature) -> None:
     if working.timestamp > cosignature.expires_at:
         raise CosignatureExpired()
+    params = working.params
+    most_ms = params.guardian_cosign_ms if cosignature.role == ROLE_GUARDIAN else params.cosign_ms
+    if cosignature.expires_at - working.timestamp > most_ms:
+        raise CosignatureTooLong(f"a co-signature expires more than {most_ms} ms ahead of ledger time")
 
 
 def _use_number(working: Working, cosignature: Cosignature, window: Window) -> Window:

@@ -165,6 +165,9 @@ def _refused(recorder: Recorder, ann: Any, ben: Any, replayed: Any) -> list[tupl
         "missing-cosignature": world.body(0, Grant(0, world.terms())),
         "bad-cosignature": world.body(0, world.owned(ben, Grant(0, world.terms()), number=9)),
         "cosignature-expired": world.body(0, world.owned(ann, Grant(0, world.terms()), expires_at=world.now - 1)),
+        "cosignature-too-long": world.body(
+            0, world.owned(ann, Grant(0, world.terms()), expires_at=world.now + 25 * 3_600_000)
+        ),
         "unknown-grant": world.body(0, world.owned(ann, Revoke(0, 4))),
         "bad-terms": world.body(0, world.owned(ann, Grant(0, world.terms(purposes=("BTG",))))),
         "not-ascending": world.body(1, Disclose(0, 0, (2, 1), "TREAT")),

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from node.api.app import make_api
 from node.api.peercred import role_map
 from node.api.server import ApiSettings
-from node.cli import output
+from node.cli import client, output
 from node.cli.main import build
 from node.keystore import write_file
 from node.wallet import Wallet
@@ -77,6 +77,7 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
 async def desks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desks]:
     monkeypatch.setattr("node.wallet.wallet.write_file", _quickly)
     network = Network(Chain(4), tmp_path)
+    monkeypatch.setattr(client, "own_clock_ms", lambda: network.chain.clock.ms)
     made = Desks(network, tmp_path)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(network.close)

@@ -7,6 +7,7 @@ import hashlib
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
@@ -181,7 +182,8 @@ class Devnet:
 
     def opening(self, number: int, owner: SigningKey) -> SignedOperation:
         operation = OpenChart(number, owner.public, 1, bytes(32))
-        return SignedOperation(operation, (cosign(owner, self.chain, operation, ROLE_OWNER, 0, 10**14),))
+        expires = int(time.time() * 1_000) + 3_600_000
+        return SignedOperation(operation, (cosign(owner, self.chain, operation, ROLE_OWNER, 0, expires),))
 
     async def submit(self, number: int, batches: Sequence[Sequence[SignedOperation]]) -> list[Final]:
         services = self.services(number)

@@ -159,4 +159,4 @@ class Place:
 def opening(label: str) -> list[SignedOperation]:
     owner = key(label)
     operation = OpenChart(0, owner.public, 1, bytes(32))
-    return [SignedOperation(operation, (cosign(owner, CHAIN, operation, ROLE_OWNER, 1, 10**15),))]
+    return [SignedOperation(operation, (cosign(owner, CHAIN, operation, ROLE_OWNER, 1, NOW + 3_600_000),))]

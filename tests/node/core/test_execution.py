@@ -113,7 +113,7 @@ class Bench:
     def opening(self, label: str) -> SignedOperation:
         owner = key(label)
         operation = OpenChart(0, owner.public, 1, bytes(32))
-        return SignedOperation(operation, (cosign(owner, CHAIN, operation, ROLE_OWNER, 1, 10**15),))
+        return SignedOperation(operation, (cosign(owner, CHAIN, operation, ROLE_OWNER, 1, NOW + 3_600_000),))
 
     def append(self, chart: int) -> Entry:
         tag = bytes(16)

@@ -291,8 +291,10 @@ def sign(
     owner: SigningKey,
     valid_until: int | None = None,
 ) -> bytes:
-    signed = tuple(SignedOperation(one, (cosign(owner, chain, one, ROLE_OWNER, 0, 10**14),)) for one in operations)
-    until = valid_until or int(time.time() * 1_000) + 600_000
+    now = int(time.time() * 1_000)
+    expires = now + 3_600_000
+    signed = tuple(SignedOperation(one, (cosign(owner, chain, one, ROLE_OWNER, 0, expires),)) for one in operations)
+    until = valid_until or now + 600_000
     return encode(sign_transaction(key, TransactionBody(chain, institution, 1, number, until, signed)))
 
 

@@ -19,6 +19,7 @@ from node import keystore
 from node.api.app import make_api
 from node.api.peercred import RoleMap
 from node.api.server import ApiServer, ApiSettings
+from node.cli import client
 from node.cli.client import Session
 from node.cli.exits import report
 from node.cli.main import build
@@ -124,6 +125,7 @@ def city(monkeypatch: pytest.MonkeyPatch) -> Iterator[City]:
     monkeypatch.setattr(keystore, "Cost", lambda: LOW)
     folder = Path(tempfile.mkdtemp(prefix="cl-"))
     made = City(folder)
+    monkeypatch.setattr(client, "own_clock_ms", lambda: made.chain.clock.ms)
     try:
         yield made
     finally:

@@ -16,8 +16,9 @@ from node.wallet import (
 from node.wallet.acting import delegate_card, guardian_public
 from node.wallet.consent import NotRenewed, Wish
 from node.wallet.file import WalletChart1, WalletFile1
+from node.wallet.recovery import GUARDIAN_EXPIRY_MS
 from node.wallet.tagging import BarTooWide, Forbidden, bars_through
-from node.wallet.wallet import WalletFull
+from node.wallet.wallet import EXPIRY_MS, WalletFull
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.hashing import encryption_key_digest, operation_digest
 from protocol.crypto.keyfiles import Cost
@@ -28,6 +29,7 @@ from protocol.ledger.decisions import Asked, barred
 from protocol.ledger.events import RecordAppended
 from protocol.ledger.leaves import PolicyLeaf
 from protocol.limits import TRANSACTION_BYTES
+from protocol.params import BOUNDS
 from protocol.types.operations import ROLE_OWNER, OpenChart, Policy, RecordEntry, Revoke, SignedOperation
 
 LOW = Cost(passes=1, memory_kib=8)
@@ -326,3 +328,9 @@ def test_a_file_never_grows_beyond_what_opens_again(wallet):
     with pytest.raises(WalletFull):
         many_groups()
     assert Wallet.open(wallet.path, b"pass").content == wallet.content
+
+
+def test_no_parameters_refuse_what_wallets_sign():
+    """With an hour to spare for a wallet whose clock is ahead, and a day for a guardian's."""
+    assert BOUNDS["cosign_ms"][0] >= EXPIRY_MS + 3_600_000
+    assert BOUNDS["guardian_cosign_ms"][0] >= GUARDIAN_EXPIRY_MS + 24 * 3_600_000

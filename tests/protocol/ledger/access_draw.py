@@ -89,8 +89,14 @@ class Draws:
             return self.rng.choice((min(numbers.used), max(numbers.used), max(numbers.used) + 2_000_000))
         return max(numbers.used, default=-1) + self.rng.choice((1, 1, 2, 2, 5))
 
-    def until(self) -> int:
-        return self.now + self.rng.choice((0, 1, 50, 1_000, 1_000, 1_000)) if self.chance(0.98) else self.now - 1
+    def until(self, role: str = "owner") -> int:
+        if self.chance(0.02):
+            return self.now + self.rng.choice((-1, self.longest(role), self.longest(role) + 1))
+        return self.now + self.rng.choice((0, 1, 50, 1_000, 1_000, 1_000))
+
+    def longest(self, role: str) -> int:
+        bounds = self.model.bounds
+        return bounds.guardian_cosign_ms if role == "guardian" else bounds.cosign_ms
 
     def owner(self, number: int, old: float = 0.04) -> tuple[Signed, ...]:
         """The owner's co-signature, or now and then something else."""
@@ -124,11 +130,12 @@ class Draws:
     def guardians_sign(self, number: int) -> tuple[Signed, ...]:
         guardians = self.of(number).guardians
         if guardians is None:
-            return (Signed("guardian", 0, f"guardian {number} 0", 0, self.until()),) if self.chance(0.8) else ()
+            nobody = Signed("guardian", 0, f"guardian {number} 0", 0, self.until("guardian"))
+            return (nobody,) if self.chance(0.8) else ()
         places = range(len(guardians.keys))
         least = guardians.threshold - 1 if self.chance(0.12) else guardians.threshold
         chosen = sorted(self.rng.sample(places, self.rng.randint(least, len(places))))
-        signed = [Signed("guardian", at, guardians.keys[at], 0, self.until()) for at in chosen]
+        signed = [Signed("guardian", at, guardians.keys[at], 0, self.until("guardian")) for at in chosen]
         if signed and self.chance(0.05):
             at = signed[0].actor
             others = (f"guardian {number + 1} {at}", self.of(number).owner[0])

@@ -73,6 +73,8 @@ def draw_bounds(rng: Random) -> Bounds:
         release_ms=700,
         recovery_ms=1_000,
         review_ms=1_000,
+        cosign_ms=2 * 3_600_000,
+        guardian_cosign_ms=15 * DAY_MS,
         denials_per_day=rng.choice((3, 1_000, 1_000)),
         unreviewed=2,
         grants=16,

@@ -225,7 +225,13 @@ MUTANTS: list[Mutant] = [
         ("numbers are not used up", "return after", "return window"),
         ("any role", "cosignature.role != ROLE_OWNER or", "False or"),
     ),
-    *_of(cosigning._check_time, ("ends a moment early", "working.timestamp > ", "working.timestamp >= ")),
+    *_of(
+        cosigning._check_time,
+        ("ends a moment early", "if working.timestamp > ", "if working.timestamp >= "),
+        ("however far ahead", "cosignature.expires_at - working.timestamp > most_ms", "False"),
+        ("a moment less", "timestamp > most_ms", "timestamp >= most_ms"),
+        ("guardians' as owners'", "cosignature.role == ROLE_GUARDIAN", "False"),
+    ),
     *_of(cosigning._verify, ("forged", "not working.check_cosignature(", "False and not working.check_cosignature(")),
     *_of(
         cosigning.delegate_signed,

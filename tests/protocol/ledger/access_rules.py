@@ -61,6 +61,8 @@ class Bounds:
     release_ms: int
     recovery_ms: int
     review_ms: int
+    cosign_ms: int
+    guardian_cosign_ms: int
     denials_per_day: int
     unreviewed: int
     grants: int
@@ -155,7 +157,7 @@ class Basis:
         must(len({one.actor for one in step.signed}) == len(step.signed), "NotAscending")
         must(len(step.signed) >= chart.guardians.threshold, "TooFewGuardians")
         for one in step.signed:
-            must(self.now <= one.until, "CosignatureExpired")
+            self.check_until(one)
             must(one.key == chart.guardians.keys[one.actor] and not one.spoiled, "BadCosignature")
 
     def only(self, step: Step) -> Signed:
@@ -163,8 +165,13 @@ class Basis:
         must(len(step.signed) == 1, "Unauthorised")
         return step.signed[0]
 
-    def counted(self, signed: Signed, key: str, numbers: Numbers) -> Callable[[], None]:
+    def check_until(self, signed: Signed) -> None:
         must(self.now <= signed.until, "CosignatureExpired")
+        longest = self.bounds.guardian_cosign_ms if signed.role == "guardian" else self.bounds.cosign_ms
+        must(signed.until <= self.now + longest, "CosignatureTooLong")
+
+    def counted(self, signed: Signed, key: str, numbers: Numbers) -> Callable[[], None]:
+        self.check_until(signed)
         numbers.check(signed.number)
         must(signed.key == key and not signed.spoiled, "BadCosignature")
         return lambda: numbers.used.add(signed.number)

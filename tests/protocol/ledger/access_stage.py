@@ -62,6 +62,8 @@ class Stage:
             release_ms=bounds.release_ms,
             recovery_ms=bounds.recovery_ms,
             review_ms=bounds.review_ms,
+            cosign_ms=bounds.cosign_ms,
+            guardian_cosign_ms=bounds.guardian_cosign_ms,
             denials_per_day=bounds.denials_per_day,
         )
         self.world = World(params, count=INSTITUTIONS, authorities=1)

@@ -9,7 +9,14 @@ from msgspec.structs import replace
 
 from protocol import limits
 from protocol.crypto.signing import cosign
-from protocol.errors import BadCosignature, ChartExists, CosignatureExpired, MissingCosignature, Unauthorised
+from protocol.errors import (
+    BadCosignature,
+    ChartExists,
+    CosignatureExpired,
+    CosignatureTooLong,
+    MissingCosignature,
+    Unauthorised,
+)
 from protocol.ledger import keys
 from protocol.ledger.events import ChartOpened
 from protocol.ledger.leaves import Counters, OwnerIndex
@@ -78,6 +85,17 @@ def test_the_owners_signature_expires(world: Any) -> None:
     world.wait(5)
     world.refuses(CosignatureExpired, world.body(0, world.owned(patient, operation, expires_at=world.now - 1)))
     world.block(world.body(0, world.owned(patient, operation, expires_at=world.now)))
+
+
+def test_what_an_owner_signed_for_longer_than_may_be_is_refused(world: Any) -> None:
+    """Or a custodian could keep it for years, and have it take effect when the owner wants the contrary."""
+    patient = world.patient()
+    operation = OpenChart(0, patient.key.public, 1, b"e" * 32)
+    world.wait(5)
+    longest = world.now + world.genesis.params.cosign_ms
+    world.refuses(CosignatureTooLong, world.body(0, world.owned(patient, operation, expires_at=longest + 1)))
+    world.refuses(CosignatureTooLong, world.body(0, world.owned(patient, operation, expires_at=limits.U53)))
+    world.block(world.body(0, world.owned(patient, operation, expires_at=longest)))
 
 
 @pytest.mark.parametrize("number", [limits.NUMBER_JUMP + 1, limits.U53])

@@ -14,6 +14,7 @@ from protocol.errors import (
     BadCosignature,
     BadTerms,
     CosignatureExpired,
+    CosignatureTooLong,
     MissingCosignature,
     NotAscending,
     Replayed,
@@ -259,6 +260,9 @@ def test_what_it_signed_counts_once_and_for_one_delegate(world: Any) -> None:
         world.refuses(error, world.body(2, replace(signed, cosignatures=(changed,))))
     stale = world.delegated(one, Grant(patient.chart, world.terms()), expires_at=world.now - 1)
     world.refuses(CosignatureExpired, world.body(2, stale))
+    until = world.now + world.genesis.params.cosign_ms + 1_000
+    kept = world.delegated(one, Grant(patient.chart, world.terms()), expires_at=until)
+    world.refuses(CosignatureTooLong, world.body(2, kept))
 
 
 def test_a_delegate_of_one_chart_is_nobody_at_another(world: Any) -> None:

@@ -61,6 +61,8 @@ def _only(signed: SignedOperation) -> Cosignature:
 
 def _good(state: State, signed: SignedOperation, given: Cosignature, key: bytes) -> None:
     require(state.timestamp <= given.expires_at, "a co-signature has expired")
+    longest = state.params.guardian_cosign_ms if given.role == ROLE_GUARDIAN else state.params.cosign_ms
+    require(given.expires_at <= state.timestamp + longest, "a co-signature counts for too long")
     named = operation_digest(signed.operation)
     message = cosignature_message(state.chain, named, given.role, given.actor, given.number, given.expires_at)
     require(state.verify(key, message, given.signature), "a co-signature does not verify")

@@ -33,6 +33,12 @@ def stale(stage: Stage) -> list[Any]:
     return [stage.world.body(2, signed)]
 
 
+def lasting(stage: Stage) -> list[Any]:
+    """For longer than an owner's counts, though not longer than a guardian's."""
+    until = stage.world.now + stage.world.genesis.params.cosign_ms + 1_000
+    return [stage.world.body(2, stage.world.owned(stage.patient, granting(stage), expires_at=until))]
+
+
 def replayed(stage: Stage) -> list[Any]:
     signed = stage.world.owned(stage.patient, granting(stage))
     stage.world.run(1, signed)
@@ -124,6 +130,24 @@ TABLE = [
         "False",
         "cosignature-expired",
         stale,
+    ),
+    Broken(
+        "a co-signature counts for a bounded time",
+        cosigning,
+        "_check_time",
+        "cosignature.expires_at - working.timestamp > most_ms",
+        "False",
+        "cosignature-too-long",
+        lasting,
+    ),
+    Broken(
+        "an owner's for a shorter time than a guardian's",
+        cosigning,
+        "_check_time",
+        "cosignature.role == ROLE_GUARDIAN",
+        "True",
+        "cosignature-too-long",
+        lasting,
     ),
     Broken(
         "a co-signature counts once",
