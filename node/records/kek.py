@@ -140,7 +140,7 @@ class KeyEncryption:
         Nothing if a renewal goes on already. Blocks on the disk."""
         if self._content.former is None:
             content = KekFile(_draw(), self._content.present)
-            _write(self._path, self._root, content)
+            _write(self._path, self._root, content, shred=True)  # its blocks would keep the key past its destruction
             self._content = content
 
     def rewrapped(self, sealed: bytes) -> bytes | None:
@@ -203,6 +203,11 @@ def _draw() -> OneKey:
 def _sweep(path: Path) -> None:
     """Remove what writes of the file that a crash cut short have left: a key must not outlive its end there."""
     for left in path.parent.glob(f".{path.name}.*"):
+        descriptor = os.open(left, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            _write_over(descriptor)
+        finally:
+            os.close(descriptor)
         left.unlink(missing_ok=True)
 
 
@@ -213,8 +218,12 @@ def _write(path: Path, sealed_by: bytes, content: KekFile, *, shred: bool = Fals
     try:
         write_private(path, secretbox_seal(sealed_by, os.urandom(NONCE_BYTES), encode(content), b"kek"))
         if before >= 0:
-            os.pwrite(before, os.urandom(os.fstat(before).st_size), 0)
-            os.fsync(before)
+            _write_over(before)
     finally:
         if before >= 0:
             os.close(before)
+
+
+def _write_over(descriptor: int) -> None:
+    os.pwrite(descriptor, os.urandom(os.fstat(descriptor).st_size), 0)
+    os.fsync(descriptor)

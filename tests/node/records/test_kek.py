@@ -65,19 +65,23 @@ async def test_a_renewal_keeps_both_until_its_end_and_then_one(tmp_path: Path) -
 def test_what_a_torn_write_left_goes_at_the_next_start(tmp_path: Path) -> None:
     opened(tmp_path)
     left = tmp_path / f".{FILE_NAME}.0badcafe"
-    left.write_bytes((tmp_path / FILE_NAME).read_bytes())
-    opened(tmp_path)
+    content = (tmp_path / FILE_NAME).read_bytes()
+    left.write_bytes(content)
+    with left.open("rb") as before:
+        opened(tmp_path)
+        assert before.read() != content
     assert not left.exists()
 
 
 def test_what_stood_in_the_file_is_written_over(tmp_path: Path) -> None:
+    """Both times: the file from before the renewal holds the key that is about to be destroyed, too."""
     key = opened(tmp_path)
-    key.begin()
-    with (tmp_path / FILE_NAME).open("rb") as before:  # the old file lives on for whoever holds it open, as on a disk
-        content = before.read()
-        key.finish()
-        before.seek(0)
-        assert before.read() != content
+    for step in (key.begin, key.finish, key.begin, key.finish):
+        with (tmp_path / FILE_NAME).open("rb") as before:  # it lives on for whoever holds it open, as on a disk
+            content = before.read()
+            step()
+            before.seek(0)
+            assert before.read() != content
 
 
 async def test_leases_are_waited_for_and_those_taken_later_are_not(tmp_path: Path) -> None:
