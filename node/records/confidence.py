@@ -251,10 +251,12 @@ class Confidence:
                     left += 1
 
     async def _find(self, kept: KeptDetails) -> int | None:
-        first = kept.since
+        """This institution's own: another that saw the digest on its way can have asked with it, too."""
+        first, own = kept.since, self._node.institution
         while page := await self._node.events(kept.chart, first, EVENTS_AT_ONCE):
             for number, raw in page:
-                if commitment_of(decode_event(raw)) == kept.commitment:
+                event = decode_event(raw)
+                if event.institution == own and commitment_of(event) == kept.commitment:
                     return number
             first = page[-1][0] + 1
         return None

@@ -132,28 +132,30 @@ def settle(connection: sqlite3.Connection, events: Iterable[tuple[int, bytes]]) 
     an entry does not name this institution for is left to the next sweep."""
     if not connection.execute("SELECT 1 FROM held_staged LIMIT 1").fetchall():
         return
-    appended: dict[bytes, tuple[int, RecordAppended]] = {}
+    appended: dict[tuple[bytes, int, int], tuple[int, RecordAppended]] = {}
     for at, raw in events:
         event = decode_event(raw)
         if isinstance(event, RecordAppended):
-            appended[event.entry.commitment] = (at, event)
+            # By chart and writer as well: whoever sees a commitment on its way can append it too, to another chart.
+            appended[event.entry.commitment, unplace(at)[0], event.institution] = (at, event)
     if appended:
         _settle(connection, appended)
 
 
-def _settle(connection: sqlite3.Connection, appended: Mapping[bytes, tuple[int, RecordAppended]]) -> None:
+def _settle(
+    connection: sqlite3.Connection, appended: Mapping[tuple[bytes, int, int], tuple[int, RecordAppended]]
+) -> None:
     query = f"SELECT position, commitment, chart, holder, writer, {_HANDED} FROM held_staged WHERE prefix IN"  # noqa: S608
     rows = []
     done: list[tuple[int]] = []
     unwanted: list[tuple[int]] = []
     for position, commitment, chart, holder, writer, *handed in rows_in(
-        connection, query, [prefix(one) for one in appended]
+        connection, query, sorted({prefix(one) for one, _, _ in appended})
     ):
-        if commitment not in appended:
+        found = appended.get((commitment, chart, writer))
+        if found is None:
             continue
-        at, event = appended[commitment]
-        if (unplace(at)[0], event.institution) != (chart, writer):
-            continue
+        at, event = found
         if holder in event.holders:
             rows.append(HeldRecord(*unplace(at), writer, Handed(*handed)))
             done.append((position,))

@@ -32,6 +32,7 @@ from protocol.types.operations import (
     DelegateTerms,
     Disclose,
 )
+from protocol.types.transaction import Transaction
 from tests.node.api.city import REASON, RECORD, SAID, City
 from tests.node.records.conftest import settle
 from tests.node.records.fake_core import HOUR_MS, SUITE, seed
@@ -118,6 +119,22 @@ async def test_what_cannot_be_delivered_holds_up_nothing_behind_it(city: City, m
     )
     assert await courier.deliver() == 2
     assert [one.commitment == broken for one in await store.waiting(9)] == [False, True]
+
+
+async def test_who_copies_a_commitment_on_its_way_keeps_no_details_from_the_owner(city: City) -> None:
+    """Whoever sees an asking in the pool can ask with the same digest, and come first in the block."""
+    asker, thief = city.reader.hospital, city.desk(2).hospital
+    city.network.chain.held = True
+    prepared = await asker.records.asker.break_glass(city.chart, [1], "ETREAT", Details(reason=REASON))
+    body = decode(Transaction, prepared[0].raw).body
+    await thief.core.submit(await thief.core.prepare([list(body.operations)]))
+    await asker.core.submit(prepared)
+    await city.network.chain.make_block()
+    city.network.chain.held = False
+    assert await asker.records.confidence.deliver() == 0
+    (sealed,) = await city.for_owner()
+    assert sealed["institution"] == 1
+    assert city.opened(sealed["event"], sealed["sealed"]).reason == REASON
 
 
 async def test_a_stranger_can_place_no_details(city: City) -> None:

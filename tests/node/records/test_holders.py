@@ -19,6 +19,8 @@ from protocol.crypto.placement import ranked
 from protocol.crypto.shares import combine_shares
 from protocol.crypto.tags import Labels
 from protocol.ledger.events import RecordAppended, decode_event
+from protocol.types.operations import AppendRecords, SignedOperation
+from protocol.types.transaction import Transaction
 from tests.node.records.conftest import World, opening, settle
 from tests.node.records.fake_core import SUITE, Chain, Network
 from tests.node.records.held import TEXT, Held, five, held
@@ -223,3 +225,23 @@ async def test_a_holder_that_lies_about_a_large_records_size_stops_no_read(
     five.reader.core.unreachable.add(0)
     content = await five.reader.records.reader.read(five.chart, disclosure, 1)
     assert await whole(content.chunks) == data
+
+
+async def test_who_copies_a_commitment_on_its_way_takes_no_copy_from_its_writer(five: World) -> None:
+    """In the very block, and behind it: what was staged for the writer's entry still moves to its place."""
+    thief = five.network.hospitals[1]
+    patient = Patient(five.chain, 1, "somebody else")
+    (opened,) = await settle(thief.core, await thief.records.submitter.open_chart(opening(patient)))
+    five.chain.held = True
+    prepared = await five.custodian.records.submitter.append(five.chart, [plain(TEXT)])
+    await five.custodian.core.submit(prepared)
+    entries = decode(Transaction, prepared[0].raw).body.operations[0].operation.entries  # type: ignore[union-attr]
+    copied = SignedOperation(AppendRecords(opened.receipt.operations[0].on_chart, entries))
+    await thief.core.submit(await thief.core.prepare([[copied]]))
+    await five.chain.make_block()
+    event = decode_event(five.chain.view.events[five.chart, 1])
+    assert isinstance(event, RecordAppended)
+    assert event.entry == entries[0]
+    assert len(event.holders) == 3
+    for number in event.holders:
+        assert set(await five.network.hospitals[number].ledger.held.get(five.chart, [1])) == {1}
