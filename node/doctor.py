@@ -87,7 +87,11 @@ def examine(
     findings = list(_examine(config, progress, passphrase))
     if config.data.is_dir():
         document = Examination(time.time_ns() // 1_000_000, findings)
-        write_private(config.data / FILE, msgspec.json.format(msgspec.json.encode(document), indent=2))
+        try:
+            write_private(config.data / FILE, msgspec.json.format(msgspec.json.encode(document), indent=2))
+        except OSError as error:  # a full disk is when it is wanted most
+            what = f"what was found could not be kept in {FILE}: {error.strerror}"
+            findings.append(Finding("data", "warning", what, "`status` goes on saying what was found before."))
     return findings
 
 
@@ -200,11 +204,7 @@ def _folder(config: Config) -> Iterator[Finding]:
     if not config.data.is_dir():
         yield Finding("data", "skipped", f"{config.data} is not there yet: the node has never run")
         return
-    loose = [
-        path
-        for path in (config.data, *sorted(config.data.rglob("*")))
-        if not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) & 0o077
-    ]
+    loose = [path for path in (config.data, *sorted(config.data.rglob("*"))) if _is_open(path)]
     if loose:
         yield Finding(
             "data",
@@ -221,6 +221,15 @@ def _folder(config: Config) -> Iterator[Finding]:
         yield Finding("data", "ok", f"closed to others; {free // 2**20} MiB are free")
     if config.data.stat().st_uid != os.geteuid():
         yield Finding("data", "warning", f"{config.data} belongs to another user than the one who runs this")
+
+
+def _is_open(path: Path) -> bool:
+    """Whether others have rights on it; what a running node removed meanwhile has none."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return False
+    return not stat.S_ISLNK(mode) and bool(stat.S_IMODE(mode) & 0o077)
 
 
 async def _genesis_on_disk(file: Path) -> bytes | None:

@@ -11,8 +11,10 @@ from node.storage.errors import StorageFailed
 
 
 def sync_file(path: Path, top: Path) -> None:
-    """The file closed to others, and durable with the folders above it up to `top`."""
+    """The file closed to others, as is its folder, which the library makes as open as it finds usual; and durable with
+    the folders above it up to `top`."""
     path.chmod(0o600)
+    path.parent.chmod(0o700)
     for at in (path, path.parent, top):
         _sync(at)
 

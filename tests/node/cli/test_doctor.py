@@ -1,10 +1,13 @@
 """The doctor on a node that has never run: settings, keys and files, each fault named with what to do."""
 
 import asyncio
+import errno
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from node import doctor
 from node.config import load_config
 from node.devnet import Devnet, wish_for
 from node.doctor import examine, last_examination
@@ -36,6 +39,25 @@ def test_a_fresh_node_has_nothing_wrong(devnet):
     assert {check: finding.state for check, finding in found.items()} == {
         "settings": "ok", "genesis": "ok", "keystore": "ok", "data": "ok", "ledger": "skipped",
     }  # fmt: skip
+
+
+def test_what_was_found_is_told_where_it_cannot_be_kept(devnet, monkeypatch):
+    """A full disk is when it is wanted most."""
+
+    def full(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(doctor, "write_private", full)
+    found = examine(load_config(devnet.config(0)))
+    assert found[0].check == "settings"
+    assert (found[-1].state, "No space left" in found[-1].sentence) == ("warning", True)
+
+
+def test_what_a_running_node_removes_meanwhile_is_nothing_wrong(devnet, monkeypatch):
+    data = load_config(devnet.config(0)).data
+    rglob = Path.rglob
+    monkeypatch.setattr(Path, "rglob", lambda path, what: [*rglob(path, what), data / "passing"])
+    assert findings(devnet)["data"].state == "ok"
 
 
 def test_another_institutions_keystore_is_named(devnet):

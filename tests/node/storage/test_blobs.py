@@ -79,13 +79,11 @@ async def test_the_same_bytes_are_stored_once(tmp_path: Path, blobs: BlobStore) 
     assert list((tmp_path / "objects" / "incoming").iterdir()) == []
 
 
-async def test_files_are_private(tmp_path: Path, blobs: BlobStore) -> None:
+async def test_files_and_folders_are_private(tmp_path: Path, blobs: BlobStore) -> None:
     await blobs.put_many([SMALL, LARGE])
     await blobs.put(pieces(LARGE[1:], 10_000))
-    for file in tmp_path.rglob("*"):
-        if file.is_file():
-            assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
-    assert stat.S_IMODE((tmp_path / "objects").stat().st_mode) == 0o700
+    for path in tmp_path.rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o600 if path.is_file() else 0o700), path
 
 
 async def test_large_blobs_are_synced_before_put_returns(
