@@ -8,12 +8,15 @@ import pytest
 
 from protocol.chart_errors import Overtaken
 from protocol.crypto.signing import SigningKey, owner_possession_message
-from protocol.errors import BadTerms
+from protocol.errors import BadTerms, Replayed
 from protocol.ledger import keys
 from protocol.ledger.events import Reason
+from protocol.ledger.leaves import OwnerIndex
+from protocol.params import Params
 from protocol.types.operations import (
     Bar,
     CompleteRecovery,
+    Grant,
     OwnerKeys,
     Policy,
     Revoke,
@@ -118,3 +121,18 @@ def test_a_new_owner_key_counts_its_policies_from_its_own_beginning(world: Any, 
     world.replace_owner_key(patient)
     world.set_policy(patient, Policy())
     assert world.leaf(keys.policy(patient.chart)).policy == Policy()
+
+
+def test_another_encryption_key_alone_keeps_the_window(new_world: Any) -> None:
+    """What the key signed before stays used up, and the key stays good."""
+    world = new_world(Params(recovery_ms=1_000))
+    patient = world.open_chart()
+    granted = world.owned(patient, Grant(patient.chart, world.terms()))
+    world.run(0, granted)
+    world.run(2, world.owned(patient, world.rotating(patient, patient.key)))
+    pending = world.recovery(patient).pending
+    world.now = pending.ready_at
+    world.run(3, CompleteRecovery(patient.chart, pending.change))
+    assert world.leaf(keys.owner(patient.key.public)) == OwnerIndex(patient.chart)
+    world.refuses(Replayed, world.body(0, granted))
+    world.grant(patient)

@@ -24,7 +24,6 @@ from protocol.errors import (
     CosignatureTooLong,
     MissingCosignature,
     NotAscending,
-    Replayed,
     Unauthorised,
     UnknownChart,
 )
@@ -32,7 +31,6 @@ from protocol.ledger import keys
 from protocol.ledger.events import ChangeBegun, ChangeCancelled, ChangeCompleted, ChangeKind
 from protocol.ledger.leaves import OwnerIndex, Recovery
 from protocol.ledger.windows import FRESH
-from protocol.params import Params
 from protocol.types.operations import (
     CancelRecovery,
     CompleteRecovery,
@@ -169,20 +167,6 @@ def test_what_the_old_key_signed_is_dead(world: Any) -> None:
         world.refuses(BadCosignature, world.body(0, world.owned(patient, operation, number=55)))
     patient.key = new
     world.run(0, world.owned(patient, Grant(patient.chart, world.terms()), number=0))
-
-
-def test_another_encryption_key_alone_keeps_the_window(new_world: Any) -> None:
-    """What the key signed before stays used up, and the key stays good."""
-    world = new_world(Params(recovery_ms=1_000))
-    patient = world.open_chart()
-    granted = world.owned(patient, Grant(patient.chart, world.terms()))
-    world.run(0, granted)
-    world.run(2, world.owned(patient, world.rotating(patient, patient.key)))
-    ready(world, patient)
-    complete(world, patient)
-    assert world.leaf(keys.owner(patient.key.public)) == OwnerIndex(patient.chart)
-    world.refuses(Replayed, world.body(0, granted))
-    world.grant(patient)
 
 
 def test_new_keys_that_do_not_hold(world: Any, guarded_chart: Any) -> None:
