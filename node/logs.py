@@ -7,12 +7,14 @@ decoding error would quote what it met.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 import traceback
 from collections.abc import MutableMapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.typing import Processor
@@ -24,11 +26,12 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNI
 
 def configure_logs(level: str = "info", form: str = "json", file: Path | None = None) -> None:
     """Send the whole process's logs to `file` (made 0600) or standard error, from `level` on."""
-    stream = sys.stderr
+    opened = sys.stderr
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch(mode=0o600, exist_ok=True)
-        stream = file.open("a", encoding="utf-8", buffering=1)
+        opened = file.open("a", encoding="utf-8", buffering=1)
+    stream = cast(TextIO, _Lossy(opened))
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -59,9 +62,35 @@ def configure_logs(level: str = "info", form: str = "json", file: Path | None = 
     root.setLevel(max(LEVELS[level], logging.WARNING))
 
 
+class _Lossy:
+    """A stream for logs that loses lines rather than its writer: a full disk, or a reader that went away, stops no
+    node that can still do its work."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+
 def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:
     """A logger whose lines carry `part=name`."""
     return cast(structlog.typing.FilteringBoundLogger, structlog.get_logger(part=name))
+
+
+def log_unhandled(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What nobody awaited failed. asyncio's own handler would write the exception out, values and all."""
+    task = context.get("task") or context.get("future")
+    name = task.get_name() if isinstance(task, asyncio.Task) else None
+    get_logger("loop").error("failed unheard", task=name, exc_info=context.get("exception"))
 
 
 def plain_exception(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -17,7 +17,7 @@ from node.cli.options import ConfigOption, JsonOption, NodePassphraseOption, che
 from node.config import load_config, parse_address
 from node.genesis_file import read_genesis
 from node.keystore import KeyfileRefused, find_passphrase, open_keystore, write_keystore
-from node.logs import configure_logs
+from node.logs import configure_logs, log_unhandled
 from node.storage.journal import Journal, Owner
 from protocol.crypto.hashing import chain_id
 from protocol.errors import ChartledgerError
@@ -131,6 +131,7 @@ async def _rebuild(data: Path) -> None:
 async def _run(node: Node) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(log_unhandled)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await node.start()

@@ -10,12 +10,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from node.logs import get_logger
 from node.network.frames import Kind
 from node.network.interface import Channel, PeerGone, Refuse, RequestRefused, RequestTimedOut
 from node.network.messages import CODE_CHARACTERS, PAYLOAD_BYTES, Request, Response, printable
 from node.network.queues import Drawn
 from protocol.codec.canonical import decode, encode
 from protocol.errors import DecodeError
+
+log = get_logger("network")
 
 REQUESTS_PER_CHANNEL = 16  # outstanding in one direction
 
@@ -80,9 +83,9 @@ class Exchange:
             self._send(Kind.RESPONSE, channel, encode(refusal), None)
             return
         self._serving[channel] += 1
-        task = asyncio.get_running_loop().create_task(self._serve(channel, request))
+        task = asyncio.get_running_loop().create_task(self._serve(channel, request), name=request.method)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
 
     def end(self, reason: str) -> None:
         """The connection ended: nobody waits any longer, and nothing more is worked out for the peer."""
@@ -108,6 +111,11 @@ class Exchange:
         finally:
             if self._ended is None:
                 self._send(Kind.RESPONSE, channel, encode(response), lambda: self._served(channel))
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("failed to answer", method=task.get_name(), exc_info=error)
 
     def _served(self, channel: Channel) -> None:
         self._serving[channel] -= 1

@@ -90,7 +90,7 @@ class Peer:
                 self._set(PeerState.DIALLING)
                 try:
                     await dial(self)
-                except (OSError, ConnectionEnded) as error:
+                except (OSError, ConnectionEnded, UnicodeError) as error:  # the last: what is no host's name
                     self._failed(error)
             await self._absent.wait()
             pause_s = backoff.pause_s(self._failures)

@@ -6,9 +6,9 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from node.network.certificates import make_certificate
 from node.network.exchange import REQUESTS_PER_CHANNEL
@@ -131,18 +131,18 @@ async def test_a_request_that_nobody_answers_times_out_and_a_late_answer_harms_n
 
 async def test_a_failing_handler_says_so_to_the_asker_and_the_connection_stands(net: Net) -> None:
     one, two = await net.mesh(2)
-    problems: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda loop, context: problems.append(context))
 
     async def broken(peer: int, method: str, payload: bytes) -> bytes:
         raise KeyError("a fault of this node")
 
     two.handler.answer = broken
-    with pytest.raises(RequestRefused, match="failed to answer") as refused:
-        await one.network.request(1, Channel.SYNC, "blocks", b"", 5.0)
-    assert refused.value.refusal == "internal"
-    assert one.network.connected() == {1}
-    assert isinstance(problems[0]["exception"], KeyError)
+    with capture_logs() as logged:
+        with pytest.raises(RequestRefused, match="failed to answer") as refused:
+            await one.network.request(1, Channel.SYNC, "blocks", b"", 5.0)
+        assert refused.value.refusal == "internal"
+        assert one.network.connected() == {1}
+    (line,) = logged
+    assert (line["event"], line["method"], type(line["exc_info"])) == ("failed to answer", "blocks", KeyError)
 
 
 async def test_requests_of_a_peer_that_goes_away_fail_at_once(net: Net) -> None:
@@ -310,6 +310,19 @@ async def test_what_cannot_be_reached_is_named_and_tried_again(net: Net) -> None
     assert one.status(1).state in {PeerState.WAITING, PeerState.DIALLING}
     assert two.status(3).state is PeerState.CONNECTED
     assert two.status(3).address is None
+
+
+async def test_a_name_that_can_be_no_hosts_is_named_and_tried_again(net: Net) -> None:
+    """`a..b` is refused by no resolver but before one is asked, which is no error of the system's."""
+    one = await net.start(0, {1: Member((certificate_of(1),), "a..b:7650")})
+    two = await net.start(2, {3: Member((certificate_of(3),))})
+    three = await net.start(3, {2: Member((certificate_of(2),), two.network.address)})
+    await three.until_connected(2)
+    async with asyncio.timeout(PATIENCE_S):
+        while one.status(1).last_error is None:
+            await three.network.request(2, Channel.SYNC, "a", b"", 5.0)
+    assert "it cannot be reached: " in one.status(1).last_error
+    assert one.status(1).state in {PeerState.WAITING, PeerState.DIALLING}
 
 
 async def test_an_address_that_is_taken_or_no_address_is_refused_in_one_sentence(net: Net) -> None:
