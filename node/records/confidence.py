@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
 from node.logs import get_logger
 from node.network.interface import RequestFailed, RequestRefused
@@ -66,7 +66,7 @@ class Confidence:
         self._kek = kek
         self._owners: dict[int, OwnerKeyAnswer] = {}
         self._wake = asyncio.Event()
-        self._changed = True
+        self._stale: set[int] | None = None  # charts whose owners may have other keys; None: any may
 
     # --- at the asker --------------------------------------------------------------------------------------------
 
@@ -142,14 +142,17 @@ class Confidence:
 
     async def _follow(self, blocks: AsyncIterator[FinalBlock]) -> None:
         async for block in blocks:
-            if any(isinstance(decode_event(raw), ChangeCompleted) for _, _, raw in block.events):
-                self._changed = True
+            changed = {chart for chart, _, raw in block.events if isinstance(decode_event(raw), ChangeCompleted)}
+            if changed and self._stale is not None:
+                self._stale |= changed
+            if changed:
                 self.wake()
         self.wake()
 
-    async def renew(self) -> None:
-        """What was sealed to a key that is no longer its owner's is to be delivered again."""
-        delivered = await self._store.recipients()
+    async def renew(self, changed: Collection[int] | None = None) -> None:
+        """What was sealed to a key that is no longer its owner's, at these charts or at any, is to be delivered
+        again."""
+        delivered = await self._store.recipients(changed)
         charts = sorted({chart for chart, _ in delivered})
         leaves = await self._node.leaves([keys.chart(chart) for chart in charts])
         for chart, recipient in sorted(delivered):
@@ -161,17 +164,18 @@ class Confidence:
     async def _courier(self, following: asyncio.Task[None]) -> None:
         """Woken by what is new; what could not be delivered is tried again, ever more rarely. Ends with `following`."""
         pause_s = RETRY_S
-        self._changed = True  # what changed while nobody looked
+        self._stale = None  # what changed while nobody looked
         while not following.done():
             self._wake.clear()
             try:
-                if self._changed:
-                    self._changed = False
-                    await self.renew()
+                stale: set[int] | None = self._stale
+                self._stale = set()
+                if stale is None or stale:
+                    await self.renew(stale)
                 left = await self.deliver()
             except StorageFailed as error:
                 log.warning("details not looked after", code=error.code)
-                left = 1
+                left, self._stale = 1, None
             pause_s = min(2 * pause_s, RETRY_MOST_S) if left else RETRY_S
             try:
                 async with asyncio.timeout(pause_s if left else None):

@@ -63,10 +63,9 @@ class DetailsStore:
         """Note that the owner's copy is at the custodian, sealed to the key with this digest."""
         await self._database.write(partial(_set, commitment=commitment, column="recipient", value=recipient))
 
-    async def recipients(self) -> set[tuple[int, bytes]]:
-        """(chart, digest of the owner's key) of all that was delivered."""
-        query = "SELECT DISTINCT chart, recipient FROM details WHERE recipient IS NOT NULL"
-        return set(await self._database.read(lambda connection: connection.execute(query).fetchall()))
+    async def recipients(self, charts: Collection[int] | None = None) -> set[tuple[int, bytes]]:
+        """(chart, digest of the owner's key) of all that was delivered, or of what was delivered for these charts."""
+        return await self._database.read(partial(_recipients, charts=charts))
 
     async def deliver_again(self, chart: int) -> None:
         """The chart's owner has another key: what was delivered is to be sealed to it."""
@@ -122,6 +121,15 @@ class DetailsStore:
 # --- jobs ---------------------------------------------------------------------------------------------------
 
 _COLUMNS = "commitment, chart, since, valid_until, sealed, event, recipient"
+
+
+def _recipients(connection: sqlite3.Connection, charts: Collection[int] | None) -> set[tuple[int, bytes]]:
+    query = "SELECT DISTINCT chart, recipient FROM details WHERE recipient IS NOT NULL"
+    if charts is None:
+        return set(connection.execute(query).fetchall())
+    return set(
+        rows_in(connection, "SELECT chart, recipient FROM details WHERE recipient IS NOT NULL AND chart IN", charts)
+    )
 
 
 def _keep(connection: sqlite3.Connection, kept: KeptDetails) -> None:

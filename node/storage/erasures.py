@@ -61,7 +61,9 @@ class ErasureStore:
 
     async def doomed(self, count: int) -> list[Doomed]:
         """Up to `count` records that are to be deleted."""
-        query = "SELECT place, state, blob_id FROM tombstone WHERE state < 4 AND state <= ? ORDER BY place LIMIT ?"
+        # the order alone would have SQLite walk through all that was ever erased
+        query = """SELECT place, state, blob_id FROM tombstone INDEXED BY tombstone_due
+            WHERE state < 4 AND state <= ? ORDER BY place LIMIT ?"""
         rows = await self._database.read(lambda c: c.execute(query, (State.DELETED, count)).fetchall())
         return [Doomed(*unplace(at), State(state), blob) for at, state, blob in rows]
 
@@ -88,8 +90,9 @@ class ErasureStore:
 
     async def again(self, blob_ids: Collection[bytes]) -> None:
         """These blobs of erased records are here again: their records are doomed again."""
-        rows = [(State.DUE, blob) for blob in blob_ids]
-        update = "UPDATE tombstone SET state = ? WHERE blob_id = ?"
+        rows = [(State.DUE, blob[:8], blob) for blob in blob_ids]
+        update = """UPDATE tombstone SET state = ?
+            WHERE blob_id IS NOT NULL AND substr(blob_id, 1, 8) = ? AND blob_id = ?"""
         await self._database.write(lambda connection: connection.executemany(update, rows).rowcount)
 
     async def blobs_after(self, after: int, count: int) -> list[tuple[int, bytes]]:

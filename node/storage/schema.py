@@ -8,8 +8,9 @@ How the tables are laid out, and why:
 - Keys are positions that the ledger assigns. An event or record is found by one integer, its `place`: chart number
   times 2**24 plus event number, so that rows of a chart lie together and the tree above them stays shallow.
 - What is looked up by a digest (a transaction's id, a blob's) is indexed by the first 8 bytes of that digest as an
-  integer, its `prefix`; the row holds the whole digest, which is compared. Such an index grows with the own
-  transactions of the last day and the own blobs, never with the ledger.
+  integer, its `prefix`, or, in rows that were there before, by these bytes; the row holds the whole digest, which is
+  compared. Such an index grows with the own transactions of the last day and the blobs that lie here, never with the
+  ledger.
 - Tables are STRICT: SQLite's own check then finds a changed type, and no query meets a value that it cannot handle.
 - `tally` holds running totals of what would take a pass over a large table to count.
 """
@@ -145,6 +146,21 @@ _LEDGER_7: Migration = (
         UNIQUE (chart, number)) STRICT""",
 )
 
+_LEDGER_8: Migration = (
+    # which rows name a blob: a holder is asked that by whoever hands one over, and a sweep asks it of each it drops
+    *(
+        f"CREATE INDEX {table}_blob ON {table} (substr(blob_id, 1, 8))"
+        for table in ("staged", "record", "held_staged", "held")
+    ),
+    "CREATE INDEX tombstone_blob ON tombstone (substr(blob_id, 1, 8)) WHERE blob_id IS NOT NULL",
+    # how much a writer has handed over that waits, which every further handover asks; and what waits for too long
+    "CREATE INDEX held_staged_writer ON held_staged (writer, blob_bytes)",
+    "CREATE INDEX held_staged_age ON held_staged (staged_ms)",
+    # to whom details were delivered, by chart: its owner may have another key
+    "CREATE INDEX details_delivered ON details (chart, recipient) WHERE recipient IS NOT NULL",
+    "CREATE INDEX namesake_time ON namesake (time_ms)",
+)
+
 _BLOBS_1: Migration = (
     "CREATE TABLE tally (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID, STRICT",
     # data is NULL for a blob that lies in the object store
@@ -164,7 +180,9 @@ class Schema(Struct, frozen=True):
 
 
 LEDGER: Final = Schema(
-    "ledger", 0x434C4C31, (_LEDGER_1, _LEDGER_2, _LEDGER_3, _LEDGER_4, _LEDGER_5, _LEDGER_6, _LEDGER_7)
+    "ledger",
+    0x434C4C31,
+    (_LEDGER_1, _LEDGER_2, _LEDGER_3, _LEDGER_4, _LEDGER_5, _LEDGER_6, _LEDGER_7, _LEDGER_8),
 )
 BLOBS: Final = Schema("blobs", 0x434C4231, (_BLOBS_1,))
 

@@ -40,6 +40,8 @@ async def test_details_wait_until_they_are_delivered(tmp_path: Path) -> None:
     await store.drop(second.commitment)
     assert await store.waiting(10) == []
     assert await store.recipients() == {(7, b"k" * 32)}
+    assert await store.recipients([6, 7]) == {(7, b"k" * 32)}
+    assert await store.recipients([6]) == set()
     await store.deliver_again(7)
     assert [one.commitment for one in await store.waiting(10)] == [first.commitment]
     await ledger.close()
