@@ -64,11 +64,13 @@ async def _pending(node: Queries, now_ms: int) -> list[tuple[int, int]]:
     since, before, looked = now_ms - node.params.release_ms, None, 0
     while looked < LOOK_BACK and (page := await node.askings(before, AT_ONCE)):
         for one in page:
+            if one.raw[1] != GlassBroken.__struct_config__.tag:  # most are none, and name many records
+                continue
             event = decode_event(one.raw)
-            if event.time_ms < since:
-                return found
-            if isinstance(event, GlassBroken) and event.outcome is Outcome.PENDING:
+            if isinstance(event, GlassBroken) and event.outcome is Outcome.PENDING and event.time_ms >= since:
                 found.append((one.chart, one.event))
+        if decode_event(page[-1].raw).time_ms < since:
+            return found
         before, looked = page[-1].position, looked + len(page)
     return found
 

@@ -7,7 +7,7 @@ read is held against the head's `state_root`, and read again if it does not fit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
 from node.finality import Finality
@@ -178,7 +178,13 @@ class Proofs:
         return Anchor(read.header, read.certificate, await self._hops(epoch, read.header))
 
     async def _events(self, chart: int, start: int, end: int) -> list[bytes]:
-        return [raw for _, raw in await self._store.chart_events(chart, start, end - start)]
+        return [raw async for page in self._pages(chart, start, end) for _, raw in page]
+
+    async def _pages(self, chart: int, start: int, end: int) -> AsyncIterator[list[tuple[int, bytes]]]:
+        """The events from `start` to before `end`, some at a time: one may be of 50 kB, and a chart have millions."""
+        while start < end and (page := await self._store.chart_events(chart, start, min(EVENTS_AT_ONCE, end - start))):
+            yield page
+            start = page[-1][0] + 1
 
     async def _event(self, chart: int, leaf: Chart, number: int) -> EventShown:
         if number >= leaf.events:
@@ -193,9 +199,8 @@ class Proofs:
         events: list[bytes] = []
         size = 0
         more = True
-        while more and first + len(events) < leaf.events:
-            start = first + len(events)
-            for raw in await self._events(chart, start, min(start + EVENTS_AT_ONCE, leaf.events)):
+        async for page in self._pages(chart, first, leaf.events):
+            for _, raw in page:
                 size += len(raw)
                 if events and (size > limits.EVENTS_BYTES_PER_PROOF or len(events) >= limits.EVENTS_PER_PROOF):
                     more = False
@@ -204,6 +209,8 @@ class Proofs:
                 if until is not None and decode_event(raw).height > until:
                     more = False
                     break
+            if not more:
+                break
         return history.prove(
             await self._anchor(read, epoch),
             chart=chart,
@@ -220,10 +227,9 @@ class Proofs:
         tops: list[bytes] = []
         for at, height in mountains.spans(start, end):
             peaks: tuple[bytes, ...] = ()
-            for begin in range(at, at + (1 << height), EVENTS_AT_ONCE):
-                raws = await self._events(chart, begin, min(begin + EVENTS_AT_ONCE, at + (1 << height)))
-                digests = [event_digest(chart, number, raw) for number, raw in enumerate(raws, begin)]
-                peaks = mountains.append_all(peaks, begin - at, digests)
+            async for page in self._pages(chart, at, at + (1 << height)):
+                digests = [event_digest(chart, number, raw) for number, raw in page]
+                peaks = mountains.append_all(peaks, page[0][0] - at, digests)
             tops += peaks
         return tops
 

@@ -167,7 +167,8 @@ class Queries(Protocol):
         ...
 
     async def events(self, chart: int, first: int, count: int) -> list[tuple[int, bytes]]:
-        """(number, canonical event), ascending; empty beyond the end or for no such chart."""
+        """Up to `count` (number, canonical event), ascending, or fewer where they are large: go on behind the last one.
+        Empty beyond the end or for no such chart."""
         ...
 
     async def events_at(self, chart: int, numbers: Sequence[int]) -> dict[int, bytes]:
@@ -176,7 +177,7 @@ class Queries(Protocol):
 
     async def askings(self, before: int | None, count: int) -> list[Asking]:
         """Up to `count` events by which somebody asked to read, of all charts, the last to become final first; those
-        before position `before`, or the last ones. One query."""
+        before position `before`, or the last ones. Fewer where they are large: go on before the last one."""
         ...
 
     async def blocks(self, first: int, count: int) -> list[FinalBlock]:

@@ -174,13 +174,14 @@ async def disclosures(context: Context, call: Call) -> Response:
 
 
 async def _events(context: Context, call: Call, kind: type[Event] | UnionType | None) -> Response:
-    """A page of a chart's events. A kind narrows what is shown, not what is counted: pages go by event numbers."""
+    """A page of a chart's events, shorter where they are large. A kind narrows what is shown, not what is counted:
+    pages go by event numbers."""
     number = call.chart()
     found = await require_chart(context, number)
     first = call.query_number("first", 0, limits.EVENTS_PER_CHART - 1)
     count = max(1, min(call.query_number("count", PAGE), PAGE_MOST))
     page = await context.node.events(number, first, count)
     events = [(n, raw, decode_event(raw)) for n, raw in page]
-    after = first + count
+    after = page[-1][0] + 1 if page else found.events
     shown = [event_out(n, raw, event) for n, raw, event in events if kind is None or isinstance(event, kind)]
     return json_response(EventsOut(number, shown, after if after < found.events else None))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 
 from node.logs import get_logger
 from node.network.interface import RequestFailed, RequestRefused
@@ -96,15 +96,10 @@ class Confidence:
             raise NotStated(f"nothing was said here about event {event} of chart {chart}")
         return check_details(commitment, self._kek.open_details(kept.sealed, commitment))
 
-    async def stated_about(self, askings: Sequence[tuple[int, int, bytes]]) -> dict[tuple[int, int], Details]:
-        """What this institution stated about these askings (chart, event number, canonical event) of its own, by chart
-        and event; those without details are left out."""
+    async def stated_about(self, commitments: Mapping[bytes, tuple[int, int]]) -> dict[tuple[int, int], Details]:
+        """What this institution stated about askings of its own (chart, event number), which are given by what they
+        commit to as said in confidence."""
         await self._place_all()
-        commitments: dict[bytes, tuple[int, int]] = {}
-        for chart, event, raw in askings:
-            commitment = commitment_of(decode_event(raw))
-            if commitment is not None:
-                commitments[commitment] = (chart, event)
         found = await self._store.by_commitment(list(commitments))
 
         def opened() -> dict[tuple[int, int], Details]:

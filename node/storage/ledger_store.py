@@ -9,7 +9,7 @@ them again.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -43,6 +43,8 @@ _JOURNAL_MARK: Final = "journal mark"
 ASKING_TAGS: Final = (b"\x05", b"\x0c")
 """The second byte of a canonical `Disclosed` or `GlassBroken`: their tags (the first is the array's length)."""
 LAST_POSITION: Final = (1 << 63) - 1
+EVENTS_BYTES: Final = 1024 * 1024
+"""Of a chart's events that are read at once: one that names 10,000 records is of 50 kB here, and of more as JSON."""
 
 
 class LedgerStore:
@@ -164,7 +166,8 @@ class LedgerStore:
         return [decode(Header, raw) for (raw,) in rows]
 
     async def chart_events(self, chart: int, first: int, count: int) -> list[tuple[int, bytes]]:
-        """Up to `count` (number, canonical event) of a chart from number `first` on, ascending."""
+        """Up to `count` (number, canonical event) of a chart from number `first` on, ascending; stops before
+        `EVENTS_BYTES` but gives at least one."""
         rows = await self.database.read(partial(_chart_events, chart=chart, first=first, count=count))
         return [(unplace(at)[1], raw) for at, raw in rows]
 
@@ -177,7 +180,7 @@ class LedgerStore:
 
     async def askings(self, before: int | None, count: int) -> list[Asking]:
         """Up to `count` events by which somebody asked to read, of all charts, the last to become final first; those
-        before position `before`, or the last ones."""
+        before position `before`, or the last ones. Stops before `EVENTS_BYTES` but gives at least one."""
         return await self.database.read(partial(_askings, before=before, count=count))
 
 
@@ -269,8 +272,14 @@ def _store(connection: sqlite3.Connection, blocks: Sequence[CommittedBlock]) -> 
 def _askings(connection: sqlite3.Connection, before: int | None, count: int) -> list[Asking]:
     query = """SELECT position, asking.place, raw FROM asking JOIN event ON event.place = asking.place
         WHERE position < ? ORDER BY position DESC LIMIT ?"""
-    rows = connection.execute(query, (LAST_POSITION if before is None else before, count)).fetchall()
-    return [Asking(position, *unplace(at), raw) for position, at, raw in rows]
+    found: list[Asking] = []
+    size = 0
+    for position, at, raw in connection.execute(query, (LAST_POSITION if before is None else before, count)):
+        size += len(raw)
+        if found and size > EVENTS_BYTES:
+            break
+        found.append(Asking(position, *unplace(at), raw))
+    return found
 
 
 def _block_row(block: CommittedBlock) -> tuple[int, bytes, bytes | None, bytes | None, bytes]:
@@ -348,6 +357,13 @@ def _epoch_ends(connection: sqlite3.Connection, first: int, count: int) -> list[
     ]
 
 
-def _chart_events(connection: sqlite3.Connection, chart: int, first: int, count: int) -> Iterable[tuple[int, bytes]]:
+def _chart_events(connection: sqlite3.Connection, chart: int, first: int, count: int) -> list[tuple[int, bytes]]:
     query = "SELECT place, raw FROM event WHERE place >= ? AND place < ? ORDER BY place LIMIT ?"
-    return connection.execute(query, (*span(chart, first), count)).fetchall()
+    found: list[tuple[int, bytes]] = []
+    size = 0
+    for at, raw in connection.execute(query, (*span(chart, first), count)):
+        size += len(raw)
+        if found and size > EVENTS_BYTES:
+            break
+        found.append((at, raw))
+    return found

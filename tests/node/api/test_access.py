@@ -15,6 +15,7 @@ from node.records.detail_messages import DETAILS, DetailsRequest
 from node.records.messages import ReleasedKey
 from node.records.opening import Key, open_whole
 from node.records.seal import Kek
+from node.storage import ledger_store
 from node.storage.details_store import ForOwner
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.details import Details
@@ -24,6 +25,8 @@ from protocol.crypto.signing import SigningKey, cosign
 from protocol.crypto.tags import GrantLabels, grant_tags
 from protocol.errors import SealBroken
 from protocol.ledger.events import Disclosed, GlassBroken, decode_event
+from protocol.proofs.bundle import read as read_bundle
+from protocol.proofs.history import HistoryProof
 from protocol.types.operations import (
     ACT_READ,
     ROLE_DELEGATE,
@@ -34,6 +37,7 @@ from protocol.types.operations import (
 )
 from protocol.types.transaction import Transaction
 from tests.node.api.city import REASON, RECORD, SAID, City
+from tests.node.api.conftest import LOOKER
 from tests.node.records.conftest import settle
 from tests.node.records.fake_core import HOUR_MS, SUITE, seed
 from tests.node.records.patient import Patient
@@ -425,3 +429,33 @@ async def test_an_institutions_disclosure_is_not_for_delegates(city: City) -> No
     place = f"/v1/disclosures/{city.chart}/{answer['disclosure']}/records/1/sealed"
     assert code(await city.reader.get(place)) in ("not-custodian", "not-disclosed")
     assert code(await city.custodian.get(place)) == "not-disclosed"
+
+
+async def test_a_history_of_large_events_comes_in_pages_that_stay_small(
+    city: City, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An asking that names ten thousand records is of 50 kB. A thousand of these, which a page may ask for, held the
+    loop up for seconds and took half a gigabyte, for whoever may look."""
+    for _ in range(12):
+        await city.emergency()
+    monkeypatch.setattr(ledger_store, "EVENTS_BYTES", 400)
+    core = city.custodian.hospital.core
+    found: list[int] = []
+    first: int | None = 0
+    pages = 0
+    while first is not None:
+        page = (await city.custodian.get(f"/v1/charts/{city.chart}/events?count=1000&first={first}", uid=LOOKER)).json()
+        found += [one["number"] for one in page["events"]]
+        first, pages = page["next"], pages + 1
+    assert found == list(range(14))
+    assert pages > 2
+    (last,) = await core.askings(None, 1)
+    assert last.event == 13
+    assert 1 < len(await core.askings(None, 1_000)) < 12
+    assert [one["emergency"] for one in (await city.listed())["emergencies"]] == list(range(2, 14))
+    proof = read_bundle(await core.proofs.history(city.chart))
+    assert isinstance(proof, HistoryProof)
+    assert len(proof.events) == 14, "a proof carries more than a page"
+    part = read_bundle(await core.proofs.history(city.chart, 9))
+    assert isinstance(part, HistoryProof)
+    assert len(part.events) == 5, "what comes before it is read in pages, too"

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from node.storage import ledger_store
 from node.storage.errors import OutOfOrder, StorageFailed
 from node.storage.integrity import check_ledger
 from node.storage.ledger_store import LedgerStore
@@ -112,11 +113,17 @@ async def test_blocks_stop_for_size_but_give_one(store: LedgerStore, chain: Any)
     assert [one.height for one in await store.headers(3, 9)] == [3, 4, 5]
 
 
-async def test_events_and_charts_are_listed_in_pages(store: LedgerStore, chain: Any) -> None:
+async def test_events_and_charts_are_listed_in_pages(
+    store: LedgerStore, chain: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await store.commit(history(chain, 6))
     expected = [(number, raw) for (chart, number), raw in sorted(chain.events.items()) if chart == 0]
     assert await store.chart_events(0, 0, 1000) == expected
     assert await store.chart_events(0, 3, 2) == expected[3:5]
+    for most, size in ((2, len(expected[1][1]) + len(expected[2][1])), (1, 1)):  # one comes whatever its size
+        monkeypatch.setattr(ledger_store, "EVENTS_BYTES", size)
+        assert await store.chart_events(0, 1, 1000) == expected[1 : 1 + most]
+    monkeypatch.undo()
     assert await store.charts_of(0, 0, 10) == [0, 2]
     assert await store.charts_of(0, 1, 10) == [2]
     assert await store.charts_of(0, 0, 1) == [0]
