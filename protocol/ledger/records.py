@@ -51,6 +51,8 @@ def _append(working: Working, operation: AppendRecords, call: Call) -> Operation
         for other, what in ((entry.supersedes, "amend"), (entry.disputes, "dispute")):
             if other is not None:
                 _check_earlier(working, number, first, place, other, what)
+    if operation.grant is not None:
+        _check_amended(working, operation, operation.grant, first)
     height, time_ms, generation = working.height, working.timestamp, chart.generation
     holders, grant = operation.holders, operation.grant
     events = [
@@ -89,6 +91,17 @@ def _check_earlier(working: Working, chart: int, first: int, place: int, other: 
         return
     if other >= place or not isinstance(working.event(chart, other), RecordAppended):
         raise UnknownRecord(f"chart {chart} has no record {other} to {what}")
+
+
+def _check_amended(working: Working, operation: AppendRecords, number: int, first: int) -> None:
+    """Under a grant nobody amends what it does not let them write: whoever reads is told to take the newest version."""
+    grant = working.require(keys.grant(operation.chart, number), GrantLeaf)
+    for entry in operation.entries:
+        if entry.supersedes is not None and entry.supersedes < first:  # else it is one of these, which it covers
+            amended = working.event(operation.chart, entry.supersedes)
+            assert isinstance(amended, RecordAppended), "checked above"
+            if not decisions.covered(grant.terms.tags, [amended.entry.tags]):
+                raise WriteNotGranted("the grant does not cover a record that is to be amended")
 
 
 def _cost_append(operation: AppendRecords) -> int:

@@ -351,6 +351,7 @@ MUTANTS: list[Mutant] = [
         ("anybody writes", "chart.custodian != call.institution", "False"),
         ("without a grant", "not decisions.may_write(", "False and not decisions.may_write("),
     ),
+    *_of(records._check_amended, ("anything is amended", "not decisions.covered(", "False and not decisions.covered(")),
     *_of(records._append, ("a frozen owner disputes", "cosigning.check_not_frozen(working, number)", "pass")),
     *_of(
         releasing.check_asking,

@@ -353,6 +353,10 @@ class Consent(Basis):
         for place, (_, *others) in enumerate(what.entries, chart.events):
             must(all(other is None or other in there for other in others), "UnknownRecord")
             there.add(place)
+        if what.grant is not None:
+            known = {**chart.records, **dict(enumerate(records, chart.events))}
+            amended = [known[supersedes] for _, supersedes, _ in what.entries if supersedes is not None]
+            must(access_model.may_write(chart, what.grant, step.carrier, amended, self.now), "WriteNotGranted")
         use()
         chart.records.update(enumerate(records, chart.events))
         said = {"generation": chart.generation, "holders": tuple(sorted(holders)), "grant": what.grant}

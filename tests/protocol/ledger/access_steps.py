@@ -72,7 +72,8 @@ class Steps(Draws):
             latest = max(generation for generation, _ in chart.grants[grant].cover[2] or [(latest, NONE)])
         drawn = [self.record(latest) for _ in range(6)]
         good = [marks for marks in drawn if self.fits(chart, grant, marks)]
-        entries = [(good[0] if good and self.chance(0.85) else drawn[0], None, None)]
+        amended = self.rng.choice(sorted(chart.records)) if chart.records and self.chance(0.4) else None
+        entries = [(good[0] if good and self.chance(0.85) else drawn[0], amended, None)]
         carrier = self.rng.choice(sorted(readers))
         return step("append", carrier, number, entries=entries, holders=holders, grant=grant)
 

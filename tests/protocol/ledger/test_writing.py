@@ -64,6 +64,26 @@ def test_nobody_else_does(world: Any, make_entry: Any, why: str) -> None:
         world.refuses(WriteNotGranted, world.body(WRITER, operation))
 
 
+def test_a_writer_amends_what_its_grant_covers_and_nothing_else(world: Any, make_entry: Any, make_tags: Any) -> None:
+    """Else a laboratory that may add reports could have a reader told that an allergy is superseded by one."""
+    patient = world.open_chart()
+    world.append(patient, make_entry(1, 2, 3, 4), make_entry(5, 2, 3, 4))
+    grant = writing(world, patient, tags=make_tags([5], None, [3], [4]))
+    report = make_entry(5, 2, 3, 4)
+    for amended, covers in ((1, False), (2, True)):
+        operation = AppendRecords(patient.chart, (replace(report, supersedes=amended),), (), grant)
+        if covers:
+            world.run(WRITER, operation)
+        else:
+            world.refuses(WriteNotGranted, world.body(WRITER, operation))
+    at = world.chart(patient).events
+    world.run(WRITER, AppendRecords(patient.chart, (report, replace(report, supersedes=at)), (), grant))
+    note = replace(report, disputes=1, supersedes=1)
+    world.refuses(
+        WriteNotGranted, world.body(WRITER, world.owned(patient, AppendRecords(patient.chart, (note,), (), grant)))
+    )
+
+
 def test_a_grant_to_read_and_write_does_both(world: Any, make_entry: Any) -> None:
     patient = world.open_chart()
     grant = writing(world, patient, access=ACCESS_READ | ACCESS_WRITE)

@@ -84,6 +84,9 @@ def append_records(state: State, operation: AppendRecords, signed: SignedOperati
     for entry in operation.entries:
         for other in (entry.supersedes, entry.disputes):
             require(other is None or other in held.records, "an entry names what is no record before it")
+        if operation.grant is not None and entry.supersedes is not None:
+            listed = held.grants[operation.grant].terms.tags
+            require(covers(listed, held.records[entry.supersedes].tags), "no grant lets the carrier amend this")
         held.records[held.events] = Record(held.generation, entry.tags, {carrier, *operation.holders})
         held.happened()
 

@@ -33,6 +33,14 @@ def writing(*tags: int, **changes: Any) -> Callable[[Stage], list[Any]]:
     return made
 
 
+def amending(stage: Stage) -> list[Any]:
+    """Under a grant of other records than the one with the tags 1 to 4."""
+    tags = stage.tags([9], [2], [3], [4])
+    grant = stage.world.grant(stage.patient, stage.world.terms(grantee=3, access=ACCESS_WRITE, tags=tags))
+    entry = stage.entry(9, 2, 3, 4, supersedes=1)
+    return stage.carried(AppendRecords(stage.chart, (entry,), (), grant), carrier=3)
+
+
 def disputing(stage: Stage) -> list[Any]:
     return stage.carried(AppendRecords(stage.chart, (replace(stage.entry(), disputes=1),)), carrier=0)
 
@@ -91,6 +99,15 @@ TABLE = [
         "False",
         "unknown-institution",
         lambda s: s.carried(AppendRecords(s.chart, (s.entry(),), (99,)), carrier=0),
+    ),
+    Broken(
+        "a grant to write covers what is amended",
+        records,
+        "_check_amended",
+        "if not decisions.covered(grant.terms.tags, [amended.entry.tags]):",
+        "if False:",
+        "write-not-granted",
+        amending,
     ),
     Broken(
         "what is amended is a record",
