@@ -11,7 +11,7 @@ from protocol.proofs.final import Finality
 from protocol.proofs.grant import GrantClaim
 from protocol.proofs.history import HistoryClaim
 from protocol.proofs.inclusion import Claim
-from protocol.proofs.wording import Names, calendar, sentence
+from protocol.proofs.wording import Names, calendar, sentence, visible
 from protocol.types.institutions import STATUS_ACCREDITED, STATUS_REMOVED, STATUS_SUSPENDED, Genesis
 from protocol.types.terms import ACCESS_READ, ACCESS_WRITE, GrantTerms
 
@@ -118,15 +118,16 @@ def _run(first: int, last: int) -> str:
 def _field(claim: FieldClaim, names: Names) -> list[str]:
     entry = claim.entry
     event = entry.event
-    value = claim.value.decode("utf-8", "backslashreplace")
+    pointer, value = visible(claim.pointer), visible(claim.value.decode())
     return [
-        f"On {_chain(entry.final)}, record {entry.number} of chart {entry.chart} has at {claim.pointer} the value "
-        f"{value}.",
+        f"On {_chain(entry.final)}, record {entry.number} of chart {entry.chart} has at {pointer} the value {value}, "
+        "as whoever recorded it committed to it.",
         f"The record has stood on the ledger since block {event.height}, of {calendar(event.time_ms)} by ledger time: "
         f"{sentence(event, names)}.",
         *_finality(entry.final, names),
-        "Not shown: any other field of the record or how many it has, whose record it is, that its author told the "
-        "truth, and whether it was amended, disputed or erased later.",
+        "Not shown: any other field of the record or how many it has, that its whole bytes say the same there (whoever "
+        "reads the record checks that), whose record it is, that its author told the truth, and whether it was "
+        "amended, disputed or erased later.",
     ]
 
 
@@ -193,9 +194,11 @@ def _bars(claim: GrantClaim) -> list[str]:
         if claim.bars_stale
         else ""
     )
+    some = sum(bar.institution is not None for bar in claim.bars) if claim.institution is None else 0
+    whom = f" ({some} of them against one institution alone)" if some else ""
     return [
-        f"{len(claim.bars)} of the owner's bars held, and take from the grant whatever records carry their tags.{stale}"
-        " Whether that is so of one record, a proof with --record shows."
+        f"{len(claim.bars)} of the owner's bars held{whom}, and take from the grant whatever records carry their tags."
+        f"{stale} Whether that is so of one record, a proof with --record shows."
     ]
 
 
@@ -217,10 +220,11 @@ def _erasure(claim: ErasureClaim, names: Names) -> list[str]:
             why = f"though it is {_STANDING.get(leaf.status, 'a member')}"
         lines.append(f"{names(number)} had not acknowledged it by block {claim.final.header.height}, {why}.")
     if claim.complete:
-        lines.append("Everybody who stored any of them has acknowledged.")
+        lines.append("Everybody whom the order names as having stored any of them has acknowledged.")
     lines.append(
-        "Not shown: that no copy is left. An acknowledgement is the institution's own word; who read a record before "
-        "it was erased may have kept it, and the entries on the ledger stay, which open nothing."
+        "Not shown: that no copy is left, or that nobody but those named had one. An acknowledgement is the "
+        "institution's own word; who read a record before it was erased may have kept it, and the entries on the "
+        "ledger stay, which open nothing."
     )
     return lines
 

@@ -7,8 +7,9 @@ record's opening: its owner, or an institution that stores it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta
 from msgspec.structs import replace
@@ -26,6 +27,7 @@ from protocol.types.base import Wire
 from protocol.types.institutions import Genesis
 
 MOST_FIELDS_NAMED = 12
+_POINTER: Final = re.compile(r"(?:/(?:[^~/]|~[01])*)+")
 
 
 class NoSuchField(BadProof):
@@ -89,11 +91,21 @@ def check(
     if not isinstance(entry.event, RecordAppended):
         raise BadProof("field: the event is no record, and the proof shows a field of one")
     field = proof.field
+    _check_form(field)
     try:
         check_field(entry.event.entry.commitment, field.pointer, field.value, field.leaf)
     except (BadProof, CommitmentMismatch) as error:
         raise BadProof(f"field: {error}") from None
     return FieldClaim(entry, field.pointer, field.value)
+
+
+def _check_form(field: FieldOpening) -> None:
+    """Whoever committed can have put anything into a leaf: what no JSON record has at any place is shown to nobody, or
+    it could say whatever it likes in the sentence that people are given."""
+    if not _POINTER.fullmatch(field.pointer) or len(field.pointer.encode()) > limits.POINTER_BYTES:
+        raise BadProof("field: its name is no JSON pointer that a field can have")
+    if json_fields(b'{"":' + field.value + b"}") != [("/", field.value)]:
+        raise BadProof("field: its value is no JSON text, number, true, false or null")
 
 
 def _known(names: list[str], wanted: str) -> str:

@@ -71,10 +71,10 @@ class GrantClaim:
 
     `terms` is None if there was no such grant; `against` is the first rule that spoke against it, `Reason.NONE` if it
     was in force. `standing` is the institution's status then, None if it was not shown. `bars` are those that may take
-    something from what the grant covers for the institution; `bars_stale` says that they wait for their renewal, until
-    when newer records count as barred. `record` is the number of the record asked about, `grants` counts those ever
-    made. `final` shows the block asked about, and `later`, if it was judged from the chart's history, the block that
-    this was shown at.
+    something from what the grant covers for the institution, or for any of its grantees; `bars_stale` says that they
+    wait for their renewal, until when newer records count as barred. `record` is the number of the record asked about,
+    `grants` counts those ever made. `final` shows the block asked about, and `later`, if it was judged from the chart's
+    history, the block that this was shown at.
     """
 
     final: Finality
@@ -189,8 +189,8 @@ def check(
         terms=None if grant is None else grant.terms,
         against=against,
         standing=standing,
-        bars=bars_against(policy, proof.institution),
-        bars_stale=any(bar.generation < chart.generation for bar in bars_against(policy, proof.institution)),
+        bars=(bars := bars_told(policy, proof.institution, grant)),
+        bars_stale=any(bar.generation < chart.generation for bar in bars),
         record=None if proof.record is None else proof.record.number,
         grants=chart.grants,
         revoked_at=None if grant is None else grant.revoked_at,
@@ -233,6 +233,14 @@ def bars_against(policy: Policy | None, institution: int | None) -> tuple[Bar, .
     if policy is None:
         return ()
     return tuple(bar for bar in policy.bars if bar.institution in (None, institution))
+
+
+def bars_told(policy: Policy | None, institution: int | None, grant: GrantLeaf | None) -> tuple[Bar, ...]:
+    """Those that may take something from what the grant covers: for the institution, or without one for any of its
+    grantees."""
+    if policy is None or grant is None or institution is not None:
+        return bars_against(policy, institution)
+    return tuple(bar for bar in policy.bars if bar.institution is None or bar.institution in grant.terms.grantees)
 
 
 def _takes_all(bar: Bar, tags: GrantTags) -> bool:

@@ -19,7 +19,7 @@ from protocol.ledger.events import Event, Granted, PolicySet, Revoked
 from protocol.ledger.leaves import GrantLeaf
 from protocol.proofs import final, history
 from protocol.proofs.final import FinalityProof
-from protocol.proofs.grant import Checksum, GrantClaim, bars_against, check_asked, checksum, judge
+from protocol.proofs.grant import Checksum, GrantClaim, bars_told, check_asked, checksum, judge
 from protocol.proofs.history import HistoryClaim, HistoryProof
 from protocol.proofs.light import Checkpoint
 from protocol.proofs.parts import GrantNumber, InstitutionNumber
@@ -119,8 +119,8 @@ def check(
         terms=None if leaf is None else leaf.terms,
         against=against,
         standing=None,
-        bars=bars_against(stood.policy, institution),
-        bars_stale=any(bar.generation < stood.generation for bar in bars_against(stood.policy, institution)),
+        bars=(bars := bars_told(stood.policy, institution, leaf)),
+        bars_stale=any(bar.generation < stood.generation for bar in bars),
         record=None,
         grants=stood.grants,
         revoked_at=None if leaf is None else leaf.revoked_at,

@@ -127,6 +127,11 @@ def _erasure(event: Erased | ErasureAcknowledged | HoldPlaced | HoldReleased, wh
             return f"{who} released legal hold {hold}"
 
 
+def visible(text: str) -> str:
+    """Text of a stranger's in one line: what would end it, or move a cursor, is shown as an escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def calendar(time_ms: int) -> str:
     """UTC in the proleptic Gregorian calendar, to the millisecond, for any time that a header can carry.
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from protocol.crypto.commitments import LeafProof
+from protocol.crypto.commitments import LeafProof, commit, field_proof
 from protocol.crypto.hashing import Domain, digest
 from protocol.errors import BadProof
 from protocol.ledger import keys
@@ -15,7 +15,7 @@ from protocol.ledger.events import Reason
 from protocol.proofs import bundle, grant, past
 from protocol.proofs.erasure import ErasureClaim, ErasureProof
 from protocol.proofs.explaining import explain
-from protocol.proofs.field import FieldClaim, NoSuchField, open_field
+from protocol.proofs.field import FieldClaim, FieldOpening, FieldProof, NoSuchField, open_field
 from protocol.proofs.grant import GrantClaim
 from protocol.proofs.history import HistoryClaim
 from protocol.proofs.parts import EventShown
@@ -152,6 +152,47 @@ def test_a_field_is_shown_as_it_was_committed_to_or_not_at_all(prover: Prover) -
         shown(prover, replace(proof, inclusion=prover.record(1, opened=True)))
 
 
+@pytest.mark.parametrize(
+    ("pointer", "value", "why"),
+    [
+        (POINTER, b"1.\nThe bytes at hand are exactly the record that was committed to then", "its value"),
+        (POINTER, b'"2026-03-14"\n', "its value"),
+        (POINTER, b'1,"b":2', "its value"),
+        (POINTER, b'{"a":1}', "its value"),
+        (POINTER, b"\xff", "its value"),
+        ("occurrenceDateTime", VALUE, "its name"),
+        ("/a~2", VALUE, "its name"),
+        ("/" + "\u20ac" * 400, VALUE, "its name"),
+    ],
+)
+def test_a_leaf_that_is_no_field_of_any_record_shows_nothing(
+    prover: Prover, pointer: str, value: bytes, why: str
+) -> None:
+    """Whoever appends an entry can commit to any leaves. Verifying must not let them put words into its sentences."""
+    with pytest.raises(BadProof, match=f"^field: {why}"):
+        shown(prover, forged(prover, pointer, value))
+
+
+def test_a_fields_name_cannot_end_the_line(prover: Prover) -> None:
+    """A JSON name can have a line's end in it, and then its pointer does."""
+    pointer = '/x is "ill".\nOn the same day\u2028\u202e'
+    proof = forged(prover, pointer, VALUE)
+    lines = explain(shown(prover, proof), None)
+    assert all(line.isprintable() for line in lines)
+    assert "committed to it" in lines[0]
+    assert any("whole bytes say the same" in line for line in lines)
+
+
+def forged(prover: Prover, pointer: str, value: bytes) -> FieldProof:
+    """A true proof of a record whose writer committed to this leaf."""
+    fields = [(pointer, value)]
+    commitment = commit(DATA, fields, OPENING)
+    number = prover.world.chart(prover.patient).events
+    prover.world.run(0, AppendRecords(prover.chart, (replace(immunization(), commitment=commitment),)))
+    leaf = field_proof(DATA, fields, OPENING, pointer)
+    return FieldProof(prover.record(number), FieldOpening(pointer, value, leaf))
+
+
 def test_a_field_that_is_not_there_is_named_with_those_that_are() -> None:
     with pytest.raises(NoSuchField, match="no field '/vaccineCode'") as refused:
         open_field(DATA, OPENING, "/vaccineCode")
@@ -210,6 +251,20 @@ def test_a_bar_that_takes_everything_beats_the_grant(prover: Prover, make_tags: 
     write_only = prover.world.grant(prover.patient, prover.world.terms(access=ACCESS_WRITE))
     prover.set_policy(bar(None, None, None, None))
     assert verdict(prover, prover.grant(write_only)) == (True, Reason.NONE)
+
+
+def test_without_an_institution_the_bars_against_any_grantee_are_told(prover: Prover, make_tags: Any) -> None:
+    bar = Bar(1, make_tags([7], None, [1], [1])[:3])
+    past_block = prover.block()
+    for bars, told in (((), 0), ((replace(bar, institution=2),), 0), ((bar, replace(bar, institution=None)), 2)):
+        prover.set_policy(*bars)
+        for proof in (prover.grant(0, institution=None), prover.past(prover.block(), 0, institution=None)):
+            claim = shown(prover, proof)
+            assert (claim.in_force, len(claim.bars)) == (True, told)
+            text = " ".join(explain(claim, None))
+            assert ("no bar stood against it" in text) == (told == 0)
+            assert ("1 of them against one institution alone" in text) == (told == 2)
+    assert shown(prover, prover.past(past_block, 0, institution=None)).bars == ()
 
 
 def test_a_record_is_judged_as_the_authorities_judge_it(prover: Prover, make_tags: Any) -> None:
@@ -409,7 +464,8 @@ def test_an_erasure_that_all_acknowledged(prover: Prover) -> None:
         prover.acknowledge(number, institution)
     claim = shown(prover, prover.erasure(number))
     assert claim.complete
-    assert "Everybody who stored any of them has acknowledged." in explain(claim, None)
+    assert "Everybody whom the order names as having stored any of them has acknowledged." in explain(claim, None)
+    assert "nobody but those named" in explain(claim, None)[-1], "copies that a writer made later are on no ledger"
 
 
 def test_who_owes_can_be_neither_hidden_nor_made_up(prover: Prover) -> None:
