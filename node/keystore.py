@@ -16,7 +16,8 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -146,9 +147,7 @@ class KeystoreFile:
         """Replace what it holds by what `edit` makes of it, whole or not at all, synced to disk; `then` comes after
         that. Nobody else changes the file, or what belongs to it, meanwhile: blocks while another process does.
         Raises `KeyfileRefused`."""
-        lock = os.open(self.path.with_name(f".{self.path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(self.path):
             before = self.read()
             after = edit(before)
             if after != before:
@@ -157,9 +156,18 @@ class KeystoreFile:
                 self.keystore = after
             if then is not None:
                 then(after)
-        finally:
-            os.close(lock)
         return self.keystore
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Nobody else who asks for it has the lock of the key file at `path`; blocks while another process has."""
+    lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def open_keystore(path: Path, passphrase: bytes) -> KeystoreFile:
@@ -176,32 +184,41 @@ def write_keystore(path: Path, keystore: Keystore, passphrase: bytes, cost: Cost
     write_file(path, encode(keystore), passphrase, cost)
 
 
-def open_file(path: Path, passphrase: bytes) -> bytes:
-    """What the key file at `path` holds. Raises `KeyfileRefused` or `WrongPassphrase`."""
+def open_file(path: Path, passphrase: bytes) -> tuple[bytes, bytes]:
+    """What the key file at `path` holds, and its bytes as they lie there. Raises `KeyfileRefused` or
+    `WrongPassphrase`."""
     data = read_private(path, KEYFILE_BYTES)
     try:
-        return open_keyfile(data, passphrase)
+        return open_keyfile(data, passphrase), data
     except WrongPassphrase:
         raise WrongPassphrase(f"the passphrase does not open {path}") from None
     except SealBroken as error:
         raise KeyfileRefused(f"{path}: {error}") from None
 
 
-def write_file(path: Path, plain: bytes, passphrase: bytes, cost: Cost | None = None, *, replace: bool = False) -> None:
-    """Seal `plain` into a key file at `path`, mode 0600, whole or not at all, synced to disk.
+def write_file(
+    path: Path, plain: bytes, passphrase: bytes, cost: Cost | None = None, *, replace: bool = False
+) -> bytes:
+    """Seal `plain` into a key file at `path`, mode 0600, whole or not at all, synced to disk; its bytes.
 
     Raises `KeyfileRefused` if `path` exists and `replace` is false.
     """
     if path.exists() and not replace:
         raise KeyfileRefused(f"{path} exists already", advice="Choose another path, or move the old file away.")
     salt, nonce = secrets.token_bytes(SALT_BYTES), secrets.token_bytes(NONCE_BYTES)
-    write_private(path, seal_keyfile(plain, passphrase, salt, nonce, cost or Cost()))
+    data = seal_keyfile(plain, passphrase, salt, nonce, cost or Cost())
+    write_private(path, data)
+    return data
 
 
 def write_private(path: Path, data: bytes) -> None:
     """Write `data` to `path` with mode 0600: a reader sees the old file or the whole new one."""
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        error.filename = str(path)  # whoever is told of it asked for this one
+        raise
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
@@ -250,7 +267,10 @@ def read_private(path: Path, limit_bytes: int) -> bytes:
 
 
 def read_passphrase(path: Path) -> bytes:
-    """The first line of the passphrase file at `path`, which must be as closed as a key file."""
+    """The first line of the passphrase file at `path`, which must be as closed as a key file. Raises `KeyfileRefused`
+    or `NoPassphrase`."""
+    if not path.exists():  # and its loss is no loss of a key
+        raise NoPassphrase(f"there is no passphrase file {path}")
     line = read_private(path, 4096).split(b"\n", 1)[0].removesuffix(b"\r")
     if not line:
         raise NoPassphrase(f"the passphrase file {path} is empty")

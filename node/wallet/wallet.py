@@ -1,21 +1,23 @@
 """An opened wallet: which charts it has, their keys, and the numbers that it signs with.
 
 Relies on `protocol.crypto` and `node.keystore` for the sealed file. It makes operations and never sends them. The file
-is written before anything that it signed is handed out; a second device with the same seed has a file of its own, so
-the ledger's number counts where it is higher.
+is written before anything that it signed is handed out. Two commands may use one file at once: each change begins with
+what the other wrote, under the file's lock, so that neither loses the other's charts nor signs with its number. A
+second device with the same seed has a file of its own, so the ledger's number counts where it is higher.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from node.keystore import KEYFILE_BYTES, open_file, write_file
+from node.keystore import KEYFILE_BYTES, locked, open_file, read_private, write_file
 from node.labels import RESOURCE_TYPES, SENSITIVITY_LABELS, YEARS
 from node.wallet.file import VERSION, Acting, Group, NoSuchChart, WalletChart, WalletFile, read_content
 from node.wallet.tagging import Meanings
@@ -79,23 +81,28 @@ class OpenRequest(Struct, frozen=True):
 class Wallet:
     """An opened wallet. Each change is written before anything that it signed is handed out."""
 
-    def __init__(self, path: Path, passphrase: bytes, content: WalletFile, cost: Cost | None = None) -> None:
+    def __init__(
+        self, path: Path, passphrase: bytes, content: WalletFile, raw: bytes, cost: Cost | None = None
+    ) -> None:
+        """`raw`: the file's bytes, in which `content` lies sealed."""
         self.path = path
         self._passphrase = passphrase
         self._cost = cost
+        self._raw = raw
+        self._changing = False
         self.content = content
 
     @classmethod
     def create(cls, path: Path, passphrase: bytes, seed: bytes | None = None, cost: Cost | None = None) -> Wallet:
         """A new wallet file around `seed` (32 bytes), or a fresh one. Raises `KeyfileRefused` if the file exists."""
         content = WalletFile(VERSION, seed or secrets.token_bytes(32))
-        write_file(path, encode(content), passphrase, cost)
-        return cls(path, passphrase, content, cost)
+        return cls(path, passphrase, content, write_file(path, encode(content), passphrase, cost), cost)
 
     @classmethod
     def open(cls, path: Path, passphrase: bytes, cost: Cost | None = None) -> Wallet:
         """The wallet at `path`. Raises `KeyfileRefused` or `WrongPassphrase`."""
-        return cls(path, passphrase, read_content(open_file(path, passphrase), path), cost)
+        plain, raw = open_file(path, passphrase)
+        return cls(path, passphrase, read_content(plain, path), raw, cost)
 
     @property
     def seed(self) -> bytes:
@@ -144,19 +151,21 @@ class Wallet:
 
         An earlier one whose opening was never confirmed is taken again: its key opens at most one chart.
         """
-        mine = [c for c in self.content.charts if c.chain == chain and c.custodian == custodian]
-        for chart in mine:
-            if chart.number is None:
-                return chart
-        return self._add(WalletChart(chain, custodian, _next_index(mine)))
+        with self._alone():
+            mine = [c for c in self.content.charts if c.chain == chain and c.custodian == custodian]
+            for chart in mine:
+                if chart.number is None:
+                    return chart
+            return self._add(WalletChart(chain, custodian, _next_index(mine)))
 
     def reserve_recovered(self, chain: bytes, custodian: int, number: int) -> WalletChart:
         """Keys to which guardians are to move chart `number`; the same when they are asked for again."""
-        mine = [c for c in self.content.charts if c.chain == chain and c.custodian == custodian]
-        for chart in mine:
-            if chart.number == number and chart.recovered and chart.secret is None and chart.version == 0:
-                return chart
-        return self._add(WalletChart(chain, custodian, _next_index(mine), number, recovered=True))
+        with self._alone():
+            mine = [c for c in self.content.charts if c.chain == chain and c.custodian == custodian]
+            for chart in mine:
+                if chart.number == number and chart.recovered and chart.secret is None and chart.version == 0:
+                    return chart
+            return self._add(WalletChart(chain, custodian, _next_index(mine), number, recovered=True))
 
     def opening(self, chart: WalletChart, now_ms: int) -> OpenRequest:
         """What to hand over so that `chart` is opened. `now_ms` is ledger time, or close to it."""
@@ -174,15 +183,17 @@ class Wallet:
 
     def opened(self, chart: WalletChart, number: int) -> WalletChart:
         """Note that `chart` is open under `number`."""
-        return self._change(self._current(chart), number=number)
+        with self._alone():
+            return self._change(self._current(chart), number=number)
 
     def found(
         self, chain: bytes, custodian: int, index: int, number: int, *, version: int = 0, recovered: bool = False
     ) -> None:
         """Note a chart that the ledger shows to be this wallet's."""
-        known = any(c.chain == chain and c.custodian == custodian and c.index == index for c in self.content.charts)
-        if not known:
-            self._add(WalletChart(chain, custodian, index, number, version=version, recovered=recovered))
+        with self._alone():
+            known = any(c.chain == chain and c.custodian == custodian and c.index == index for c in self.content.charts)
+            if not known:
+                self._add(WalletChart(chain, custodian, index, number, version=version, recovered=recovered))
 
     def version_of(self, chart: WalletChart, owner_key: bytes, first: int = 0) -> int | None:
         """Which version of this chart's keys `owner_key` is, from `first` on."""
@@ -198,11 +209,16 @@ class Wallet:
         version = self.version_of(current, owner_key, current.version)
         if version is None:
             raise NotTheOwner(f"this wallet does not own chart {chart.number}: the ledger names another owner key")
-        return current if version == current.version else self._change(current, version=version, used=0)
+        if version == current.version:
+            return current
+        with self._alone():
+            current = self._current(chart)
+            return current if version <= current.version else self._change(current, version=version, used=0)
 
     def keep_secret(self, chart: WalletChart, secret: bytes) -> WalletChart:
         """Note the secret of a chart that was recovered."""
-        return self._change(self._current(chart), secret=secret)
+        with self._alone():
+            return self._change(self._current(chart), secret=secret)
 
     # --- signing ---------------------------------------------------------------------------------------------
 
@@ -220,10 +236,11 @@ class Wallet:
         self, acting: Acting, key: SigningKey, actor: int, operation: Operation, now_ms: int, ledger_used: int
     ) -> bytes:
         """The same as a delegate (number `actor` in the ledger) of somebody else's chart."""
-        known = next(one for one in self.content.acting if _same(one, acting))
-        number = max(known.used, ledger_used) + 1
-        used = msgspec.structs.replace(known, used=number)
-        self._save(acting=tuple(used if one is known else one for one in self.content.acting))
+        with self._alone():
+            known = next(one for one in self.content.acting if _same(one, acting))
+            number = max(known.used, ledger_used) + 1
+            used = msgspec.structs.replace(known, used=number)
+            self._save(acting=tuple(used if one is known else one for one in self.content.acting))
         signed = cosign(key, acting.chain, operation, acting.role, number, now_ms + EXPIRY_MS, actor=actor)
         return encode(SignedOperation(operation, (signed,)))
 
@@ -232,23 +249,27 @@ class Wallet:
     def act_for(self, chain: bytes, chart: int, role: int) -> Acting:
         """Note that this wallet acts for the owner of that chart in this role."""
         acting = Acting(chain, chart, role)
-        for known in self.content.acting:
-            if _same(known, acting):
-                return known
-        self._save(acting=(*self.content.acting, acting))
-        return acting
+        with self._alone():
+            for known in self.content.acting:
+                if _same(known, acting):
+                    return known
+            self._save(acting=(*self.content.acting, acting))
+            return acting
 
     def set_group(self, name: str, chain: bytes, institutions: Iterable[int]) -> None:
         """Give institutions a name; no institutions take it away. What was granted under it before stays as it is."""
-        others = tuple(one for one in self.content.groups if (one.name, one.chain) != (name, chain))
         numbers = tuple(sorted(set(institutions)))
-        self._save(groups=(*others, Group(name, chain, numbers)) if numbers else others)
+        with self._alone():
+            others = tuple(one for one in self.content.groups if (one.name, one.chain) != (name, chain))
+            self._save(groups=(*others, Group(name, chain, numbers)) if numbers else others)
 
     def remember(self, named: Iterable[str]) -> None:
         """Note labels, so that this wallet can tell later what it granted or forbade."""
-        fresh = set(named) - {*RESOURCE_TYPES, *YEARS, *SENSITIVITY_LABELS, *self.content.labels}
-        if fresh:
-            labels = (*self.content.labels, *sorted(fresh))
+        unusual = set(named) - {*RESOURCE_TYPES, *YEARS, *SENSITIVITY_LABELS}
+        if unusual <= set(self.content.labels):
+            return
+        with self._alone():
+            labels = (*self.content.labels, *sorted(unusual - set(self.content.labels)))
             self._save(labels=labels[-limits.TAGS_PER_POSITION :])  # those forgotten first were made up first
 
     def _add(self, chart: WalletChart) -> WalletChart:
@@ -256,10 +277,11 @@ class Wallet:
         return chart
 
     def _use_number(self, chart: WalletChart, ledger_used: int) -> int:
-        current = self._current(chart)
-        number = max(current.used, ledger_used) + 1
-        self._change(current, used=number)
-        return number
+        with self._alone():
+            current = self._current(chart)
+            number = max(current.used, ledger_used) + 1
+            self._change(current, used=number)
+            return number
 
     def _current(self, chart: WalletChart) -> WalletChart:
         place = (chart.chain, chart.custodian, chart.index)
@@ -275,8 +297,25 @@ class Wallet:
         plain = encode(content)
         if len(plain) > FILE_BYTES:
             raise WalletFull(f"the wallet {self.path} would hold more than {FILE_BYTES} bytes")
-        write_file(self.path, plain, self._passphrase, self._cost, replace=True)
+        self._raw = write_file(self.path, plain, self._passphrase, self._cost, replace=True)
         self.content = content
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else changes the file meanwhile, and what another command changed since it was read is known. Raises
+        `KeyfileRefused` or `WrongPassphrase` for a file that is gone, or sealed anew."""
+        if self._changing:
+            yield
+            return
+        with locked(self.path):
+            if read_private(self.path, KEYFILE_BYTES) != self._raw:
+                plain, self._raw = open_file(self.path, self._passphrase)
+                self.content = read_content(plain, self.path)
+            self._changing = True
+            try:
+                yield
+            finally:
+                self._changing = False
 
 
 def _next_index(charts: Iterable[WalletChart]) -> int:

@@ -90,8 +90,8 @@ async def desks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         yield made
 
 
-def _quickly(path: Path, plain: bytes, passphrase: bytes, cost: Cost | None = None, **options: Any) -> None:
-    write_file(path, plain, passphrase, QUICK, **options)
+def _quickly(path: Path, plain: bytes, passphrase: bytes, cost: Cost | None = None, **options: Any) -> bytes:
+    return write_file(path, plain, passphrase, QUICK, **options)
 
 
 async def patient(desks: Desks) -> tuple[Path, int]:

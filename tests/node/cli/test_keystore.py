@@ -92,6 +92,18 @@ def test_a_failed_write_leaves_the_old_file(file, monkeypatch):
     assert [one.name for one in file.parent.iterdir()] == ["keystore"]
 
 
+def test_what_cannot_be_written_is_named_as_it_was_asked_for(tmp_path):
+    with pytest.raises(FileNotFoundError) as refused:
+        write_file(tmp_path / "nowhere" / "wallet", b"new", b"right", LOW)
+    assert refused.value.filename == str(tmp_path / "nowhere" / "wallet")
+
+
+def test_a_missing_passphrase_file_is_not_taken_for_a_missing_wallet(tmp_path):
+    with pytest.raises(NoPassphrase, match="there is no passphrase file") as refused:
+        find_passphrase(None, tmp_path / "gone")
+    assert "--passphrase-file" in refused.value.advice
+
+
 def test_no_secret_in_the_repr():
     assert "o" * 8 not in repr(STORE)
     assert repr(STORE) == "Keystore(operations=1, votes=1)"

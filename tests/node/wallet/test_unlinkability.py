@@ -13,6 +13,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,14 @@ class InMemory(Wallet):
     """A wallet without a file."""
 
     def __init__(self, own: bytes) -> None:
-        super().__init__(Path("nowhere"), b"", WalletFile(2, own))
+        super().__init__(Path("nowhere"), b"", WalletFile(2, own), b"")
 
     def _save(self, **changes: Any) -> None:
         self.content = msgspec.structs.replace(self.content, **changes)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        yield
 
 
 class Town:

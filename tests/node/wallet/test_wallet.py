@@ -1,5 +1,7 @@
 """The wallet: everything comes back from the seed, no number is used twice, grants follow a chart's generations."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from node.keystore import KeyfileRefused, write_file
@@ -30,7 +32,16 @@ from protocol.ledger.events import RecordAppended
 from protocol.ledger.leaves import PolicyLeaf
 from protocol.limits import TRANSACTION_BYTES
 from protocol.params import BOUNDS
-from protocol.types.operations import ROLE_OWNER, OpenChart, Policy, RecordEntry, Revoke, SignedOperation
+from protocol.types.operations import (
+    ROLE_DELEGATE,
+    ROLE_GUARDIAN,
+    ROLE_OWNER,
+    OpenChart,
+    Policy,
+    RecordEntry,
+    Revoke,
+    SignedOperation,
+)
 
 LOW = Cost(passes=1, memory_kib=8)
 CHAIN = b"c" * 32
@@ -55,6 +66,42 @@ def test_the_file_is_closed_and_opens_with_its_passphrase(wallet):
     assert Wallet.open(wallet.path, b"pass").content == wallet.content
     with pytest.raises(WrongPassphrase):
         Wallet.open(wallet.path, b"other")
+
+
+def test_two_commands_on_one_file_lose_nothing_of_each_other(wallet):
+    """Groups, charts acted for and fetched secrets come back from no seed; and a number counts once."""
+    chart = opened(wallet)
+    other = Wallet.open(wallet.path, b"pass", LOW)
+    wallet.set_group("mine", CHAIN, [1, 2])
+    other.set_group("theirs", CHAIN, [3])
+    other.act_for(CHAIN, 9, ROLE_GUARDIAN)
+    wallet.act_for(CHAIN, 8, ROLE_DELEGATE)
+    assert opened(other, 1, 10).index == 0
+    assert wallet.reserve_chart(CHAIN, 1).index == 1, "the other's is not derived twice"
+    signed = [one.sign(chart, Revoke(7, 0, (), ()), NOW) for one in (wallet, other, wallet)]
+    assert [decode(SignedOperation, one).cosignatures[0].number for one in signed] == [2, 3, 4]
+    kept = Wallet.open(wallet.path, b"pass").content
+    assert kept == wallet.content
+    assert [one.name for one in kept.groups] == ["mine", "theirs"]
+    assert {(one.chart, one.role) for one in kept.acting} == {(9, ROLE_GUARDIAN), (8, ROLE_DELEGATE)}
+    assert [(one.custodian, one.number) for one in kept.charts] == [(0, 7), (1, 10), (1, None)]
+
+
+def test_many_at_once_wait_for_one_another(wallet):
+    def name(number: int) -> None:
+        Wallet.open(wallet.path, b"pass", LOW).set_group(f"group {number}", CHAIN, [number])
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(name, range(24)))
+    assert {one.name for one in Wallet.open(wallet.path, b"pass").content.groups} == {f"group {n}" for n in range(24)}
+
+
+def test_a_file_that_went_away_meanwhile_is_not_written_anew(wallet):
+    """What it held besides the seed would be another wallet's, or lost."""
+    wallet.path.unlink()
+    with pytest.raises(KeyfileRefused, match="cannot read"):
+        wallet.set_group("mine", CHAIN, [1])
+    assert not wallet.path.exists()
 
 
 def test_an_existing_wallet_is_never_overwritten(wallet):
