@@ -11,6 +11,7 @@ import pytest
 
 from node.network.interface import RequestRefused
 from node.records import confidence
+from node.records import told as told_module
 from node.records.detail_messages import DETAILS, DetailsRequest
 from node.records.messages import ReleasedKey
 from node.records.opening import Key, open_whole
@@ -273,7 +274,7 @@ async def test_details_out_of_bounds_are_refused_without_being_quoted(city: City
 async def test_who_watches_the_chart_is_told_before_anything_is_released(
     city: City, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A watcher at the custodian that has not taken the emergency's message yet holds the key back."""
+    """A watcher at the custodian whose stream has not taken the emergency up yet holds the key back."""
     told = city.custodian.hospital.records.told
     everybody, open_secret = told.everybody, Kek.open_secret
     order: list[str] = []
@@ -299,16 +300,14 @@ async def test_who_watches_the_chart_is_told_before_anything_is_released(
         await asyncio.wait({reading, waiting}, return_when=asyncio.FIRST_COMPLETED)
         assert not reading.done(), "released and nobody told"
         assert order == []
-        told.sent(watcher, answer["height"])
+        told.taken_up(watcher, answer["height"])
         assert (await reading).content == RECORD
     assert order[:2] == ["told", "key"]
 
 
-async def test_a_watcher_who_takes_nothing_or_leaves_does_not_hold_up_care(
+async def test_a_watcher_who_left_or_whose_stream_is_broken_does_not_hold_up_care(
     city: City, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from node.records import told as module
-
     told = city.custodian.hospital.records.told
     height = city.custodian.hospital.core.head().height
     answer = await city.emergency()
@@ -317,8 +316,21 @@ async def test_a_watcher_who_takes_nothing_or_leaves_does_not_hold_up_care(
         reading = asyncio.create_task(city.reader.get(path))
         await asyncio.sleep(0)
     assert (await reading).content == RECORD, "one who left is not waited for"
-    monkeypatch.setattr(module, "TELL_S", 0.01)
+    monkeypatch.setattr(told_module, "TELL_S", 0.01)
     with told.watching(city.chart, height):
+        assert (await city.reader.get(path)).content == RECORD
+
+
+async def test_a_watcher_who_is_being_given_something_else_is_not_waited_for(
+    city: City, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is final meanwhile waits in line for it: it may have stopped reading."""
+    monkeypatch.setattr(told_module, "TELL_S", 600.0)
+    told = city.custodian.hospital.records.told
+    height = city.custodian.hospital.core.head().height
+    with told.watching(city.chart, height) as watcher, told.giving(watcher):
+        answer = await city.emergency()
+        path = f"/v1/disclosures/{city.chart}/{answer['disclosure']}/records/1"
         assert (await city.reader.get(path)).content == RECORD
 
 
@@ -335,14 +347,17 @@ async def test_the_stream_tells_the_emergency_and_that_it_was_told(city: City) -
     stream = _stream(context, city.chart, None)
     assert await anext(stream) == b": open\n\n"
     coming = asyncio.ensure_future(anext(stream))
+    await asyncio.sleep(0)
+    told, height = hospital.records.told, hospital.core.head().height
+    assert not await _told_within(told, city.chart, height + 1)
     answer = await city.emergency()
     message = await coming
     assert b"event: chart" in message
     assert b'"kind":"emergency"' in message
-    assert not await _told_within(hospital.records.told, city.chart, answer["height"])
-    assert b"event: block" in await anext(stream)
+    assert b"id:" not in message, "the id comes with the block, when all of it was told"
+    assert await _told_within(told, city.chart, answer["height"])
+    assert (await anext(stream)).startswith(b"id: %d\nevent: block" % answer["height"])
     follows = asyncio.ensure_future(anext(stream))
-    assert await hospital.records.told.everybody(city.chart, answer["height"])
     context.closing.set()
     with pytest.raises(StopAsyncIteration):
         await follows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 import stat
@@ -18,6 +19,8 @@ from node.api.app import make_api
 from node.api.errors import SocketUnusable
 from node.api.peercred import Peer, Role, UnknownSubmitter, peer_of, role_map
 from node.api.server import ApiServer, ApiSettings, bind
+from node.records import told
+from tests.node.api.city import RECORD, City
 from tests.node.api.conftest import SECRET, Town
 
 
@@ -78,15 +81,70 @@ async def test_events_tell_of_blocks_and_one_chart(town: Town, server: ApiServer
         async with asking.stream("GET", path, headers={"last-event-id": "0"}) as stream:
             lines = stream.aiter_lines()
             assert await anext(lines) == ": open"
-            missed = [await anext(lines) for _ in range(4)]
-            assert missed[1:3] == ["id: 1", "event: block"]
+            missed = [await anext(lines) for _ in range(7)]
+            assert [line for line in missed if line.startswith(("id", "event"))] == [
+                "event: chart", "id: 1", "event: block",
+            ]  # fmt: skip
+            assert '"kind":"opened"' in missed[2]
             await asking.post(
                 f"/v1/charts/{town.chart}/records?wait=final", content=b"x", headers={"content-type": "text/plain"}
             )
-            told = [await anext(lines) for _ in range(8)]
-    assert [line for line in told if line.startswith(("id", "event"))] == [
-        "id: 2", "event: chart", "id: 2", "event: block",
+            came = [await anext(lines) for _ in range(7)]
+    assert [line for line in came if line.startswith(("id", "event"))] == [
+        "event: chart", "id: 2", "event: block",
     ]  # fmt: skip
+
+
+async def test_nothing_that_happened_to_a_chart_is_missed_over_a_broken_stream(
+    town: Town, server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it was: pages of two, and two blocks shown."""
+    monkeypatch.setattr(stream, "AT_ONCE", 2)
+    monkeypatch.setattr(stream, "MISSED_MOST", 2)
+    for _ in range(5):
+        answer = await town.custodian.post(
+            f"/v1/charts/{town.chart}/records?wait=final", content=b"x", headers={"content-type": "text/plain"}
+        )
+        assert answer.status_code == 200
+    for seen, missed in ((0, list(range(6))), (1, [1, 2, 3, 4, 5]), (4, [4, 5]), (6, [])):
+        async with client(town) as asking:
+            path = f"/v1/events?chart={town.chart}"
+            async with asking.stream("GET", path, headers={"last-event-id": str(seen)}) as events:
+                lines = events.aiter_lines()
+                assert await anext(lines) == ": open"
+                found = [await anext(lines) for _ in range(3 * len(missed) + 1)][1:]
+        assert [json.loads(line[6:])["event"]["number"] for line in found if line.startswith("data: ")] == missed
+
+
+async def test_a_watcher_that_reads_nothing_delays_no_emergency(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its socket is full in the middle of what happened before, and nobody waits for it."""
+    monkeypatch.setattr(told, "TELL_S", 600.0)
+    hospital = city.custodian.hospital
+    where = settings(city)
+    api = make_api(where, hospital.core, hospital.records, hospital.ledger.idempotency, SECRET)
+    await api.start()
+    with socket.socket(socket.AF_UNIX) as stuck:
+        stuck.setblocking(False)
+        stuck.connect(str(where.socket))
+        stuck.sendall(b"GET /v1/events?chart=%d HTTP/1.1\r\nHost: node\r\n\r\n" % city.chart)
+        await wait_for_watcher(hospital.records.told, city.chart)
+        many = [{"media_type": "text/plain", "data": "eA==", "category": "Letter", "year": "2024"}] * 900
+        answer = await city.custodian.post(f"/v1/charts/{city.chart}/records?wait=final", json={"records": many})
+        assert answer.status_code == 200
+        asked = await city.emergency()
+        path = f"/v1/disclosures/{city.chart}/{asked['disclosure']}/records/1"
+        async with asyncio.timeout(60):
+            assert (await city.reader.get(path)).content == RECORD
+        (watcher,) = hospital.records.told._watchers[city.chart]
+        assert watcher.giving, "the socket took all: nothing was shown"
+    await api.stop()
+
+
+async def wait_for_watcher(watched: told.Told, chart: int) -> None:
+    """A stream begins when its request was read, of which nobody is told."""
+    async with asyncio.timeout(30):
+        while not any(not one.giving for one in watched._watchers.get(chart, ())):
+            await asyncio.sleep(0.01)
 
 
 async def test_event_streams_are_counted(town: Town, server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
