@@ -99,7 +99,7 @@ def submit(
         requests = [read_request(file.read_bytes(), session.chain()) for file in files]
         control = session.control(requests[0].chart)
         stands = making.stands(requests[0], control)
-        request = requests[0] if stands else making.merged(requests, control)
+        request = requests[0] if stands else making.merged(requests, control, session.ledger_now())
         document = _described(request, control) | {"chart": request.chart, "height": None}
         if not stands:
             document |= submit_request(session, request)

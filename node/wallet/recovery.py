@@ -20,13 +20,15 @@ from node.wallet.wallet import Wallet
 from protocol.chart_errors import NoGuardians, TooFewGuardians, WrongChange
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.envelopes import MLKEM768_X25519
-from protocol.crypto.signing import cosign, owner_possession_message
+from protocol.crypto.hashing import operation_digest
+from protocol.crypto.signing import cosign, cosignature_message, owner_possession_message, verify
 from protocol.crypto.wallet import guardian_key
 from protocol.errors import ChartledgerError, DecodeError
 from protocol.types.operations import (
     ROLE_GUARDIAN,
     BeginRecovery,
     CancelRecovery,
+    Cosignature,
     Guardians,
     RotateOwnerKey,
     SetGuardians,
@@ -132,7 +134,7 @@ def sign_request(
     actor = guardians["keys"].index(key.public.hex())
     signed = request.operation
     mine = cosign(key, chain, signed.operation, ROLE_GUARDIAN, 0, now_ms + GUARDIAN_EXPIRY_MS, actor=actor)
-    others = [one for one in signed.cosignatures if one.actor != actor]
+    others = [one for one in counting(request, control, now_ms) if one.actor != actor]
     wallet.act_for(chain, request.chart, GUARDIAN)
     return request.with_signed(_signed_by(signed, [*others, mine]))
 
@@ -161,21 +163,40 @@ def check_current(request: RecoveryRequest, control: dict[str, Any]) -> None:
         )
 
 
-def merged(requests: list[RecoveryRequest], control: dict[str, Any]) -> RecoveryRequest:
-    """One request with all signatures of its copies, as many as count. Raises `DifferentRequests`,
-    `WrongChange`, or `TooFewGuardians`."""
+def counting(request: RecoveryRequest, control: dict[str, Any], now_ms: int) -> list[Cosignature]:
+    """The signatures on a request that the ledger would take at `now_ms`, ledger time: by a guardian of today, good and
+    not run out. One that is not good would have all of them refused, so nobody who passes the file on may spoil it."""
+    signed = request.operation
+    guardians = control["guardians"]
+    keys = [] if guardians is None else [bytes.fromhex(key) for key in guardians["keys"]]
+    chain, asked = bytes.fromhex(request.chain), operation_digest(signed.operation)
+
+    def counts(one: Cosignature) -> bool:
+        if (one.role, one.number) != (ROLE_GUARDIAN, 0) or one.actor >= len(keys) or one.expires_at < now_ms:
+            return False
+        message = cosignature_message(chain, asked, one.role, one.actor, one.number, one.expires_at)
+        return verify(keys[one.actor], message, one.signature)
+
+    return [one for one in signed.cosignatures if counts(one)]
+
+
+def merged(requests: list[RecoveryRequest], control: dict[str, Any], now_ms: int) -> RecoveryRequest:
+    """One request with all signatures of its copies that count. Raises `DifferentRequests`, `WrongChange`, or
+    `TooFewGuardians`."""
     first = requests[0]
     signed = first.operation
     if any(one.operation.operation != signed.operation for one in requests):
         raise DifferentRequests
     check_current(first, control)
-    by_actor = {cosignature.actor: cosignature for one in requests for cosignature in one.operation.cosignatures}
+    by_actor = {cosignature.actor: cosignature for one in requests for cosignature in counting(one, control, now_ms)}
     guardians = control["guardians"]
     if guardians is None:
         raise NoGuardians(f"chart {first.chart} has no guardians")
     if len(by_actor) < guardians["threshold"]:
+        worthless = sum(len(one.operation.cosignatures) - len(counting(one, control, now_ms)) for one in requests)
+        rest = f" ({worthless} signatures in it do not count: run out, or no guardian's)" if worthless else ""
         raise TooFewGuardians(
-            f"{len(by_actor)} of the guardians signed this request, and {guardians['threshold']} must",
+            f"{len(by_actor)} of the guardians signed this request{rest}, and {guardians['threshold']} must",
             advice="Pass the file on to the next guardian, who adds a signature with `chartledger recovery sign`.",
         )
     return first.with_signed(_signed_by(signed, list(by_actor.values())))
