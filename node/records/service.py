@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from node.alerts.namesakes import Namesakes
 from node.alerts.service import Alerts
+from node.logs import get_logger
 from node.network.interface import Refuse
 from node.practitioners import Practitioners
 from node.records import consent
@@ -40,6 +41,7 @@ from node.services import NodeServices
 from node.storage.blobs import BlobStore
 from node.storage.details_store import DetailsStore
 from node.storage.erasures import ErasureStore
+from node.storage.errors import StorageError
 from node.storage.held_store import Handed, HeldStore
 from node.storage.outbox import Idempotency
 from node.storage.records_store import RecordsStore, StoredRecord
@@ -48,6 +50,8 @@ from protocol.crypto.commitments import Committer, LeafProof
 from protocol.errors import ChartledgerError, DecodeError, UnknownChart, UnknownRecord
 from protocol.ledger.events import RecordAppended, decode_event
 from protocol.proofs.field import FieldOpening, open_field
+
+log = get_logger("records")
 
 
 class OwnRecord(Struct, frozen=True):
@@ -130,6 +134,9 @@ class Records:
                     return found
         except DecodeError:
             raise
+        except StorageError as error:  # its sentence names places on this machine, which are nobody else's business
+            log.warning("storage failed another institution's request", peer=peer, code=error.code, reason=str(error))
+            raise Refuse(error.code, "its storage failed; its own log says how") from None
         except ChartledgerError as error:
             raise Refuse(error.code, str(error)) from None
         raise Refuse("unknown-method", "this node does not know that request")

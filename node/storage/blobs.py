@@ -80,9 +80,17 @@ class BlobStore:
     async def open(cls, folder: Path, url: str | None = None, *, read_only: bool = False) -> BlobStore:
         """Open or create `blobs.db` in `folder`. `url` names an object store (`s3://bucket/prefix`) for large blobs.
 
-        Raises as `Database.open` does. The object store is first reached when a large blob is put or read.
+        Raises as `Database.open` does, and `StorageFailed` for a URL that names no store. The object store is first
+        reached when a large blob is put or read.
         """
-        return cls(await Database.open(folder / "blobs.db", BLOBS, read_only=read_only), folder / "objects", url)
+        store = cls(await Database.open(folder / "blobs.db", BLOBS, read_only=read_only), folder / "objects", url)
+        if url is not None:
+            try:
+                await store._store()
+            except StorageFailed:
+                await store.close()
+                raise
+        return store
 
     async def close(self) -> None:
         """Finish writing and close."""
@@ -220,7 +228,7 @@ class BlobStore:
         except FileNotFoundError:
             raise BlobMissing(f"blob {identity.hex()} is not where it must be: {self._place(row)}") from None
         except (obstore.exceptions.BaseError, OSError) as error:
-            raise StorageFailed(f"cannot read blob {identity.hex()}: {error}") from error
+            raise StorageFailed(f"cannot read blob {identity.hex()}: {_why(error)}") from error
         return bytes(found)
 
     async def size(self, identity: bytes) -> int:
@@ -291,19 +299,23 @@ class BlobStore:
         except FileNotFoundError:
             raise BlobMissing(f"blob {row.id.hex()} is not where it must be: {self._place(row)}") from None
         except (obstore.exceptions.BaseError, OSError) as error:
-            raise StorageFailed(f"cannot read blob {row.id.hex()}: {error}") from error
+            raise StorageFailed(f"cannot read blob {row.id.hex()}: {_why(error)}") from error
 
     # --- the object store -----------------------------------------------------------------------------------
 
     async def _store(self) -> ObjectStore:
         if self._objects is None:
-            from obstore.store import LocalStore, from_url  # noqa: PLC0415  # large: see the module's text
+            import obstore  # noqa: PLC0415  # large: see the module's text
+            from obstore.store import LocalStore, from_url  # noqa: PLC0415
 
-            if self._url is not None:
-                self._objects = from_url(self._url)
-            else:
-                self._folder.mkdir(mode=0o700, exist_ok=True)
-                self._objects = LocalStore(self._folder)
+            try:
+                if self._url is not None:
+                    self._objects = from_url(self._url)
+                else:
+                    self._folder.mkdir(mode=0o700, exist_ok=True)
+                    self._objects = LocalStore(self._folder)
+            except (obstore.exceptions.BaseError, OSError, ValueError) as error:
+                raise StorageFailed(f"cannot use {self._url or self._folder} for blobs: {_why(error)}") from error
         return self._objects
 
     async def _put_object(self, key: str, data: bytes | AsyncIterator[bytes]) -> None:
@@ -314,7 +326,7 @@ class BlobStore:
             await obstore.put_async(store, key, data, chunk_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE)
             await self._make_durable(key)
         except (obstore.exceptions.BaseError, OSError) as error:
-            raise StorageFailed(f"cannot store a blob in {self._url or self._folder}: {error}") from error
+            raise StorageFailed(f"cannot store a blob in {self._url or self._folder}: {_why(error)}") from error
 
     async def _move(self, source: str, target: str) -> None:
         import obstore  # noqa: PLC0415  # large: see the module's text
@@ -323,7 +335,7 @@ class BlobStore:
             await obstore.rename_async(await self._store(), source, target)
             await self._make_durable(target)
         except (obstore.exceptions.BaseError, OSError) as error:
-            raise StorageFailed(f"cannot store a blob in {self._url or self._folder}: {error}") from error
+            raise StorageFailed(f"cannot store a blob in {self._url or self._folder}: {_why(error)}") from error
 
     async def _remove(self, key: str) -> None:
         """Remove an object, or what there is of it."""
@@ -337,12 +349,17 @@ class BlobStore:
         except FileNotFoundError:
             return
         except (obstore.exceptions.BaseError, OSError) as error:
-            raise StorageFailed(f"cannot remove a blob from {self._url}: {error}") from error
+            raise StorageFailed(f"cannot remove a blob from {self._url}: {_why(error)}") from error
 
     async def _make_durable(self, key: str) -> None:
         """A remote store is durable when it answers; a folder is when file and folders are synced."""
         if self._url is None:
             await asyncio.to_thread(sync_file, self._folder / key, self._folder)
+
+
+def _why(error: Exception) -> str:
+    """The library's sentence, without what it has to say to who debugs it."""
+    return str(error).partition("\n")[0]
 
 
 def _key(identity: bytes) -> str:

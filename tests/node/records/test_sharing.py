@@ -8,16 +8,18 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
-from node.network.interface import RequestRefused
+from node.network.interface import Refuse, RequestRefused
 from node.owner_reading import open_own
 from node.records.envelope_key import EnvelopeKeys
 from node.records.errors import CustodianUnreachable, GrantEnded, NotDisclosed, NotFresh, TooFewHolders
 from node.records.holding_messages import SHARE, HeldDetails, ShareAnswer, ShareRequest, Shares
-from node.records.messages import RELEASE
+from node.records.messages import RELEASE, ReleaseRequest
 from node.records.opening import Key, open_whole
 from node.records.placing import batch_digest
 from node.records.seal import open_held_details
+from node.storage.errors import StorageFailed
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.envelopes import envelope_info, keypair_from_seed, open_envelope, seal_envelope
 from protocol.crypto.hashing import encryption_key_digest
@@ -345,3 +347,19 @@ async def test_the_owner_reads_at_a_holder(held: Held) -> None:
         patient.keys, SUITE, held.world.chain.id, held.world.chart, raw, envelope=envelope, sealed=await whole(chunks)
     )
     assert opened.data == TEXT.encode()
+
+
+async def test_where_things_lie_on_a_machine_is_told_to_no_other(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = held.hospital(0)
+
+    async def full(identity: bytes) -> bytes:
+        raise StorageFailed("cannot read /var/lib/hospital/objects/ab")
+
+    monkeypatch.setattr(writer.blobs, "get", full)
+    public = keypair_from_seed(SUITE, seed(f"encryption {held.reader.core.institution}"))[1]
+    request = ReleaseRequest(held.world.chart, held.disclosure, (1,), public)
+    with capture_logs() as logged, pytest.raises(Refuse) as refused:
+        await writer.records.answer(held.reader.core.institution, RELEASE, encode(request))
+    assert refused.value.refusal == "storage-failed"
+    assert "/var" not in str(refused.value)
+    assert [line["reason"] for line in logged if "reason" in line] == ["cannot read /var/lib/hospital/objects/ab"]

@@ -170,6 +170,31 @@ async def test_another_object_store_by_url(tmp_path: Path) -> None:
     await store.close()
 
 
+@pytest.mark.parametrize("url", ["foo://x/y", "file:///nowhere/at/all", "s3://"])
+async def test_a_url_that_names_no_store_is_refused_at_once_in_one_sentence(tmp_path: Path, url: str) -> None:
+    """And not with the first large record, as a fault of the daemon's."""
+    with pytest.raises(StorageFailed, match=f"cannot use {url} for blobs: ") as refused:
+        await BlobStore.open(tmp_path, url)
+    assert "\n" not in str(refused.value)
+
+
+async def test_a_folder_that_cannot_be_made_is_named_in_one_sentence(tmp_path: Path, blobs: BlobStore) -> None:
+    (tmp_path / "objects").write_bytes(b"")
+    with pytest.raises(StorageFailed, match="File exists") as refused:
+        await blobs.put(LARGE)
+    assert "\n" not in str(refused.value)
+    (tmp_path / "objects").unlink()
+    await blobs.put(LARGE)
+    for folder in (tmp_path / "objects").iterdir():
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+        folder.write_bytes(b"")
+    with pytest.raises(StorageFailed) as refused:
+        await blobs.get(blob_id(LARGE))
+    assert "\n" not in str(refused.value)
+
+
 def test_the_object_store_library_waits_until_it_is_needed(tmp_path: Path) -> None:
     """It costs a node tens of megabytes, and one that keeps no large blob never pays."""
     code = (
