@@ -104,6 +104,14 @@ FILES = {
 """What to do about a file that the system refuses."""
 
 
+def plain(text: str) -> str:
+    """`text` with what would move the cursor or change colours made visible: names that stand on the ledger are others'
+    to choose."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
 def advice_for(error: ChartledgerError) -> str:
     """What to do next, said to somebody at a command line."""
     kept = vars(error)
@@ -120,7 +128,7 @@ def report(error: BaseException) -> ExitCode:
         print("interrupted", file=sys.stderr)
         return ExitCode.INTERRUPTED
     if isinstance(error, ChartledgerError):
-        print(f"error: {_sentence(str(error))} {advice_for(error)} [{error.code}]", file=sys.stderr)
+        print(plain(f"error: {_sentence(str(error))} {advice_for(error)} [{error.code}]"), file=sys.stderr)
         return ExitCode.UNREACHABLE if error.code == "unreachable" else ExitCode.REFUSED
     if isinstance(error, BrokenPipeError):
         # Who reads our output has seen enough; without this the interpreter complains while it closes it.
@@ -128,7 +136,7 @@ def report(error: BaseException) -> ExitCode:
         return ExitCode.DONE
     if isinstance(error, OSError) and error.strerror:
         advice = FILES.get(error.errno or 0, "See to the file or the disk, then run the command again.")
-        print(f"error: {error.filename or 'system'}: {error.strerror}. {advice} [file-error]", file=sys.stderr)
+        print(plain(f"error: {error.filename or 'system'}: {error.strerror}. {advice} [file-error]"), file=sys.stderr)
         return ExitCode.REFUSED
     if os.environ.get("CHARTLEDGER_TRACEBACK"):
         traceback.print_exception(error)

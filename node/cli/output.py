@@ -21,6 +21,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from node.cli.exits import plain
+
 PIPED = 1_000
 """Columns for who reads our output without a terminal and without COLUMNS: a row of a table then stays one line."""
 SENTENCE = 24
@@ -147,13 +149,6 @@ def spinner(label: str, quiet: bool = False) -> Iterator[Callable[[str, int], No
         return
     with _errors.status(label) as shown:
         yield lambda what, done: shown.update(f"{label}: {what} {done}")
-
-
-def plain(text: str) -> str:
-    """`text` with what would move the cursor or change colours made visible."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def when(time_ms: int | None) -> str:

@@ -18,6 +18,13 @@ from node.wallet import Wallet
 from node.wallet.permits import write_permit
 from node.write_permits import PERMIT_BYTES, WritePermit
 from protocol.codec.canonical import decode, encode
+from protocol.errors import ChartledgerError, DecodeError
+
+
+class NotAPermit(ChartledgerError):
+    """The file is no write permit."""
+
+    advice = "Ask the patient for the file that `chartledger permit CHART GRANT -o FILE` wrote."
 
 
 def permit(
@@ -74,7 +81,10 @@ def take(
     """Take in what a patient gave this institution to write with."""
     with file.open("rb") as opened:
         raw = opened.read(PERMIT_BYTES + 1)
-    made = decode(WritePermit, raw, PERMIT_BYTES)
+    try:
+        made = decode(WritePermit, raw, PERMIT_BYTES)
+    except DecodeError:
+        raise NotAPermit("the file is not a write permit") from None
     with connect(socket) as session:
         document = session.hand_in_permit(made.chart, raw)
     emit(document, as_json, lambda: _say_taken(document))

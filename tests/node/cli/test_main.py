@@ -106,6 +106,13 @@ def test_errors_end_as_one_sentence_what_to_do_and_a_code(capsys):
     told = capsys.readouterr().err
     assert told.startswith("error: that is no number. Add --help")
     assert "[bad-argument]" in told
+    evil = "no institution is called 'x'. There are: 0 (\x1b[2J\x1b[31mAll is well\u202e)."
+    assert report(BadArgument(evil)) is ExitCode.REFUSED
+    assert report(FileNotFoundError(2, "No such file or directory", "x\x1b[2J")) is ExitCode.REFUSED
+    told = capsys.readouterr().err
+    assert "\x1b" not in told, "a name on the ledger, or of a file, is somebody else's to choose"
+    assert "\u202e" not in told
+    assert r"\x1b[31mAll is well" in told
     assert report(Unreachable()) is ExitCode.UNREACHABLE
     assert report(KeyboardInterrupt()) is ExitCode.INTERRUPTED
     assert report(FileNotFoundError(2, "No such file or directory", "x")) is ExitCode.REFUSED

@@ -2,9 +2,9 @@
 
 import pytest
 
-from node.cli.exits import BadArgument
+from node.cli.exits import BadArgument, plain
 from node.cli.options import new_passphrase, parse_time
-from node.cli.output import plain, size, when
+from node.cli.output import size, when
 from node.cli.status import ago
 from node.keystore import NoPassphrase
 
