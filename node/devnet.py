@@ -24,7 +24,7 @@ from msgspec import Meta
 
 from node.genesis_file import write_genesis
 from node.institution_keys import NewInstitution, new_institution
-from node.keystore import write_keystore, write_private
+from node.keystore import locked, write_keystore, write_private
 from node.storage.journal import Journal, Owner
 from protocol.crypto.hashing import chain_id
 from protocol.crypto.keyfiles import Cost
@@ -192,13 +192,19 @@ class Devnet:
     def start(self, numbers: Iterable[int] | None = None, *, wait: bool = True) -> None:
         """Start nodes that do not run, and wait until their sockets answer. Raises `DevnetFailed` with the reason."""
         asked = list(self.numbers if numbers is None else numbers)
-        for number in asked:
-            if self.pid(number) is None:
-                self._spawn(number)
+        with locked(self.folder / "devnet.json"):  # or two commands start each node twice, and know one of each
+            for number in asked:
+                if self.pid(number) is None:
+                    self._spawn(number)
         if wait:
             until = time.monotonic() + START_SECONDS
             for number in asked:
                 self._wait_for_socket(number, until)
+
+    @property
+    def started(self) -> list[int]:
+        """The nodes that were started through this object, whether or not they still run."""
+        return sorted(self._started)
 
     def stop(self, numbers: Iterable[int] | None = None) -> None:
         """Ask nodes to stop (SIGTERM) and wait for it; one that does not within its time is killed and reported."""

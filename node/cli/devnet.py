@@ -39,7 +39,7 @@ def up(
     try:
         devnet.start()
     except DevnetFailed:
-        devnet.stop()
+        devnet.stop(devnet.started)  # those that ran before have nothing to do with it
         raise
     document = _met(devnet)
 

@@ -3,11 +3,15 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import msgspec
 import pytest
 
+import node.cli.devnet as command
 from node.bench_load import OUTSIDE_KEY, Signer
 from node.config import load_config
 from node.devnet import Devnet, DevnetFailed, Wish, free_ports, read_wish, wish_for
@@ -115,3 +119,57 @@ def test_the_load_generator_signs_what_a_ledger_accepts(devnet):
     ]
     assert sum(len(one.operation.entries) for one in first.body.operations) == 6
     assert msgspec.msgpack.decode(next(signer.openings(1, 1_000)))
+
+
+class Dummies(Devnet):
+    """Starts processes that wait for nothing, in place of nodes."""
+
+    spawned: ClassVar[list[int]] = []
+    broken: ClassVar[set[int]] = set()
+
+    def _spawn(self, number: int) -> None:
+        self.spawned.append(number)
+        code = "raise SystemExit" if number in self.broken else "import signal; signal.pause()"
+        self._started[number] = child = subprocess.Popen([sys.executable, "-c", code, str(self.config(number))])
+        (self.home(number) / "pid").write_text(str(child.pid))
+
+    def _wait_for_socket(self, number: int, until: float) -> None:
+        if number in self.broken:
+            self._started[number].wait()
+            raise DevnetFailed(f"node {number} stopped at once")
+
+
+@pytest.fixture
+def dummies(devnet, monkeypatch):
+    monkeypatch.setattr(Dummies, "spawned", [])
+    monkeypatch.setattr(Dummies, "broken", set())
+    made: list[Devnet] = []
+
+    def another() -> Dummies:
+        made.append(Dummies(devnet.folder, devnet.plan))
+        return made[-1]
+
+    yield another
+    for one in made:
+        for child in one._started.values():
+            child.kill()
+            child.wait()
+
+
+def test_two_commands_at_once_start_each_node_once(dummies):
+    """Of a node started twice the second ends at once, and took the first's pid along."""
+    networks = [dummies() for _ in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda one: one.start(wait=False), networks))
+    assert sorted(Dummies.spawned) == list(range(5))
+    assert all(networks[0].pid(number) is not None for number in range(5))
+
+
+def test_a_node_that_does_not_start_stops_none_that_ran_before(dummies, monkeypatch):
+    before = dummies()
+    before.start([0, 1, 2])
+    monkeypatch.setattr(Dummies, "broken", {4})
+    monkeypatch.setattr(command, "Devnet", SimpleNamespace(load=lambda folder: dummies()))
+    with pytest.raises(DevnetFailed, match="node 4"):
+        command.up(before.folder)
+    assert [before.pid(number) is not None for number in range(5)] == [True, True, True, False, False]
