@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from node.cli import client
 from node.cli.choose import birthday
 from node.cli.recovery import complete_with
 from node.wallet.backup import make_shares
@@ -442,18 +441,3 @@ def test_a_wallet_asks_the_ledger_who_named_it(
     assert stands[0, "guardian"] == "one of 1, of whom 1 must agree"
     assert stands[0, "delegate"].startswith("live: may grant, read until ")
     assert (stands[1, "guardian"], stands[1, "delegate"]) == ("not named", "not named")
-
-
-def test_a_node_that_says_that_it_is_years_later_gets_nothing_signed(
-    city: City, patient: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Or it would keep what was signed until the ledger takes it."""
-    clock = city.chain.clock.ms
-    monkeypatch.setattr(client, "own_clock_ms", lambda: clock)
-    used = patient.reopen().chart(city.chain.id, 0).used
-    city.chain.clock.ms += 50 * 60_000
-    patient.does("policy", "bar", 0, 1, "--category", "Condition")
-    city.chain.clock.ms += 4 * 365 * DAY_MS
-    said = patient.does("grant", 0, "--to", 1, "--until", "1d", code=1)
-    assert "[clocks-apart]" in said
-    assert patient.reopen().chart(city.chain.id, 0).used == used + 1
