@@ -178,7 +178,10 @@ class Membership:
     def _take_members(self) -> None:
         found = members(self._standing, -1, self._addresses)
         certificates = {number: [der.hex() for der in one.certificates] for number, one in found.items()}
-        Remembered(self._head().height, certificates).write(self._data)
+        try:
+            Remembered(self._head().height, certificates).write(self._data)
+        except OSError as error:  # it is a help for a node that begins anew; this one needs it not
+            log.warning("the file of members could not be written", reason=error.strerror)
         found.pop(self._institution, None)
         self._set_members(found)
 

@@ -24,6 +24,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from node.keystore import read_private, write_private
+from node.storage.errors import StorageFailed
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.sealing import KEY_BYTES, NONCE_BYTES, secretbox_open, secretbox_seal
 from protocol.errors import ChartledgerError, DecodeError, SealBroken
@@ -88,8 +89,8 @@ class KeyEncryption:
 
     @classmethod
     def open_file(cls, folder: Path, root: bytes, chain: bytes) -> KeyEncryption:
-        """The key in `folder`, made if there is none. `root` is the keystore's. Raises `KekRefused` or
-        `KeyfileRefused`."""
+        """The key in `folder`, made if there is none. `root` is the keystore's. Raises `KekRefused`,
+        `KeyfileRefused` or `StorageFailed`."""
         path = folder / FILE_NAME
         _sweep(path)
         sealed_by = hashlib.blake2b(chain, key=root, digest_size=32, person=b"cl-kek-file").digest()
@@ -137,7 +138,7 @@ class KeyEncryption:
 
     def begin(self) -> None:
         """From now on a new key is in force and the former is kept beside it; both are on disk when this returns.
-        Nothing if a renewal goes on already. Blocks on the disk."""
+        Nothing if a renewal goes on already. Blocks on the disk. Raises `StorageFailed`."""
         if self._content.former is None:
             content = KekFile(_draw(), self._content.present)
             _write(self._path, self._root, content, shred=True)  # its blocks would keep the key past its destruction
@@ -159,7 +160,7 @@ class KeyEncryption:
 
     def finish(self) -> None:
         """Destroy the former key. The caller has seen to it that no row lies under it and nobody holds a lease from
-        before that was so. Blocks on the disk."""
+        before that was so. Blocks on the disk. Raises `StorageFailed`."""
         content = KekFile(self._content.present)
         _write(self._path, self._root, content, shred=True)
         _sweep(self._path)
@@ -201,27 +202,39 @@ def _draw() -> OneKey:
 
 
 def _sweep(path: Path) -> None:
-    """Remove what writes of the file that a crash cut short have left: a key must not outlive its end there."""
-    for left in path.parent.glob(f".{path.name}.*"):
-        descriptor = os.open(left, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            _write_over(descriptor)
-        finally:
-            os.close(descriptor)
-        left.unlink(missing_ok=True)
+    """Remove what writes of the file that a crash cut short have left: a key must not outlive its end there. Raises
+    `StorageFailed`."""
+    with _by_name(path):
+        for left in path.parent.glob(f".{path.name}.*"):
+            descriptor = os.open(left, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                _write_over(descriptor)
+            finally:
+                os.close(descriptor)
+            left.unlink(missing_ok=True)
 
 
 def _write(path: Path, sealed_by: bytes, content: KekFile, *, shred: bool = False) -> None:
     """Whole or not at all, synced. With `shred`, what stood there before is written over as well, as far as the medium
-    does what it is told."""
-    before = os.open(path, os.O_RDWR | os.O_CLOEXEC) if shred else -1
+    does what it is told. Raises `StorageFailed`."""
+    with _by_name(path):
+        before = os.open(path, os.O_RDWR | os.O_CLOEXEC) if shred else -1
+        try:
+            write_private(path, secretbox_seal(sealed_by, os.urandom(NONCE_BYTES), encode(content), b"kek"))
+            if before >= 0:
+                _write_over(before)
+        finally:
+            if before >= 0:
+                os.close(before)
+
+
+@contextmanager
+def _by_name(path: Path) -> Iterator[None]:
+    """A full or failing disk by its name, which a renewal outlives."""
     try:
-        write_private(path, secretbox_seal(sealed_by, os.urandom(NONCE_BYTES), encode(content), b"kek"))
-        if before >= 0:
-            _write_over(before)
-    finally:
-        if before >= 0:
-            os.close(before)
+        yield
+    except OSError as error:
+        raise StorageFailed(f"cannot write {path}: {error.strerror}") from error
 
 
 def _write_over(descriptor: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from node import membership
 from node.institution_keys import new_institution, new_network_key
 from node.keystore import KeystoreFile, open_keystore, write_keystore
 from node.membership import FILE, Membership, Remembered, members, remembered
@@ -88,6 +89,17 @@ def test_only_accredited_institutions_may_connect(world: World) -> None:
     world.change(1, status=STATUS_SUSPENDED)
     assert world.told["members"] == {2: member(MADE[2].public, 2)}
     assert "identity" not in world.told  # nothing of this node's own changed
+
+
+def test_a_disk_that_takes_no_file_of_members_keeps_nobody_from_connecting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(membership, "write_private", full)
+    world.change(1, status=STATUS_SUSPENDED)
+    assert world.told["members"] == {2: member(MADE[2].public, 2)}
 
 
 def test_what_changed_nothing_of_institutions_changes_nothing_here(world: World) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from pathlib import Path
 
 import pytest
 
 from node.keystore import Keystore
+from node.records import kek
 from node.records.kek import FILE_NAME, WRAPPED_BYTES, KekGone, KekRefused, KeyEncryption
+from node.storage.errors import StorageFailed
 from protocol.errors import SealBroken
 
 ROOT, CHAIN = b"r" * 32, b"c" * 32
@@ -82,6 +85,30 @@ def test_what_stood_in_the_file_is_written_over(tmp_path: Path) -> None:
             step()
             before.seek(0)
             assert before.read() != content
+
+
+@pytest.mark.parametrize("fails", ["fsync", "pwrite", "open"])
+def test_a_disk_that_refuses_is_told_of_by_name_and_the_renewal_goes_on_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """Whoever renews in the background knows storage's name for it and tries again; any other ended the node."""
+    key = opened(tmp_path)
+    sealed = key.seal(b"secret", b"here")
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for step in (key.begin, key.finish):
+        with monkeypatch.context() as patched:
+            patched.setattr(kek.os, fails, full)
+            with pytest.raises(StorageFailed, match="No space left"):
+                step()
+        assert key.open(sealed, b"here") == b"secret"
+        assert opened(tmp_path).open(sealed, b"here") == b"secret"
+        step()
+        sealed = key.rewrapped(sealed) or sealed
+    assert not key.renewing
+    assert opened(tmp_path).open(sealed, b"here") == b"secret"
 
 
 async def test_leases_are_waited_for_and_those_taken_later_are_not(tmp_path: Path) -> None:
