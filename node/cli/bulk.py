@@ -1,25 +1,27 @@
 """Much at once on the command line: files of any size in bounded memory, and all records of a disclosure into a folder.
 
 What goes into a folder goes on after a crash where it stopped: a file carries its name only once it is whole and on
-disk, and the folder remembers its disclosure, so that nothing is asked for, or shown to the patient, twice.
+disk, and the folder remembers its disclosure, and before that what it asks for, so that nothing is asked for, or shown
+to the patient, twice. One command at a time writes into a folder.
 """
 
 from __future__ import annotations
 
 import base64
+import fcntl
 import mimetypes
 import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
 
-from node.cli.client import Document, Session
+from node.cli.client import Document, Session, fresh_key
 from node.cli.exits import BadArgument
 from node.cli.output import progress
 from node.records.fhir import FHIR_JSON
@@ -31,6 +33,7 @@ PAGES_AHEAD = 2
 WRITERS = 8
 PAGE = 256  # what a node answers at most
 STATE = "disclosure.json"
+QUESTION = "question.json"
 
 
 class Denied(ChartledgerError):
@@ -51,12 +54,45 @@ class OtherDisclosure(ChartledgerError):
     advice = "Name another folder, or leave the options out to go on with what this one holds."
 
 
+class FolderInUse(ChartledgerError):
+    """Another command is writing into the folder."""
+
+    advice = "Wait for it, or name another folder."
+
+
 class FolderState(msgspec.Struct, frozen=True):
     """What a folder was begun for."""
 
     chain: str
     chart: int
     disclosure: int
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What a folder is about to ask for, and the key under which that counts once."""
+
+    chain: str
+    chart: int
+    grant: int
+    purpose: str
+    details: dict[str, str] | None
+    key: str
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """The folder, made if it is not there (mode 0700), for this command alone: two would put halves of files under
+    each other's names. Raises `FolderInUse`."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FolderInUse(f"another command is reading into {folder}") from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -112,9 +148,8 @@ def begin(
     disclosure: int | None,
     details: dict[str, str] | None = None,
 ) -> int:
-    """The disclosure that `folder` is read under: what it remembers, the one named, or a new one under `grant`, with
-    `details` for the patient alone."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """The disclosure that `folder`, which this command has to itself, is read under: what it remembers, the one named,
+    or a new one under `grant`, with `details` for the patient alone."""
     chain = session.chain().hex()
     path = folder / STATE
     if path.exists():
@@ -130,13 +165,29 @@ def begin(
             raise BadArgument(
                 "say under which grant to ask", advice="Add --grant, or --disclosure for one made before."
             )
-        answer = session.disclose(chart, grant, purpose, details=details)
+        key = _asked_before(folder, Question(chain, chart, grant, purpose, details, fresh_key()))
+        answer = session.disclose(chart, grant, purpose, details=details, key=key)
         disclosure = int(answer["disclosure"])
         if answer["outcome"] != "disclosed":
+            (folder / QUESTION).unlink()
             raise Denied.of(answer)
     with written_whole(path) as file:
         file.write(msgspec.json.encode(FolderState(chain, chart, disclosure)))
+    (folder / QUESTION).unlink(missing_ok=True)
     return disclosure
+
+
+def _asked_before(folder: Path, question: Question) -> str:
+    """The key under which this very question was asked for this folder before, and not answered; else the new one, once
+    the folder remembers it."""
+    path = folder / QUESTION
+    with suppress(OSError, msgspec.DecodeError):
+        before = msgspec.json.decode(path.read_bytes(), type=Question)
+        if msgspec.structs.replace(before, key=question.key) == question:
+            return before.key
+    with written_whole(path) as file:
+        file.write(msgspec.json.encode(question))
+    return question.key
 
 
 def read_all(session: Session, chart: int, disclosure: int, folder: Path, *, quiet: bool) -> tuple[int, int]:

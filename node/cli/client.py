@@ -140,18 +140,18 @@ class Session:
     def open_chart(self, opening: Document) -> Document:
         """Open a chart with what a wallet made, and wait until it is final."""
         with _patience():
-            return self.client.post("/v1/charts", opening, key=_key(), wait=True)
+            return self.client.post("/v1/charts", opening, key=fresh_key(), wait=True)
 
     def submit_operation(self, chart: int, operation: bytes) -> Document:
         """Carry what an owner signed, and wait until it is final."""
         document = {"chart": chart, "operation": base64.b64encode(operation).decode()}
         with _patience():
-            return self.client.post("/v1/operations", document, key=_key(), wait=True)
+            return self.client.post("/v1/operations", document, key=fresh_key(), wait=True)
 
     def submit_json(self, path: str, document: Document) -> Document:
         """Send what reaches the ledger, as JSON (None: no body), and wait until it is final."""
         with _patience():
-            return self.client.post(path, document, key=_key(), wait=True)
+            return self.client.post(path, document, key=fresh_key(), wait=True)
 
     def submit_record(
         self, chart: int, data: bytes, media_type: str, grant: int | None = None, **labels: str | None
@@ -161,7 +161,7 @@ class Session:
         headers = {"content-type": media_type} | {name: value for name, value in labels.items() if value is not None}
         with _patience():
             path, under = f"/v1/charts/{chart}/records", _under(grant)
-            return self.client.send(path, data, headers, key=_key(), wait=True, **under)
+            return self.client.send(path, data, headers, key=fresh_key(), wait=True, **under)
 
     def submit_file(  # where to, what, under which grant, and its labels
         self, chart: int, file: Source, length: int, media_type: str, grant: int | None = None, **labels: str | None
@@ -170,7 +170,7 @@ class Session:
         headers = {"content-type": media_type} | {name: value for name, value in labels.items() if value is not None}
         with _patience():
             path, under = f"/v1/charts/{chart}/records", _under(grant)
-            document: Document = self.client.upload(path, file, length, headers, _key(), **under)
+            document: Document = self.client.upload(path, file, length, headers, fresh_key(), **under)
             return document
 
     def submit_bundle(self, chart: int, bundle: bytes, grant: int | None = None) -> Document:
@@ -178,7 +178,7 @@ class Session:
         headers = {"content-type": "application/fhir+json"}
         with _patience():
             path, query = f"/v1/charts/{chart}/records", {"split": "true"} | _under(grant)
-            return self.client.send(path, bundle, headers, key=_key(), wait=True, **query)
+            return self.client.send(path, bundle, headers, key=fresh_key(), wait=True, **query)
 
     def disclose(
         self,
@@ -187,13 +187,14 @@ class Session:
         purpose: str,
         records: Sequence[int] | None = None,
         details: Document | None = None,
+        key: str | None = None,
     ) -> Document:
         """Ask to read records, or all that the grant covers; the answer says disclosed or denied. `details` are for the
-        patient alone."""
+        patient alone; under one `key` it is asked once, however often this is called."""
         asked: object = "covered" if records is None else list(records)
         document = {"chart": chart, "grant": grant, "purpose": purpose, "records": asked, "details": details}
         with _patience():
-            return self.client.post("/v1/disclosures", document, key=_key(), wait=True)
+            return self.client.post("/v1/disclosures", document, key=key or fresh_key(), wait=True)
 
     def disclose_for_delegate(
         self, chart: int, purpose: str, records: Sequence[int], cosignature: Document
@@ -201,23 +202,23 @@ class Session:
         """Have the chart's custodian carry what a delegate signed: to read these records itself."""
         document = {"chart": chart, "purpose": purpose, "records": list(records), "delegate": cosignature}
         with _patience():
-            return self.client.post("/v1/disclosures", document, key=_key(), wait=True)
+            return self.client.post("/v1/disclosures", document, key=fresh_key(), wait=True)
 
     def break_glass(self, emergency: Document) -> Document:
         """Read in an emergency, and wait until it is final; the answer says disclosed, denied or pending."""
         with _patience():
-            return self.client.post("/v1/emergencies", emergency, key=_key(), wait=True)
+            return self.client.post("/v1/emergencies", emergency, key=fresh_key(), wait=True)
 
     def confirm_emergency(self, chart: int, emergency: int) -> Document:
         """Vouch for another institution's emergency, and wait until it is final."""
         with _patience():
-            return self.client.send(f"/v1/emergencies/{chart}/{emergency}/confirm", b"", {}, key=_key(), wait=True)
+            return self.client.send(f"/v1/emergencies/{chart}/{emergency}/confirm", b"", {}, key=fresh_key(), wait=True)
 
     def review_emergency(self, chart: int, emergency: int, justified: bool, findings: Document | None) -> Document:
         """State what a review of another institution's emergency found, and wait until it is final."""
         document = {"justified": justified, "findings": findings}
         with _patience():
-            return self.client.post(f"/v1/emergencies/{chart}/{emergency}/review", document, key=_key(), wait=True)
+            return self.client.post(f"/v1/emergencies/{chart}/{emergency}/review", document, key=fresh_key(), wait=True)
 
     def sealed_details(self, chart: int) -> dict[int, bytes]:
         """What was said to a chart's owner, sealed, by event number; at its custodian."""
@@ -262,17 +263,17 @@ class Session:
         """Move a change, and wait until the motion is final."""
         document = {"change": change} | ({} if expires_at is None else {"expires_at": expires_at})
         with _patience():
-            return self.client.post("/v1/motions", document, key=_key(), wait=True)
+            return self.client.post("/v1/motions", document, key=fresh_key(), wait=True)
 
     def vote(self, motion: int, favour: bool) -> Document:
         """Vote on a motion, and wait until the ballot is final."""
         with _patience():
-            return self.client.post(f"/v1/motions/{motion}/ballots", {"favour": favour}, key=_key(), wait=True)
+            return self.client.post(f"/v1/motions/{motion}/ballots", {"favour": favour}, key=fresh_key(), wait=True)
 
     def change_key(self, change: bytes) -> Document:
         """Change one of the institution's own keys (a canonical KeyChange), and wait until that is final."""
         with _patience():
-            return self.client.post("/v1/institution/keys", {"change": change.hex()}, key=_key(), wait=True)
+            return self.client.post("/v1/institution/keys", {"change": change.hex()}, key=fresh_key(), wait=True)
 
     def proof(self, chart: int, event: int, epoch: int = 0) -> bytes:
         """An inclusion proof, canonical bytes, for somebody who trusts the authorities of `epoch`."""
@@ -309,6 +310,6 @@ def _patience() -> Iterator[None]:
         hint.cancel()
 
 
-def _key() -> str:
+def fresh_key() -> str:
     """An idempotency key: a retry inside the client repeats it, so nothing is written twice."""
     return uuid.uuid4().hex

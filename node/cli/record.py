@@ -261,7 +261,7 @@ def read_all(
 ) -> None:
     """Read all records of one disclosure, each into a file. After a crash the same command goes on where it stopped."""
     said = access.details_of(staff=practitioner, family=family, role=role, reason=reason)
-    with connect(socket) as session:
+    with connect(socket) as session, bulk.alone_in(into):
         under = bulk.begin(session, chart, into, grant, purpose, disclosure, said)
         count, before = bulk.read_all(session, chart, under, into, quiet=as_json)
     document = {"chart": chart, "disclosure": under, "records": count, "here_before": before, "folder": str(into)}

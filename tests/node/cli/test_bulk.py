@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from node.cli import bulk
-from node.cli.bulk import Denied, OtherDisclosure
+from node.cli.bulk import Denied, FolderInUse, OtherDisclosure
 from node.cli.exits import BadArgument
 from node.client import Unreachable
 
@@ -31,15 +31,21 @@ class FakeNode:
         self.breaks_after = breaks_after
         self.outcome = outcome
         self.asked = 0
+        self.silent = False
+        self.keys: list[str] = []
         self.given: list[int] = []
 
     def chain(self) -> bytes:
         return CHAIN
 
     def disclose(
-        self, chart: int, grant: int | None, purpose: str, records: Any = None, details: Any = None
+        self, chart: int, grant: int | None, purpose: str, details: Any = None, key: str | None = None
     ) -> dict[str, Any]:
+        assert key is not None
         self.asked += 1
+        self.keys.append(key)
+        if self.silent:
+            raise Unreachable("the node is gone")
         return {"disclosure": 1_500, "outcome": self.outcome, "sentence": "You had withdrawn your permission."}
 
     def get(self, path: str, **query: Any) -> dict[str, Any]:
@@ -59,8 +65,10 @@ class FakeNode:
 
 
 def read(node: FakeNode, folder: Path, **options: Any) -> tuple[int, int]:
-    disclosure = bulk.begin(node, 5, folder, options.get("grant"), "TREAT", options.get("disclosure"))  # type: ignore[arg-type]
-    return bulk.read_all(node, 5, disclosure, folder, quiet=True)  # type: ignore[arg-type]
+    with bulk.alone_in(folder):
+        grant, named, details = (options.get(name) for name in ("grant", "disclosure", "details"))
+        disclosure = bulk.begin(node, 5, folder, grant, "TREAT", named, details)  # type: ignore[arg-type]
+        return bulk.read_all(node, 5, disclosure, folder, quiet=True)  # type: ignore[arg-type]
 
 
 def here(folder: Path) -> dict[int, bytes]:
@@ -86,6 +94,38 @@ def test_it_goes_on_where_it_stopped_and_asks_the_patient_once(tmp_path: Path, a
     assert sorted([*again.given, *before]) == RECORDS
     assert here(tmp_path) == {record: content(record) for record in RECORDS}
     assert read(FakeNode(breaks_after=0), tmp_path) == (len(RECORDS), len(RECORDS))
+
+
+def test_who_gives_up_waiting_and_comes_back_asks_the_patient_once(tmp_path: Path) -> None:
+    """The node may have the question, and the ledger, though nobody waited for the answer: its key is the same then."""
+    silent, again, other = FakeNode(), FakeNode(), FakeNode()
+    silent.silent = True
+    for details in (None, {"reason": "referral"}):
+        with pytest.raises(Unreachable):
+            read(silent, tmp_path, grant=2, details=details)
+    with pytest.raises(Unreachable):
+        read(silent, tmp_path, grant=2, details={"reason": "referral"})
+    assert read(again, tmp_path, grant=2, details={"reason": "referral"}) == (len(RECORDS), 0)
+    assert silent.keys[1:] == again.keys * 2
+    assert silent.keys[0] != again.keys[0], "another question is another"
+    assert not (tmp_path / bulk.QUESTION).exists()
+    assert read(other, tmp_path / "other", grant=2) == (len(RECORDS), 0)
+    assert other.keys[0] not in silent.keys
+
+
+def test_a_denied_question_may_be_asked_again(tmp_path: Path) -> None:
+    node = FakeNode(outcome="denied")
+    for _ in range(2):
+        with pytest.raises(Denied):
+            read(node, tmp_path, grant=2)
+    assert len(set(node.keys)) == 2
+
+
+def test_a_folder_is_one_commands(tmp_path: Path) -> None:
+    """Two would each remove what the other has half written, and give it the name of a whole one."""
+    with bulk.alone_in(tmp_path / "out"), pytest.raises(FolderInUse):
+        read(FakeNode(), tmp_path / "out", grant=2)
+    assert read(FakeNode(), tmp_path / "out", grant=2) == (len(RECORDS), 0)
 
 
 def test_what_a_crash_left_half_written_is_no_record(tmp_path: Path) -> None:
