@@ -37,7 +37,9 @@ class BeyondBounds(Unauthorised):
 
 
 class TooManyDelegates(InvalidTransaction):
-    """The chart has had as many delegates as it may."""
+    """The chart has had as many delegates as it may, those that ended counted."""
+
+    advice = "Ending one frees no place: open another chart for this patient."
 
 
 class WriteNotGranted(Unauthorised):

@@ -163,7 +163,7 @@ class BadCosignature(InvalidTransaction):
 class CosignatureExpired(InvalidTransaction):
     """A co-signature's expiry (ledger time) has passed."""
 
-    advice = "Ask the owner to sign again."
+    advice = "Ask whoever signed it (owner, delegate, guardians) to sign again."
 
 
 class CosignatureTooLong(InvalidTransaction):
@@ -220,7 +220,9 @@ class NotAscending(InvalidTransaction):
 
 
 class TooManyGrants(InvalidTransaction):
-    """The chart holds as many grants as it may."""
+    """The chart has had as many grants as it may, those that ended counted."""
+
+    advice = "Revoking frees none, since none is ever forgotten: open another chart for this patient."
 
 
 class DenialCapReached(InvalidTransaction):

@@ -73,7 +73,7 @@ HERE = {
     "too-few-holders": "Try again later: the asking stays valid until its release deadline. `chartledger peers` says "
     "who is away.",
     "too-many-delegates": "A chart has so many for ever: `chartledger delegate list` shows them.",
-    "too-many-grants": "Revoke what is not needed: `chartledger grants` lists those in force.",
+    "too-many-grants": "A chart has so many for ever, and revoking frees none: `chartledger grants --all` shows them.",
     "too-many-holds": "Release what is not needed: `chartledger hold list` lists those in force.",
     "unauthorised": "It is for another institution, or another wallet, to do: name its socket with --socket, or the "
     "wallet with --wallet.",

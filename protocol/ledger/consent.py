@@ -53,8 +53,9 @@ def _grant(working: Working, operation: Grant, call: Call) -> OperationReceipt:
         _check_in_force(working, chart, delegate, by, ACT_GRANT)
         _check_bounds(delegate, operation.terms)
     grant = chart.grants
-    if grant >= limits.GRANTS_PER_CHART:
-        raise TooManyGrants(f"chart {number} has had {grant} grants, which is the most")
+    if grant >= (limits.GRANTS_PER_CHART if delegate is None else limits.GRANTS_BY_DELEGATES):
+        whose = "" if delegate is None else ", beyond which only the owner makes any"
+        raise TooManyGrants(f"chart {number} has had {grant} grants, which is the most{whose}")
     granted = Granted(working.height, working.timestamp, call.institution, grant, operation.terms, by)
     after = working.append(number, signed, [granted], begins=1)
     working.put(keys.chart(number), replace(after, grants=grant + 1))

@@ -62,6 +62,7 @@ def small_limits() -> Iterator[None]:
         bounds = draw_bounds(Random(0))
         patch.setattr(limits, "EMERGENCIES_UNREVIEWED", bounds.unreviewed)
         patch.setattr(limits, "GRANTS_PER_CHART", bounds.grants)
+        patch.setattr(limits, "GRANTS_BY_DELEGATES", bounds.delegated_grants)
         patch.setattr(limits, "DELEGATES_PER_CHART", bounds.delegates)
         patch.setattr(limits, "HOLDS_PER_CHART", bounds.holds)
         yield
@@ -78,6 +79,7 @@ def draw_bounds(rng: Random) -> Bounds:
         denials_per_day=rng.choice((3, 1_000, 1_000)),
         unreviewed=2,
         grants=16,
+        delegated_grants=6,
         delegates=8,
         holds=2,
     )

@@ -196,7 +196,11 @@ MUTANTS: list[Mutant] = [
         ("out of force", "not decisions.delegate_in_force(", "False and not decisions.delegate_in_force("),
         ("acts that it has not", "not delegate.terms.acts & act", "False"),
     ),
-    *_of(consent._grant, ("a frozen owner grants", "cosigning.check_not_frozen(working, number)", "pass")),
+    *_of(
+        consent._grant,
+        ("a frozen owner grants", "cosigning.check_not_frozen(working, number)", "pass"),
+        ("a delegate uses up all grants", "limits.GRANTS_BY_DELEGATES", "limits.GRANTS_PER_CHART"),
+    ),
     *_of(consent._check_terms, ("to who was removed", ".status == STATUS_REMOVED", ".status == -1")),
     *_of(
         consent._revoke,

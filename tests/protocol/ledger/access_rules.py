@@ -66,6 +66,7 @@ class Bounds:
     denials_per_day: int
     unreviewed: int
     grants: int
+    delegated_grants: int
     delegates: int
     holds: int
 
@@ -374,7 +375,8 @@ class Consent(Basis):
         self.check_purposes(grant.purposes)
         if delegate is not None:
             self.check_bounds(delegate, grant)
-        must(len(chart.grants) < self.bounds.grants, "TooManyGrants")
+        most = self.bounds.grants if delegate is None else self.bounds.delegated_grants
+        must(len(chart.grants) < most, "TooManyGrants")
         use()
         grant.by_delegate = delegate is not None
         chart.grants.append(grant)

@@ -120,6 +120,17 @@ def test_too_many_grants(world: Any) -> None:
     world.refuses(TooManyGrants, world.body(0, world.owned(patient, Grant(patient.chart, world.terms()))))
 
 
+def test_no_delegate_keeps_the_owner_from_granting_ever_again(world: Any) -> None:
+    patient = world.open_chart()
+    helper = world.name_delegate(patient)
+    granting = Grant(patient.chart, world.terms())
+    key = keys.chart(patient.chart)
+    world.leaves[key] = encode(replace(world.chart(patient), grants=limits.GRANTS_BY_DELEGATES - 1))
+    assert world.run(2, world.delegated(helper, granting)).grant == limits.GRANTS_BY_DELEGATES - 1
+    world.refuses(TooManyGrants, world.body(2, world.delegated(helper, granting)))
+    assert world.grant(patient) == limits.GRANTS_BY_DELEGATES
+
+
 def test_revoking_moves_the_generation_and_reissues(world: Any, make_tags: Any) -> None:
     patient = world.open_chart()
     for _ in range(3):

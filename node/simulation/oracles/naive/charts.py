@@ -26,7 +26,7 @@ from protocol.types.operations import (
 )
 
 Ordered = TypeVar("Ordered", int, str, bytes)
-GRANTS_PER_CHART = 1_024
+GRANTS_PER_CHART, GRANTS_BY_DELEGATES = 1_024, 768
 ACT_GRANT, ACT_REVOKE = 1, 2
 
 
@@ -122,7 +122,8 @@ def grant(state: State, operation: Grant, signed: SignedOperation, carrier: int)
     ascend(terms.purposes, "a grant's purposes")
     ascend(terms.practitioners or (), "a grant's practitioners")
     lists_ascend(terms.tags)
-    require(len(held.grants) < GRANTS_PER_CHART, "the chart has had as many grants as it may")
+    most = GRANTS_BY_DELEGATES if signatures.by_delegate(signed) else GRANTS_PER_CHART
+    require(len(held.grants) < most, "the chart has had as many grants as it may")
     held.grants.append(GrantOf(terms))
     held.happened()
 

@@ -246,7 +246,7 @@ TABLE = [
         "a chart has so many grants",
         consent,
         "_grant",
-        "grant >= limits.GRANTS_PER_CHART",
+        "grant >= (limits.GRANTS_PER_CHART if delegate is None else limits.GRANTS_BY_DELEGATES)",
         "False",
         "too-many-grants",
         too_many_grants,

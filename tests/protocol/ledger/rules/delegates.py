@@ -61,6 +61,12 @@ def owners_key(stage: Stage) -> list[Any]:
     return stage.owner(Delegate(stage.chart, stage.world.delegate_terms(stage.patient.key)))
 
 
+def too_many_grants(stage: Stage) -> list[Any]:
+    helper = stage.world.name_delegate(stage.patient)
+    stage.change_chart(grants=limits.GRANTS_BY_DELEGATES)
+    return stage.by(helper, granting(stage))
+
+
 def impostor(stage: Stage) -> list[Any]:
     one, other = (stage.world.name_delegate(stage.patient) for _ in range(2))
     other.key = one.key
@@ -85,6 +91,15 @@ TABLE = [
         "if False",
         "beyond-bounds",
         lambda s: s.by(s.world.name_delegate(s.patient, acts=ACT_READ), granting(s)),
+    ),
+    Broken(
+        "it leaves the owner grants to make",
+        consent,
+        "_grant",
+        "else limits.GRANTS_BY_DELEGATES",
+        "else limits.GRANTS_PER_CHART",
+        "too-many-grants",
+        too_many_grants,
     ),
     Broken(
         "it was not ended",
