@@ -118,6 +118,14 @@ class Client:
         headers = {"content-type": "application/json"}
         return self.send(path, msgspec.json.encode(document), headers, key=key, wait=wait, **query)
 
+    def draw(self, path: str, document: Any, **query: Any) -> bytes:
+        """Send a JSON document that changes nothing, and give the body of the answer as it came."""
+        body, headers = msgspec.json.encode(document), {"content-type": "application/json"}
+        try:
+            return self._request("POST", path, query, body, headers)
+        except Unreachable:
+            return self._request("POST", path, query, body, headers)
+
     def put(self, path: str, document: Any) -> Any:
         """Send a JSON document that may be sent again at will."""
         body, headers = msgspec.json.encode(document), {"content-type": "application/json"}

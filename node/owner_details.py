@@ -1,7 +1,7 @@
 """What askers said in confidence, opened with the wallet's own keys and checked against the ledger.
 
-The custodian keeps them sealed and cannot open them; what comes out is believed only if the asking on the ledger
-committed to it.
+Whoever said it seals it to the owner, and the custodian keeps a copy that it cannot open; what comes out is believed
+only if the asking on the ledger committed to it.
 """
 
 from __future__ import annotations
@@ -25,19 +25,25 @@ def open_said(
     chain: bytes,
     chart: int,
     events: Iterable[Mapping[str, Any]],
-    sealed: Mapping[int, bytes],
+    sealed: Mapping[int, Sequence[bytes]],
 ) -> dict[int, Details | str]:
-    """By event number, what was said about each asking or review for which something sealed is there; where it does
-    not open, that. `versions` are the owner's keys, the newest first: what was said before a rotation is sealed to the
+    """By event number, what was said about each asking or review for which something sealed is there; where none of it
+    opens, that. `versions` are the owner's keys, the newest first: what was said before a rotation is sealed to the
     keys of then. `events` are as the socket gives them. CPU work: 0.1 ms each."""
     pairs = [keypair_from_seed(suite, keys.encryption_seed) for keys in versions]
     found: dict[int, Details | str] = {}
     for event in events:
         number = event["number"]
-        text = event.get("details") or event.get("justification") or event.get("findings")
+        text = commitment_text(event)
         if text is not None and number in sealed:
-            found[number] = _open(pairs, suite, chain, chart, bytes.fromhex(text), sealed[number])
+            tried = (_open(pairs, suite, chain, chart, bytes.fromhex(text), one) for one in sealed[number])
+            found[number] = next((one for one in tried if one != NOT_OPENED), NOT_OPENED)
     return found
+
+
+def commitment_text(event: Mapping[str, Any]) -> str | None:
+    """What an event, as the socket gives it, commits to as said in confidence, in hex; None for nothing."""
+    return event.get("details") or event.get("justification") or event.get("findings")
 
 
 def _open(

@@ -1,23 +1,34 @@
 """The owner reads: a chart's record opened with the wallet's own keys, checked against the ledger.
 
-The custodian hands over sealed bytes and the envelope that was sealed to the owner; it learns nothing that it did not
-have, and what comes out is believed only if it matches the commitment on the ledger.
+Writer or holder hands over sealed bytes and the envelope that was sealed to the owner; it learns nothing that it did
+not have, and what comes out is believed only if it matches the commitment on the ledger. With parts that came through
+another's node, `node.parts_reading` does the same.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
+from node.parts_reading import ReaderKey
 from node.records.opening import Key, open_whole
 from node.records.seal import read_owner_plain
 from protocol.codec.canonical import decode
 from protocol.crypto.commitments import LeafProof, Opening, bytes_proof
-from protocol.crypto.envelopes import envelope_info, keypair_from_seed, open_envelope
+from protocol.crypto.envelopes import SUITES, envelope_info, keypair_from_seed, open_envelope
 from protocol.crypto.fields import json_fields
 from protocol.crypto.hashing import encryption_key_digest
 from protocol.crypto.wallet import ChartKeys
 from protocol.errors import UnknownRecord
 from protocol.ledger.events import Event, RecordAppended
+
+
+def reader_keys(versions: Sequence[ChartKeys], suite: int) -> list[ReaderKey]:
+    """The envelope keys of these versions of an owner's keys, those of `suite`, the one in force, first: copies that
+    lie about may be sealed to an earlier one."""
+    suites = [suite, *(one for one in SUITES if one != suite)]
+    return [ReaderKey.from_seed(one, keys.encryption_seed) for one in suites for keys in versions]
 
 
 class OwnRecord(Struct, frozen=True):

@@ -1,9 +1,11 @@
-"""Asking to read through the socket: under a grant, as a delegate, in an emergency; and what was said in confidence."""
+"""Asking to read through the socket: under a grant, as a delegate, in an emergency; and what was said in confidence.
+
+How owners and delegates then read is in `node.api.own_reading`."""
 
 from __future__ import annotations
 
 from msgspec import structs
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from node.alerts.rules import DAY_MS
 from node.alerts.service import LOOK_BACK_DAYS
@@ -28,12 +30,10 @@ from node.api.context import Context
 from node.api.errors import BadRequest
 from node.api.events import outcome_name, reason_name
 from node.api.look import PAGE, PAGE_MOST
-from node.api.records import BINARY, bytes_headers
 from node.api.refusals import of_reason
 from node.api.submit import receipt_of
 from node.api.writes import Reply
 from node.emergencies import Seen, counts, open_emergencies
-from node.records.errors import RecordUnknownHere
 from node.services import Final, Prepared
 from protocol import limits
 from protocol.crypto.details import Details
@@ -42,7 +42,6 @@ from protocol.ledger.events import Disclosed, GlassBroken, decode_event, reason_
 from protocol.ledger.leaves import Emergencies, decode_leaf
 from protocol.types.operations import ROLE_DELEGATE, Cosignature
 
-PUBLIC_HEX = 2 * 4_096
 DAYS_MOST = 366
 
 
@@ -166,30 +165,6 @@ async def details_stated(context: Context, call: Call) -> Response:
     """What this institution itself said: it answers for its own people."""
     found = await context.records.confidence.stated(call.chart(), call.event("disclosure"))
     return json_response(DetailsOut(**structs.asdict(found)))
-
-
-async def delegate_sealed(context: Context, call: Call) -> Response:
-    chart, disclosure, record = call.chart(), call.event("disclosure"), call.event("record")
-    await context.records.for_delegates.check(chart, disclosure, record)
-    try:
-        size, chunks = await context.records.sealed(chart, record)
-    except RecordUnknownHere:  # another institution wrote it
-        chunks = await context.records.for_delegates.sealed(chart, disclosure, record)
-        return StreamingResponse(chunks, 200, {"cache-control": "no-store", "content-type": BINARY})
-    return StreamingResponse(chunks, 200, bytes_headers(BINARY, size))
-
-
-async def delegate_envelope(context: Context, call: Call) -> Response:
-    text = call.query.get("public", "")
-    try:
-        public = bytes.fromhex(text) if 0 < len(text) <= PUBLIC_HEX else b""
-    except ValueError:
-        public = b""
-    if not public:
-        raise BadRequest("public is the delegate's public encryption key in hex")
-    chart, disclosure, record = call.chart(), call.event("disclosure"), call.event("record")
-    envelope = await context.records.for_delegates.envelope(chart, disclosure, record, public)
-    return Response(envelope, 200, bytes_headers(BINARY, len(envelope)))
 
 
 def _decided(context: Context) -> Reply:

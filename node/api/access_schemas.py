@@ -42,7 +42,7 @@ class DelegateCosignatureIn(Request, frozen=True):
 
 class DisclosureIn(Request, frozen=True):
     """Ask to read: event numbers of records, or "covered" for what the grant covers now and is neither erased nor
-    barred. With `delegate`, at the chart's custodian, it is the delegate who asks, without grant, for named records."""
+    barred. With `delegate` it is the delegate who asks, without grant, for named records."""
 
     chart: ChartNumber
     purpose: PurposeCode

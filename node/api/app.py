@@ -23,7 +23,8 @@ from node.api.context import Context
 from node.api.errors import BadRequest, InternalError, MethodNotAllowed, NoSuchPlace, NotAllowed
 from node.api.openapi import openapi
 from node.api.peercred import Peer
-from node.api.places import PLACES, Place
+from node.api.place import Place
+from node.api.places import PLACES
 from node.api.problems import problem_response
 from node.api.server import ApiServer, ApiSettings
 from node.api.writes import Writes

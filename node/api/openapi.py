@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from node import __version__
-from node.api.places import PLACES, Place, Query
+from node.api.place import Place, Query
+from node.api.places import PLACES
 from node.api.problems import PROBLEM_JSON, Problem
 from node.api.schemas import Accepted
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import Struct
-
 from node.api import (
     access,
     access_schemas,
@@ -26,43 +24,9 @@ from node.api import (
     submit,
 )
 from node.api.context import Handler
+from node.api.own_places import OWN_READING
 from node.api.peercred import Role
-
-JSON = "application/json"
-BYTES = "application/octet-stream"
-ANY = "*/*"
-TEXT = "text/plain"
-EVENTS = "text/event-stream"
-
-
-class Query(Struct, frozen=True):
-    """A query parameter."""
-
-    name: str
-    kind: str
-    says: str
-
-
-class Place(Struct, frozen=True):
-    """One method of one path. `body` and `answer` map a media type to a type of `schemas`, or to None for bytes."""
-
-    method: str
-    path: str
-    role: Role
-    handler: Handler
-    says: str
-    answer: dict[str, Any]
-    body: dict[str, Any] = {}
-    query: tuple[Query, ...] = ()
-    headers: tuple[Query, ...] = ()
-    draft: bool = False
-    """A POST that changes nothing on the ledger."""
-
-    @property
-    def writes(self) -> bool:
-        """Whether it takes Idempotency-Key and wait=final."""
-        return self.method == "POST" and not self.draft
-
+from node.api.place import ANY, BYTES, EVENTS, JSON, TEXT, Kinds, Place, Query
 
 FIRST = Query("first", "integer", "the number to begin with")
 EPOCH = Query("epoch", "integer", "the epoch whose authorities the verifier trusts; 0, the genesis's, without it")
@@ -74,8 +38,6 @@ LABELS = (
     Query("Sensitivities", "string", "HL7 v3 sensitivity codes, separated by commas; added to those in the record"),
     Query("Supersedes", "integer", "the event number of the record that this one amends"),
 )
-
-Kinds = dict[str, Any]
 
 
 def _look(path: str, handler: Handler, answer: Kinds, says: str, query: tuple[Query, ...] = ()) -> Place:
@@ -343,16 +305,6 @@ READING = (
     _read(DISCLOSED, records.read_many, {JSON: schemas.ReadOut}, "Disclosed records, as many as go at once", PAGED),
     _read(DISCLOSED + "/{record:int}", records.read, {ANY: None}, "One disclosed record, exact bytes"),
     _read(
-        DISCLOSED + "/{record:int}/sealed", access.delegate_sealed, {BYTES: None}, "The record's blob, for a delegate"
-    ),
-    _read(
-        DISCLOSED + "/{record:int}/delegate-envelope",
-        access.delegate_envelope,
-        {BYTES: None},
-        "What opens the blob, for the delegate who asked",
-        (Query("public", "string", "the delegate's public encryption key in hex"),),
-    ),
-    _read(
         "/v1/disclosures/{chart:int}/{disclosure:int}/details",
         access.details_stated,
         {JSON: access_schemas.DetailsOut},
@@ -434,4 +386,4 @@ GOVERNANCE = (
         "Change one of this institution's own keys",
     ),
 )
-PLACES: tuple[Place, ...] = (*NODE, *CHAIN, *PROVING, *CHARTS, *RECORDS, *ERASING, *READING, *GOVERNANCE)
+PLACES: tuple[Place, ...] = (*NODE, *CHAIN, *PROVING, *CHARTS, *RECORDS, *ERASING, *READING, *OWN_READING, *GOVERNANCE)

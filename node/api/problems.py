@@ -93,6 +93,7 @@ STATUS: dict[type[ChartledgerError], int] = {
     records.ReleaseDenied: 403,
     records.NotDisclosed: 403,
     records.GrantEnded: 403,
+    records.PassRefused: 403,
     records.ReleaseOverdue: 403,
     records.NotFresh: 503,
     records.CustodianUnreachable: 504,

@@ -70,6 +70,7 @@ OF_ERRORS: Final[dict[type[ChartledgerError], BlockingException | None]] = {
     records.ReleaseDenied: PRECONDITION,
     records.NotDisclosed: PRECONDITION,
     records.GrantEnded: PRECONDITION,
+    records.PassRefused: PRECONDITION,
     records.ReleaseOverdue: None,  # asking again is all that it takes
     records.NotFresh: OUTAGE,
     records.CustodianUnreachable: OUTAGE,

@@ -6,6 +6,7 @@ Relies on `node.client` for the socket; nothing here knows how a request travels
 from __future__ import annotations
 
 import base64
+import json
 import threading
 import time
 import uuid
@@ -125,6 +126,10 @@ class Session:
         document = {"encryption_suite": suite, "encryption_public": public.hex()}
         return self.client.put(f"/v1/charts/{chart}/owner-key", document)
 
+    def draw(self, path: str, document: Document, **query: Any) -> Document:
+        """What is answered to a document that changes nothing."""
+        return json.loads(self.client.draw(path, document, **query))
+
     def hand_in_permit(self, chart: int, permit: bytes) -> Document:
         """Give this node's institution what a chart's owner lets it write with (a canonical `WritePermit`)."""
         return self.client.put(f"/v1/charts/{chart}/write-permit", {"permit": base64.b64encode(permit).decode()})
@@ -199,7 +204,7 @@ class Session:
     def disclose_for_delegate(
         self, chart: int, purpose: str, records: Sequence[int], cosignature: Document
     ) -> Document:
-        """Have the chart's custodian carry what a delegate signed: to read these records itself."""
+        """Have this node carry what a delegate signed: to read these records itself."""
         document = {"chart": chart, "purpose": purpose, "records": list(records), "delegate": cosignature}
         with _patience():
             return self.client.post("/v1/disclosures", document, key=fresh_key(), wait=True)

@@ -20,12 +20,14 @@ from node.cli.client import Document, Session, connect
 from node.cli.exits import BadArgument
 from node.cli.options import SOCKET, JsonOption, PassphraseOption, SocketOption, parse_time
 from node.cli.output import emit, say, table, tell, when
+from node.cli.parts import said_elsewhere
 from node.keystore import close_to_others, find_passphrase
-from node.owner_details import open_said
+from node.owner_details import NOT_OPENED, commitment_text, open_said
 from node.wallet import Wallet, WalletChart
 from node.wallet.wallet import NoChartSecret
 from protocol.crypto.details import Details
 from protocol.crypto.tags import CATEGORY
+from protocol.errors import ChartledgerError
 
 
 class Format(StrEnum):
@@ -117,8 +119,8 @@ def as_json_document(as_json: bool, form: Format) -> Any:
 
 
 def read_chart(session: Session, chart: int, wallet: Wallet | None) -> Read:
-    """A chart's history, and what a wallet of its owner's can read of it. Without the wallet, or at another node than
-    the custodian's, what was said in confidence stays sealed, and kinds of records are not known."""
+    """A chart's history, and what a wallet of its owner's can read of it. Without the wallet, what was said in
+    confidence stays sealed, and kinds of records are not known."""
     ledger = session.chart(chart)
     events = list(session.events(chart))
     names = session.institutions()
@@ -127,16 +129,34 @@ def read_chart(session: Session, chart: int, wallet: Wallet | None) -> Read:
     if wallet is not None:
         mine = wallet.catch_up(wallet.chart(session.chain(), chart), bytes.fromhex(ledger["owner_key"]))
         meaning = _meaning(wallet, mine, ledger["generation"])
-        if ledger["held_here"]:
-            versions = [wallet.keys(mine, version) for version in range(mine.version, -1, -1)]
-            sealed = session.sealed_details(chart)
-            opened = open_said(versions, ledger["encryption_suite"], session.chain(), chart, events, sealed)
-        else:
-            tell("what was said to you in confidence lies at the chart's custodian: name its socket with --socket")
+        opened = _said(session, wallet, mine, ledger, events)
     now_ms = session.ledger_now()
     found = looks(events, names, now_ms=now_ms, release_ms=session.release_ms(), meaning=meaning, opened=opened)
     custodian = names.get(ledger["custodian"], f"institution {ledger['custodian']}")
     return Read(events, found, names, custodian, now_ms, meaning)
+
+
+def _said(
+    session: Session, wallet: Wallet, mine: WalletChart, ledger: Document, events: list[Document]
+) -> dict[int, Details | str]:
+    """What was said in confidence: as the custodian has it if this is its node, the rest from who said it."""
+    chart, suite = ledger["chart"], ledger["encryption_suite"]
+    versions = [wallet.keys(mine, version) for version in range(mine.version, -1, -1)]
+    sealed = {number: [one] for number, one in session.sealed_details(chart).items()} if ledger["held_here"] else {}
+    opened = open_said(versions, suite, session.chain(), chart, events, sealed)
+    missing = [
+        one["number"]
+        for one in events
+        if commitment_text(one) is not None and opened.get(one["number"], NOT_OPENED) == NOT_OPENED
+    ]
+    if not missing:
+        return opened
+    try:
+        sealed = said_elsewhere(session, wallet, mine, ledger, missing)
+    except ChartledgerError as error:
+        tell(f"what was said to you in confidence could not be asked for: {error}")
+        return opened
+    return opened | open_said(versions, suite, session.chain(), chart, events, sealed)
 
 
 def _meaning(wallet: Wallet, chart: WalletChart, generation: int) -> Meaning | None:

@@ -13,9 +13,9 @@ from node.cli.client import Session, connect
 from node.cli.exits import BadArgument
 from node.cli.options import SOCKET, JsonOption, PassphraseOption, SocketOption
 from node.cli.output import emit, say
+from node.cli.parts import read_as_owner
 from node.cli.proof import read_checkpoint
 from node.cli.qr import TERMINAL, write_qr
-from node.cli.record import read_as_owner
 from node.keystore import close_to_others, find_passphrase
 from node.wallet import Wallet
 from protocol.errors import ChartledgerError

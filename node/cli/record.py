@@ -18,8 +18,8 @@ from node.cli.delegate_reading import read_as_delegate
 from node.cli.exits import BadArgument, ExitCode
 from node.cli.options import SOCKET, JsonOption, PassphraseOption, SocketOption
 from node.cli.output import counted, emit, print_json, progress, say, table, warn, when
+from node.cli.parts import read_as_owner
 from node.keystore import find_passphrase
-from node.owner_reading import OwnRecord, open_own
 from node.records.fhir import FHIR_JSON, bundle_slices, described
 from node.wallet import Wallet
 from protocol.errors import ChartledgerError
@@ -203,9 +203,7 @@ def read(
     role: access.RoleOption = None,
     reason: ReasonOption = None,
     wallet: Annotated[Path | None, typer.Option("--wallet", help="Read as the owner, with this wallet.")] = None,
-    as_delegate: Annotated[
-        bool, typer.Option("--as-delegate", help="The wallet is a delegate's; ask at the chart's custodian.")
-    ] = False,
+    as_delegate: Annotated[bool, typer.Option("--as-delegate", help="The wallet is a delegate's.")] = False,
     passphrase_file: PassphraseOption = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file (mode 0600).")] = None,
     socket: SocketOption = SOCKET,
@@ -298,18 +296,6 @@ def _written(count: int, document: dict[str, Any], output: Path, as_json: bool) 
         as_json,
         lambda: say(f"{counted(count, 'byte')} written to {output}"),
     )
-
-
-def read_as_owner(session: Session, wallet: Wallet, chart: int, record: int) -> OwnRecord:
-    """A record opened with the wallet, and checked against the ledger."""
-    ledger = session.chart(chart)
-    keys = wallet.keys(wallet.catch_up(wallet.chart(session.chain(), chart), bytes.fromhex(ledger["owner_key"])))
-    suite = ledger["encryption_suite"]
-    event = session.event(chart, record)
-    place = f"/v1/charts/{chart}/records/{record}"
-    envelope = session.client.read(f"{place}/owner-envelope")
-    sealed = session.client.read(f"{place}/sealed")
-    return open_own(keys, suite, session.chain(), chart, event, envelope=envelope, sealed=sealed)
 
 
 @app.command()

@@ -11,7 +11,7 @@ from functools import partial
 from node.cli.exits import BadArgument
 from node.cli.grant import grant_with, revoke_with
 from node.cli.output import progress
-from node.cli.record import read_as_owner
+from node.cli.parts import read_as_owner
 from node.demo.input import Patient
 from node.demo.report import Report, expect, refused
 from node.demo.stage import Chart, Stage

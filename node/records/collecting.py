@@ -20,13 +20,12 @@ from node.logs import get_logger
 from node.network.interface import RequestFailed
 from node.records.envelope_key import EnvelopeKey
 from node.records.errors import RecordsError, TooFewHolders
-from node.records.holding_messages import SHARE, HeldDetails, ShareAnswer, Shared, ShareRequest, Shares
+from node.records.holding_messages import SHARE, HeldDetails, ShareAnswer, Shared, ShareRequest, Shares, batch_digest
 from node.records.messages import INLINE_BYTES, RECORD_BYTES
 from node.records.opening import Key, sealed_bytes_most
-from node.records.placing import batch_digest
 from node.records.seal import open_held_details
 from node.records.sharing import Sharing
-from node.services import NodeServices
+from node.services import NodeServices, Queries
 from node.storage.errors import StorageError
 from protocol import limits
 from protocol.codec.canonical import decode, encode
@@ -79,6 +78,15 @@ class Wanted(Struct, frozen=True):
     appended: Mapping[int, RecordAppended]
 
 
+def order_of_holders(node: Queries, chart: int, appended: RecordAppended) -> list[int]:
+    """Whom to ask for a record: those that its event names, then those that repair may have added since."""
+    others = ranked(node.chain, chart, appended.institution, node.accredited())
+    named = appended.holders
+    # The ledger has them ascending; the first choice of placement comes first, for everybody alike.
+    order = [one for one in others if one in named] + [one for one in named if one not in others]
+    return [*order, *(one for one in others if one not in named)][: limits.HOLDERS_PER_RECORD]
+
+
 class Collector:
     """Asks holders. `suspects` counts by institution how often a share did not fit."""
 
@@ -92,7 +100,7 @@ class Collector:
         """As many of the records, from the first, as holders send at once; at least one. `why` says what was wrong with
         the writer. Raises `TooFewHolders`."""
         first = wanted.appended[wanted.records[0]]
-        left = self._order(wanted.chart, first)
+        left = order_of_holders(self._node, wanted.chart, first)
         given: list[_Given] = []
         refused: list[str] = []
         count = max(2, threshold_of(len(first.holders)))
@@ -120,14 +128,6 @@ class Collector:
         if isinstance(again, str):
             return given
         return [again, *(one for one in given if one.institution != again.institution)]
-
-    def _order(self, chart: int, appended: RecordAppended) -> list[int]:
-        """Whom to ask: those that the event names, then those that repair may have added since."""
-        others = ranked(self._node.chain, chart, appended.institution, self._node.accredited())
-        named = appended.holders
-        # The ledger has them ascending; the first choice of placement comes first, for everybody alike.
-        order = [one for one in others if one in named] + [one for one in named if one not in others]
-        return [*order, *(one for one in others if one not in named)][: limits.HOLDERS_PER_RECORD]
 
     async def _ask(self, holder: int, wanted: Wanted, mine: EnvelopeKey, *, blobs: bool) -> _Given | str:
         """What it gave, or why it gave nothing."""

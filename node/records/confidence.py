@@ -303,6 +303,25 @@ class Confidence:
         """What is kept here for the owner of a chart, sealed to it, from event number `first` on."""
         return await self._store.for_owner(chart, first, count)
 
+    async def said_to_owner(self, chart: int, event: int, leaf: Chart, public: bytes) -> list[bytes]:
+        """What is here of what was said about one asking or review, sealed to the owner's key in force (`public`, the
+        one that `leaf` names): this institution's own, and, at the custodian, the copy that it was handed."""
+        raw = await self._node.events_at(chart, [event])
+        found = decode_event(raw[event]) if event in raw else None
+        commitment = None if found is None else commitment_of(found)
+        if found is None or commitment is None:
+            return []
+        said: list[bytes] = []
+        if found.institution == self._node.institution:
+            await self._place_all()
+            kept = await self._store.stated(chart, event)
+            if kept is not None:
+                opening = self._kek.open_details(kept.sealed, commitment)
+                info = details_info(self._node.chain, chart, commitment, leaf.encryption_key)
+                said.append(seal_details(leaf.encryption_suite, public, info, opening))
+        copies = await self._store.for_owner(chart, event, 1)
+        return said + [one.sealed for one in copies if one.event == event and not said]
+
 
 def commitment_of(event: Event) -> bytes | None:
     """What an asking, or a review, commits to as said in confidence; None for one without, and for other events."""

@@ -108,6 +108,12 @@ class TooFewHolders(RecordsError):
     advice = "Try again later: the asking stays valid until its release deadline. GET /v1/peers says who is away."
 
 
+class PassRefused(RecordsError):
+    """The owner's reading pass does not count here and now."""
+
+    advice = "Make a new one with the wallet that owns the chart, for the institution whose node is asked."
+
+
 class ChartUnknownHere(RecordsError):
     """The ledger knows this chart, but this custodian's secret for it is not stored here."""
 

@@ -24,11 +24,11 @@ from node.records.holding_messages import (
     HoldRequest,
     SealedRequest,
     Shares,
+    batch_digest,
 )
 from node.records.judge import Judge, any_erased
 from node.records.messages import INLINE_BYTES, RECORD_BYTES, BlobPiece
 from node.records.opening import sealed_bytes_most
-from node.records.placing import batch_digest
 from node.records.seal import Kek
 from node.services import NodeServices
 from node.storage.blobs import BlobStore

@@ -7,6 +7,7 @@ a holder's acknowledgement no further than its next question, a reader what open
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from msgspec import Meta
@@ -14,6 +15,7 @@ from msgspec import Meta
 from node.records.messages import RECORDS_PER_RELEASE, EventNumber, PublicBytes
 from node.records.seal import HELD_DETAILS_BYTES, MediaType
 from protocol.crypto.commitments import Opening
+from protocol.crypto.hashing import Domain, digest
 from protocol.crypto.shares import KeyShare
 from protocol.types.base import U16, Digest, Number, Wire
 
@@ -73,6 +75,11 @@ class Shares(Wire, frozen=True):
     """Shares of the keys of some records. Never leaves unsealed."""
 
     shares: Annotated[tuple[KeyShare, ...], Meta(min_length=1, max_length=HELD_PER_REQUEST)]
+
+
+def batch_digest(commitments: Sequence[bytes]) -> bytes:
+    """32 bytes: what an envelope with the shares of these records is bound to."""
+    return digest(Domain.HOLDING, *commitments)
 
 
 class HoldAnswer(Wire, frozen=True):

@@ -26,6 +26,7 @@ from node.records.holding_messages import (
     HolderKeyRequest,
     HoldRequest,
     Shares,
+    batch_digest,
 )
 from node.records.messages import ANSWER_BYTES, PIECE_BYTES, BlobPiece
 from node.records.seal import Split
@@ -34,7 +35,7 @@ from node.storage.blobs import BlobStore
 from node.storage.types import Copy
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.envelopes import envelope_info, seal_envelope
-from protocol.crypto.hashing import Domain, digest, encryption_key_digest
+from protocol.crypto.hashing import encryption_key_digest
 from protocol.crypto.placement import ranked
 from protocol.crypto.shares import KeyShare, threshold_of
 from protocol.errors import CryptoError, DecodeError
@@ -82,11 +83,6 @@ class NotTaken(Exception):
     def __init__(self, why: str, *, given: bool = True) -> None:
         super().__init__(why)
         self.given = given
-
-
-def batch_digest(commitments: Sequence[bytes]) -> bytes:
-    """32 bytes: what an envelope with the shares of these records is bound to."""
-    return digest(Domain.HOLDING, *commitments)
 
 
 class Placer:

@@ -27,7 +27,10 @@ from node.records.holding import Holding
 from node.records.judge import Judge
 from node.records.notes import Notes
 from node.records.opening import Content, Key, checked
+from node.records.owner_judge import OwnerJudge
 from node.records.owner_keys import OwnerKeyMissing, OwnerKeys
+from node.records.owner_release import OwnerReleaser
+from node.records.owners import ForOwners
 from node.records.permits import Permits
 from node.records.placing import Placer
 from node.records.read import Reader, clear
@@ -104,7 +107,10 @@ class Records:
         self.holding = Holding(node, judge, held, blobs, self._kek, self._envelope_keys)
         self.sharing = Sharing(node, judge, held, store, blobs, self._kek, self.placer, threads)
         self.releaser = Releaser(node, judge, store, blobs, self._kek, threads)
-        self.for_delegates = ForDelegates(node, judge, store, self._kek)
+        self.for_delegates = ForDelegates(node, judge, self.releaser, self.sharing)
+        owner_judge = OwnerJudge(node, judge)
+        self.owner_releaser = OwnerReleaser(node, owner_judge, store, held, blobs, self.confidence, self._kek, threads)
+        self.for_owners = ForOwners(node, owner_judge, self.owner_releaser)
         self.namesakes = Namesakes(self.confidence, details)
         self.alerts = Alerts(node, self.confidence, details)
         self.notes = Notes(node, self.submitter, store, blobs, self._kek, threads)
@@ -128,7 +134,7 @@ class Records:
     async def answer(self, peer: int, method: str, payload: bytes) -> bytes:
         """The answer to another institution's request (`records.*`). Raises `Refuse` or `DecodeError`."""
         try:
-            for part in (self.confidence, self.holding, self.sharing, self.releaser):
+            for part in (self.confidence, self.holding, self.sharing, self.releaser, self.owner_releaser):
                 found = await part.answer(peer, method, payload)
                 if found is not None:
                     return found

@@ -23,10 +23,11 @@ from node.records.holding_messages import (
     Shared,
     ShareRequest,
     Shares,
+    batch_digest,
 )
 from node.records.judge import Judge, Judged, any_erased
 from node.records.messages import ANSWER_BYTES, BLOB, INLINE_BYTES, BlobPiece, BlobRequest
-from node.records.placing import Placer, batch_digest
+from node.records.placing import Placer
 from node.records.seal import Kek
 from node.services import NodeServices
 from node.storage.blobs import BlobStore

@@ -32,6 +32,7 @@ VOTE_LABEL = b"chartledger vote v1\0"
 POSSESSION_LABEL = b"chartledger possession v1\0"
 OWNER_POSSESSION_LABEL = b"chartledger owner possession v1\0"
 APPLICATION_LABEL = b"chartledger application v1\0"
+READING_PASS_LABEL = b"chartledger reading pass v1\0"
 
 Verifier = Callable[[bytes, bytes, bytes], bool]
 """(public key, message, signature) -> whether it verifies. `verify`, or a caller's cache in front of it."""
@@ -55,6 +56,18 @@ class OwnerPossessionSubject(Wire, frozen=True):
     chart: Number
     change: Number
     keys: OwnerKeys
+
+
+class ReadingPassSubject(Wire, frozen=True):
+    """What a chart's owner signs to read it through an institution's node: this chart, that institution, whose key (its
+    digest) things are to be sealed to, the least final height to judge by, and until when (ms)."""
+
+    chain: Digest
+    chart: Number
+    institution: Number
+    encryption_key: Digest
+    height: Number
+    expires_at: TimeMs
 
 
 class PossessionSubject(Wire, frozen=True):
@@ -140,6 +153,11 @@ def cosign(
 def owner_possession_message(chain: bytes, chart: int, change: int, keys: OwnerKeys) -> bytes:
     """What a new owner key signs to show that whoever has it wants it for this chart, by this change."""
     return OWNER_POSSESSION_LABEL + encode(OwnerPossessionSubject(chain, chart, change, keys))
+
+
+def reading_pass_message(subject: ReadingPassSubject) -> bytes:
+    """What a chart's owner signs to read it."""
+    return READING_PASS_LABEL + encode(subject)
 
 
 def vote_message(subject: VoteSubject) -> bytes:

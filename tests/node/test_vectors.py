@@ -9,7 +9,8 @@ from types import ModuleType
 import pytest
 
 from node.network import messages as network
-from node.records import detail_messages, holding_messages, messages
+from node.reading_pass import ReadingPass
+from node.records import detail_messages, holding_messages, messages, owner_messages
 from node.records.seal import Secret
 from node.write_permits import WritePermit
 from protocol.codec.canonical import decode, encode
@@ -33,6 +34,8 @@ def wire_types(module: ModuleType) -> dict[str, type[Wire]]:
 KINDS: dict[str, type[Wire]] = {
     "Secret": Secret,
     "WritePermit": WritePermit,
+    "ReadingPass": ReadingPass,
+    **wire_types(owner_messages),
     **wire_types(messages),
     **wire_types(detail_messages),
     "KeyShare": KeyShare,

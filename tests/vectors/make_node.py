@@ -17,7 +17,8 @@ from make_sync import write  # noqa: E402 - needs the path above
 from make_wire import material  # noqa: E402
 
 from node.network import messages as network  # noqa: E402
-from node.records import detail_messages, messages  # noqa: E402
+from node.reading_pass import ReadingPass  # noqa: E402
+from node.records import detail_messages, messages, owner_messages  # noqa: E402
 from node.records import holding_messages as holding  # noqa: E402
 from node.records.seal import Secret  # noqa: E402
 from node.write_permits import WritePermit  # noqa: E402
@@ -115,6 +116,33 @@ HOLDING: dict[str, tuple[Any, list[Any]]] = {
     "held-details": (holding.HeldDetails, [holding.HeldDetails(OPENING, "application/fhir+json", 1_700)]),
 }
 
+SHOWN = ReadingPass(7, 3, material("owner", 1_216), 1_042, 1_900_000_600_000, material("signature", 64))
+
+OWNERS: dict[str, tuple[Any, list[Any]]] = {
+    "reading-pass": (ReadingPass, [SHOWN, ReadingPass(0, 0, bytes(32), 0, 0, bytes(64))]),
+    "owner-share-request": (owner_messages.OwnerShareRequest, [owner_messages.OwnerShareRequest(SHOWN, 38)]),
+    "owner-share-answer": (
+        owner_messages.OwnerShareAnswer,
+        [
+            owner_messages.OwnerShareAnswer(b"envelope", b"", b"", 6),
+            owner_messages.OwnerShareAnswer(b"", b"envelope of a share", material("details", 296), 2_000_000),
+        ],
+    ),
+    "owner-blob-request": (owner_messages.OwnerBlobRequest, [owner_messages.OwnerBlobRequest(SHOWN, 38, 1_048_576)]),
+    "owner-details-request": (
+        owner_messages.OwnerDetailsRequest,
+        [owner_messages.OwnerDetailsRequest(SHOWN, (39, 42))],
+    ),
+    "said-to-owner": (owner_messages.SaidToOwner, [owner_messages.SaidToOwner(42, b"sealed details")]),
+    "owner-details-answer": (
+        owner_messages.OwnerDetailsAnswer,
+        [
+            owner_messages.OwnerDetailsAnswer((owner_messages.SaidToOwner(42, b"sealed details"),)),
+            owner_messages.OwnerDetailsAnswer(()),
+        ],
+    ),
+}
+
 NETWORK: dict[str, tuple[Any, list[Any]]] = {
     "hello": (network.Hello, [network.Hello(1, 1, material("chain"), 3, 7_000_000_001, 42, "chartledger 0.1.0")]),
     "goodbye": (network.Goodbye, [network.Goodbye("other-chain", "this node is on another chain")]),
@@ -127,5 +155,5 @@ NETWORK: dict[str, tuple[Any, list[Any]]] = {
 
 
 if __name__ == "__main__":
-    write(FOLDER / "records", RECORDS | HOLDING)
+    write(FOLDER / "records", RECORDS | HOLDING | OWNERS)
     write(FOLDER / "network", NETWORK)

@@ -106,7 +106,9 @@ TERMS = operations.GrantTerms(
     (3, 5), _tag_lists(years=False), ("TREAT", "HRESCH"), 1_750_000_000_000, 1_760_000_000_000
 )
 TAG_LISTS = _tag_lists(years=True)
+READING = signing.ReadingPassSubject(CHAIN, 300, 3, material("owner's envelope key"), 1_042, 1_900_000_600_000)
 NEW_KEYS = operations.OwnerKeys(SIGNER.public, 1, material("newer enc key"))
+MOVED = signing.OwnerPossessionSubject(CHAIN, 300, 4, NEW_KEYS)
 POSSESSION = SIGNER.sign(signing.owner_possession_message(CHAIN, 300, 4, NEW_KEYS))
 GUARDIANS = operations.Guardians(2, tuple(sorted(key.public for key in (OWNER, SIGNER, VOTER))))
 BARS = (
@@ -260,10 +262,8 @@ def _values() -> dict[str, tuple[Any, list[Wire]]]:
         "delegate-terms": (operations.DelegateTerms, [DELEGATE_TERMS]),
         "guardians": (operations.Guardians, [GUARDIANS]),
         "owner-keys": (operations.OwnerKeys, [NEW_KEYS]),
-        "owner-possession-subject": (
-            signing.OwnerPossessionSubject,
-            [signing.OwnerPossessionSubject(CHAIN, 300, 4, NEW_KEYS)],
-        ),
+        "reading-pass-subject": (signing.ReadingPassSubject, [READING]),
+        "owner-possession-subject": (signing.OwnerPossessionSubject, [MOVED]),
         "cosignature": (operations.Cosignature, [signed(OPERATIONS["grant"][0], True).cosignatures[0]]),
         "cosignature-subject": (
             signing.CosignatureSubject,
@@ -334,6 +334,8 @@ def digests(value: Any) -> dict[str, str]:
         found["signed_message"] = signing.cosignature_message(
             value.chain, value.operation, value.role, value.actor, value.number, value.expires_at
         )
+    elif isinstance(value, signing.ReadingPassSubject):
+        found["signed_message"] = signing.reading_pass_message(value)
     elif isinstance(value, signing.OwnerPossessionSubject):
         found["signed_message"] = signing.owner_possession_message(value.chain, value.chart, value.change, value.keys)
     elif isinstance(value, signing.ApplicationSubject):

@@ -324,7 +324,11 @@ class FakeCore:
 
     async def status(self) -> Mapping[str, Any]:
         about = {"chain": self.chain.hex(), "institution": {"number": self.institution}}
-        about |= {"head_time_ms": self.head().timestamp, "params": {"release_ms": self.params.release_ms}}
+        about |= {
+            "height": self.head().height,
+            "head_time_ms": self.head().timestamp,
+            "params": {"release_ms": self.params.release_ms},
+        }
         return about | {"healthy": self.healthy, "summary": "healthy" if self.healthy else "two of four are gone"}
 
     def peers(self) -> list[Mapping[str, Any]]:

@@ -10,9 +10,8 @@ from msgspec.structs import replace
 from node.network.interface import Refuse
 from node.records import holding
 from node.records.errors import HoldRefused, TooMuchHeld
-from node.records.holding_messages import HOLD, Handover, HoldRequest, Shares
+from node.records.holding_messages import HOLD, Handover, HoldRequest, Shares, batch_digest
 from node.records.messages import INLINE_BYTES
-from node.records.placing import batch_digest
 from protocol.codec.canonical import encode
 from protocol.crypto.envelopes import envelope_info, keypair_from_seed, seal_envelope
 from protocol.crypto.hashing import blob_id, encryption_key_digest

@@ -14,10 +14,9 @@ from node.network.interface import Refuse, RequestRefused
 from node.owner_reading import open_own
 from node.records.envelope_key import EnvelopeKeys
 from node.records.errors import CustodianUnreachable, GrantEnded, NotDisclosed, NotFresh, TooFewHolders
-from node.records.holding_messages import SHARE, HeldDetails, ShareAnswer, ShareRequest, Shares
+from node.records.holding_messages import SHARE, HeldDetails, ShareAnswer, ShareRequest, Shares, batch_digest
 from node.records.messages import RELEASE, ReleaseRequest
 from node.records.opening import Key, open_whole
-from node.records.placing import batch_digest
 from node.records.seal import open_held_details
 from node.storage.errors import StorageFailed
 from protocol.codec.canonical import decode, encode

@@ -156,6 +156,7 @@ def test_names_of_what_is_on_the_wire(vectors: Vectors) -> None:
         ("cosignature-subject", "chartledger cosignature v1"),
         ("vote-subject", "chartledger vote v1"),
         ("possession-subject", "chartledger possession v1"),
+        ("reading-pass-subject", "chartledger reading pass v1"),
         ("application-subject", "chartledger application v1"),
     ):
         for case in vectors(f"wire/{name}")["cases"]:

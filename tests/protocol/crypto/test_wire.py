@@ -21,6 +21,7 @@ from protocol.crypto.signing import (
     CosignatureSubject,
     OwnerPossessionSubject,
     PossessionSubject,
+    ReadingPassSubject,
     sign_transaction,
     transaction_message,
     transaction_message_of,
@@ -40,10 +41,8 @@ MODULES = ("base", "terms", "operations", "governance", "transaction", "block", 
 
 
 def _types() -> dict[str, Any]:
-    found: dict[str, Any] = {
-        kind.__name__: kind
-        for kind in (ApplicationSubject, CosignatureSubject, OwnerPossessionSubject, PossessionSubject)
-    }
+    signed = (ApplicationSubject, CosignatureSubject, OwnerPossessionSubject, PossessionSubject, ReadingPassSubject)
+    found: dict[str, Any] = {kind.__name__: kind for kind in signed}
     for name in MODULES:
         for key, value in vars(importlib.import_module(f"protocol.types.{name}")).items():
             if isinstance(value, type) and issubclass(value, Wire) and value is not Wire:

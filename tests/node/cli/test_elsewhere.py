@@ -1,0 +1,87 @@
+"""The hospital that keeps the chart is gone: what its owner and a delegate still do, at another hospital's node."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from node.api.app import make_api
+from node.api.peercred import role_map
+from node.api.server import ApiSettings
+from node.cli import client
+from tests.node.cli.test_access import Desks, _quickly, patient, wide
+from tests.node.records.fake_core import Chain, Network
+
+__all__ = ["wide"]
+SAID = ("--practitioner", "s-9", "--family", "Okafor", "--reason", "follow-up")
+
+
+@pytest.fixture
+async def five(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desks]:
+    """Five hospitals; each record of the first has three holders, so one of the others stores nothing."""
+    monkeypatch.setattr("node.wallet.wallet.write_file", _quickly)
+    network = Network(Chain(5), tmp_path, replicas=3)
+    monkeypatch.setattr(client, "own_clock_ms", lambda: network.chain.clock.ms)
+    made = Desks(network, tmp_path)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(network.close)
+        for number in range(5):
+            hospital = await network.start(number)
+            settings = replace(ApiSettings(made.socket(number), role_map()), wait_s=5.0)
+            api = make_api(settings, hospital.core, hospital.records, hospital.ledger.idempotency, b"secret")
+            await api.start()
+            stack.push_async_callback(api.stop)
+        yield made
+
+
+async def empty_handed(desks: Desks, chart: int) -> int:
+    """The hospital that neither keeps the chart nor holds its first record."""
+    (letter,) = await desks.json(1, "record", "list", chart)
+    return next(number for number in range(1, 5) if number not in letter["holders"])
+
+
+async def test_everything_but_the_custodians_own_acts(five: Desks) -> None:
+    wallet, chart = await patient(five)
+    helper = await five.wallet("helper.wallet")
+    card = five.folder / "card"
+    await five.run(0, "delegate", "key", chart, "--output", card, "--wallet", helper)
+    await five.run(0, "grant", chart, "--to", 1, "--until", "30d", "--wallet", wallet)
+    await five.run(1, "record", "read", chart, 1, "--grant", 0, *SAID)
+    at = await empty_handed(five, chart)
+    for hospital in five.network.hospitals.values():
+        hospital.core.unreachable.add(0)
+
+    # Reads all of it, sees who looked and why, though the custodian was never told.
+    assert await five.run(at, "record", "read", chart, 1, "--wallet", wallet) == "the letter"
+    told = await five.run(at, "disclosures", chart, "--wallet", wallet)
+    assert "Okafor" in told
+    assert '"follow-up"' in told
+    without = await five.run(at, "disclosures", chart)
+    assert "Okafor" not in without
+    # Proves.
+    proof = five.folder / "record.proof"
+    await five.run(at, "proof", "record", chart, 1, "--output", proof, "--wallet", wallet)
+    assert proof.stat().st_size > 500
+    # Grants, forbids, revokes, names and ends a delegate, who reads.
+    await five.run(at, "grant", chart, "--to", 2, "--until", "30d", "--wallet", wallet)
+    assert await five.run(2, "record", "read", chart, 1, "--grant", 1) == "the letter"
+    await five.run(at, "revoke", chart, 0, "--wallet", wallet)
+    assert "withdrawn" in await five.run(1, "record", "read", chart, 1, "--grant", 0, code=-1)
+    words = ("delegate", "add", chart, "--card", card, "--act", "read", "--until", "30d", "--wallet", wallet)
+    await five.run(at, *words)
+    read = ("record", "read", chart, 1, "--as-delegate", "--wallet", helper)
+    assert await five.run(at, *read) == "the letter"
+    assert await five.run(2, *read) == "the letter"
+    await five.run(at, "delegate", "end", chart, 0, "--wallet", wallet)
+    assert "denied" in await five.run(at, *read, code=-1)
+    await five.run(at, "policy", "bar", chart, "everybody", "--wallet", wallet)
+    assert "denied" in await five.run(2, "record", "read", chart, 1, "--grant", 1, code=-1)
+    # With two of the three holders gone as well, nobody puts a key together.
+    (letter,) = await five.json(at, "record", "list", chart)
+    for hospital in five.network.hospitals.values():
+        hospital.core.unreachable.update(letter["holders"])
+    assert "nobody gives a part" in await five.run(at, "record", "read", chart, 1, "--wallet", wallet, code=-1)
