@@ -86,6 +86,12 @@ class UnknownEmergency(InvalidTransaction):
     """No emergency of this institution has this event number on this chart, or it was denied."""
 
 
+class ForbiddenMeanwhile(Unauthorised):
+    """The owner forbids by now what this emergency asks for."""
+
+    advice = "Nothing is released by it: ask the patient, or whoever acts for them, for a permission."
+
+
 class NotWaiting(InvalidTransaction):
     """The emergency does not wait for a second institution."""
 

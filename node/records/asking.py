@@ -73,13 +73,13 @@ class Asker:
 
     async def confirm(self, chart: int, emergency: int) -> list[Prepared]:
         """Vouch for another institution's emergency. Raises `UnknownEmergency`, and what the ledger has against it."""
-        asker = await self._asker_of(chart, emergency)
-        return await self._prepare(ConfirmBreakGlass(chart, emergency, asker))
+        broken = await self._broken(chart, emergency)
+        return await self._prepare(ConfirmBreakGlass(chart, emergency, broken.institution, broken.records))
 
     async def review(self, chart: int, emergency: int, justified: bool, findings: Details | None) -> list[Prepared]:
         """State whether another institution's emergency was justified. The findings go to the owner in confidence.
         Raises `UnknownEmergency`, and what the ledger has against it."""
-        asker = await self._asker_of(chart, emergency)
+        asker = (await self._broken(chart, emergency)).institution
         commitment, opening = (None, None) if findings is None else self._confidence.committed(findings)
         operation = ReviewBreakGlass(chart, emergency, asker, justified, commitment)
         return await self._keep(chart, opening, await self._prepare(operation))
@@ -102,11 +102,11 @@ class Asker:
             await self._confidence.keep(chart, opening, prepared[0].valid_until)
         return prepared
 
-    async def _asker_of(self, chart: int, emergency: int) -> int:
+    async def _broken(self, chart: int, emergency: int) -> GlassBroken:
         if await self._node.chart(chart) is None:
             raise UnknownChart(f"there is no chart {chart}")
         found = await self._node.events_at(chart, [emergency])
         event = decode_event(found[emergency]) if emergency in found else None
         if not isinstance(event, GlassBroken):
             raise UnknownEmergency(f"event {emergency} of chart {chart} is no emergency")
-        return event.institution
+        return event

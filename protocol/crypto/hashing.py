@@ -6,6 +6,7 @@ one of another. `Domain` lists every label that exists. Relies on hashlib and on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Final
 
@@ -30,6 +31,7 @@ class Domain:
     AUTHORITIES: Final = b"cl/authorities"
     ENCRYPTION_KEY: Final = b"cl/enckey"
     BLOB: Final = b"cl/blob"
+    RECORDS: Final = b"cl/records"
 
     # trees
     MERKLE_NODE: Final = b"cl/merkle/node"
@@ -129,6 +131,11 @@ def authorities_digest(authorities: AuthoritySet) -> bytes:
 def encryption_key_digest(suite: int, public: bytes) -> bytes:
     """32 bytes: what stands on the ledger for a public encryption key of this suite (u16)."""
     return digest(Domain.ENCRYPTION_KEY, suite.to_bytes(2, "big"), public)
+
+
+def records_digest(numbers: Sequence[int]) -> bytes:
+    """32 bytes: what an emergency's leaf has of the records, by event number, that it asks for."""
+    return digest(Domain.RECORDS, encode(tuple(numbers)))
 
 
 def blob_id(*parts: bytes) -> bytes:

@@ -11,14 +11,24 @@ from typing import Final
 from msgspec.structs import replace
 
 from protocol import limits
-from protocol.chart_errors import AlreadyReviewed, NotWaiting, TooEarly, TooManyUnreviewed, UnknownEmergency
-from protocol.errors import BadTerms, Expired, Unauthorised
-from protocol.ledger import access, cosigning, decisions, keys, purposes
-from protocol.ledger.events import GlassBroken, GlassConfirmed, GlassReviewed, Outcome, Reason
+from protocol.chart_errors import (
+    AlreadyErased,
+    AlreadyReviewed,
+    ForbiddenMeanwhile,
+    NotWaiting,
+    TooEarly,
+    TooManyUnreviewed,
+    UnknownEmergency,
+)
+from protocol.crypto.hashing import records_digest
+from protocol.errors import BadTerms, Expired, NotAccredited, Unauthorised
+from protocol.ledger import access, cosigning, decisions, institutions, keys, purposes, reading
+from protocol.ledger.events import GlassBroken, GlassConfirmed, GlassReviewed, Outcome, Reason, reason_text
 from protocol.ledger.leaves import Chart, Emergencies, Emergency, PolicyLeaf
 from protocol.ledger.rules import Call, Family, OperationReceipt, Rule
 from protocol.ledger.view import ReadSet
 from protocol.ledger.working import Working
+from protocol.types.institutions import STATUS_ACCREDITED
 from protocol.types.operations import BreakGlass, BreakGlassMode, ConfirmBreakGlass, ReviewBreakGlass
 
 
@@ -64,7 +74,8 @@ def _break(working: Working, operation: BreakGlass, call: Call) -> OperationRece
     owed = outcome is Outcome.DISCLOSED  # a review
     working.put(keys.chart(number), working.append(number, chart, [broken], begins=owed))
     if outcome is not Outcome.DENIED:  # only now: on a full chart this event's number has no key
-        emergency = Emergency(institution, working.timestamp, release_until, review_by)
+        named = records_digest(operation.records)
+        emergency = Emergency(institution, working.timestamp, named, release_until, review_by)
         working.put(keys.emergency(number, chart.events), emergency)
     return OperationReceipt(number, chart.events, 1, outcome=outcome, reason=reason)
 
@@ -89,8 +100,17 @@ def _reads_later(operation: ConfirmBreakGlass | ReviewBreakGlass, call: Call, re
         read.keys.add(keys.emergencies(operation.institution))
 
 
+def _reads_confirm(operation: ConfirmBreakGlass, call: Call, read: ReadSet) -> None:
+    _reads_later(operation, call, read)
+    if operation.chart <= keys.CHART_MAX:
+        reading.reads(operation.chart, operation.records, read)
+    if operation.institution <= keys.INSTITUTION_MAX:
+        read.keys.add(keys.institution(operation.institution))
+
+
 def _confirm(working: Working, operation: ConfirmBreakGlass, call: Call) -> OperationReceipt:
-    """Soon, or the emergency is over; and by the policy of now, which may have forbidden it meanwhile."""
+    """Soon, or the emergency is over; and as things are now: with a confirmation the ledger says that the asker reads,
+    and whoever releases would not hand out what is forbidden or erased, or to whom is suspended."""
     cosigning.none_needed(call)
     number, event = operation.chart, operation.emergency
     chart, emergency = _found(working, operation)
@@ -100,10 +120,11 @@ def _confirm(working: Working, operation: ConfirmBreakGlass, call: Call) -> Oper
         raise Unauthorised("an institution cannot vouch for an emergency of its own")
     if working.timestamp > emergency.asked_at + working.params.release_ms:
         raise Expired("the emergency was asked for too long ago to be confirmed")
-    if decisions.break_glass_mode(working.get(keys.policy(number), PolicyLeaf)) is BreakGlassMode.FORBIDDEN:
-        raise Unauthorised("the owner forbade reading in emergencies meanwhile")
-    if len(_count(working, emergency.institution).unreviewed) >= limits.EMERGENCIES_UNREVIEWED:
-        raise TooManyUnreviewed()
+    if institutions.institution(working, emergency.institution).status != STATUS_ACCREDITED:
+        raise NotAccredited("the institution that asked is not accredited any more")
+    if emergency.records != records_digest(operation.records):
+        raise BadTerms("these are not the records that the emergency asked for")
+    _check_again(working, operation, chart, emergency.institution)
     release_until, review_by = _open(working, emergency.institution, number, event)
     after = replace(emergency, release_until=release_until, review_by=review_by, confirmed_by=call.institution)
     working.put(keys.emergency(number, event), after)
@@ -111,6 +132,22 @@ def _confirm(working: Working, operation: ConfirmBreakGlass, call: Call) -> Oper
     confirmed = GlassConfirmed(height, time_ms, call.institution, event, release_until, review_by)
     working.put(keys.chart(number), working.append(number, chart, [confirmed], begins=1))
     return OperationReceipt(number, chart.events, 1)
+
+
+def _check_again(working: Working, operation: ConfirmBreakGlass, chart: Chart, asker: int) -> None:
+    """Raise unless the emergency would be disclosed if it were asked for now."""
+    number, records = operation.chart, operation.records
+    found = reading.records_of(working, number, chart, records)
+    erased = reading.any_erased(working, number, records)
+    asked = decisions.Asked(asker, purposes.EMERGENCY, working.timestamp, None, found, erased)
+    full = len(_count(working, asker).unreviewed) >= limits.EMERGENCIES_UNREVIEWED
+    reason = decisions.by_emergency(asked, working.get(keys.policy(number), PolicyLeaf), full)
+    if reason is Reason.ERASED:
+        raise AlreadyErased("a record that the emergency asked for was erased")
+    if reason is Reason.REVIEWS_OWED:
+        raise TooManyUnreviewed()
+    if reason is not Reason.NONE:
+        raise ForbiddenMeanwhile(reason_text(reason))
 
 
 def _review(working: Working, operation: ReviewBreakGlass, call: Call) -> OperationReceipt:
@@ -163,7 +200,7 @@ def _count(working: Working, institution: int) -> Emergencies:
     return working.get(keys.emergencies(institution), Emergencies) or Emergencies()
 
 
-def _cost_break(operation: BreakGlass) -> int:
+def _cost_asked(operation: BreakGlass | ConfirmBreakGlass) -> int:
     return _cost_later(operation) + limits.ITEM_COST * len(operation.records)
 
 
@@ -172,7 +209,7 @@ def _cost_later(operation: object) -> int:
 
 
 RULES: Final[dict[type, Rule]] = {
-    BreakGlass: Rule(Family.INSTITUTION, _reads_break, _break, _cost_break),
-    ConfirmBreakGlass: Rule(Family.INSTITUTION, _reads_later, _confirm, _cost_later),
+    BreakGlass: Rule(Family.INSTITUTION, _reads_break, _break, _cost_asked),
+    ConfirmBreakGlass: Rule(Family.INSTITUTION, _reads_confirm, _confirm, _cost_asked),
     ReviewBreakGlass: Rule(Family.INSTITUTION, _reads_later, _review, _cost_later),
 }

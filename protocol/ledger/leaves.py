@@ -113,10 +113,11 @@ class Recovery(Wire, frozen=True):
 
 class Emergency(Wire, frozen=True):
     """An emergency that was disclosed, or waits for a second institution: then `release_until` and `review_by` are
-    None."""
+    None. `records` is the digest of those that it asks for."""
 
     institution: Number
     asked_at: TimeMs
+    records: Digest
     release_until: TimeMs | None
     review_by: TimeMs | None
     confirmed_by: Number | None = None

@@ -252,11 +252,12 @@ class BreakGlass(Wire, frozen=True, tag=18):
 
 class ConfirmBreakGlass(Wire, frozen=True, tag=19):
     """A second institution vouches for an emergency that the chart's policy wants two for. `emergency` is the event
-    number of the `BreakGlass`, `institution` whose it is."""
+    number of the `BreakGlass`, `institution` whose it is; `records` are those that it asks for, to be judged anew."""
 
     chart: Number
     emergency: EventNumber
     institution: Number
+    records: RecordList
 
 
 class ReviewBreakGlass(Wire, frozen=True, tag=20):

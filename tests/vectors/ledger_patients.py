@@ -133,7 +133,7 @@ class Care:
         pending = self.recorder.block(world.body(1, breaking, breaking), setting)[0]
         assert [one.outcome for one in pending.operations] == [Outcome.PENDING] * 2
         confirmed, self.waiting = (one.first_event for one in pending.operations)
-        self.run(2, ConfirmBreakGlass(chart, confirmed, 1))
+        self.run(2, ConfirmBreakGlass(chart, confirmed, 1, (3,)))
         self.run(0, ReviewBreakGlass(chart, confirmed, 1, True))
         self.run(2, world.owned(cyd, SetPolicy(chart, Policy(BreakGlassMode.FORBIDDEN))))
         assert self.run(1, breaking)[0].reason is Reason.BREAK_GLASS_FORBIDDEN
@@ -190,9 +190,9 @@ class Care:
             ("write-not-granted", 1, AppendRecords(chart, (entry,), (), self.writing)),
             ("missing-cosignature", 0, AppendRecords(chart, (replace(entry, disputes=1),))),
             ("unknown-emergency", 2, ReviewBreakGlass(chart, self.unreviewed, 4, True)),
-            ("unknown-emergency", 2, ConfirmBreakGlass(chart, 1, 1)),
-            ("not-waiting", 2, ConfirmBreakGlass(chart, self.unreviewed, 1)),
-            ("expired", 2, ConfirmBreakGlass(chart, self.waiting, 1)),
+            ("unknown-emergency", 2, ConfirmBreakGlass(chart, 1, 1, (3,))),
+            ("not-waiting", 2, ConfirmBreakGlass(chart, self.unreviewed, 1, (3,))),
+            ("expired", 2, ConfirmBreakGlass(chart, self.waiting, 1, (3,))),
             ("unauthorised", 1, ReviewBreakGlass(chart, self.unreviewed, 1, True)),
             ("already-reviewed", 0, ReviewBreakGlass(chart, self.reviewed, 1, True)),
             ("too-early", 0, ReviewBreakGlass(chart, self.waiting, 1, True)),

@@ -175,7 +175,7 @@ OPERATIONS: dict[str, list[operations.Operation]] = {
         operations.BreakGlass(300, (4, 5, 600), "ETREAT", material("justification")),
         operations.BreakGlass(300, (4,), "BTG", material("justification"), TAGS[0]),
     ],
-    "confirm-break-glass": [operations.ConfirmBreakGlass(300, 70_000, 3)],
+    "confirm-break-glass": [operations.ConfirmBreakGlass(300, 70_000, 3, (1, 300, 69_999))],
     "review-break-glass": [
         operations.ReviewBreakGlass(300, 70_000, 3, True),
         operations.ReviewBreakGlass(300, 70_000, 3, False, material("findings")),

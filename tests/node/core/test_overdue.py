@@ -27,13 +27,13 @@ def broken(outcome: Outcome) -> GlassBroken:
     ("outcome", "leaf", "now", "state"),
     [
         (Outcome.DENIED, None, 2_000, "denied"),
-        (Outcome.PENDING, Emergency(1, 1_000, None, None), 1_100, "pending"),
-        (Outcome.PENDING, Emergency(1, 1_000, None, None), 1_101, "lapsed"),
-        (Outcome.PENDING, Emergency(1, 1_000, 1_200, 5_000, 2), 5_000, "unreviewed"),
-        (Outcome.DISCLOSED, Emergency(1, 1_000, 1_100, 5_000), 5_000, "unreviewed"),
-        (Outcome.DISCLOSED, Emergency(1, 1_000, 1_100, 5_000), 5_001, "overdue"),
-        (Outcome.DISCLOSED, Emergency(1, 1_000, 1_100, 5_000, None, 2, True), 9_000, "justified"),
-        (Outcome.DISCLOSED, Emergency(1, 1_000, 1_100, 5_000, None, 2, False), 9_000, "unjustified"),
+        (Outcome.PENDING, Emergency(1, 1_000, bytes(32), None, None), 1_100, "pending"),
+        (Outcome.PENDING, Emergency(1, 1_000, bytes(32), None, None), 1_101, "lapsed"),
+        (Outcome.PENDING, Emergency(1, 1_000, bytes(32), 1_200, 5_000, 2), 5_000, "unreviewed"),
+        (Outcome.DISCLOSED, Emergency(1, 1_000, bytes(32), 1_100, 5_000), 5_000, "unreviewed"),
+        (Outcome.DISCLOSED, Emergency(1, 1_000, bytes(32), 1_100, 5_000), 5_001, "overdue"),
+        (Outcome.DISCLOSED, Emergency(1, 1_000, bytes(32), 1_100, 5_000, None, 2, True), 9_000, "justified"),
+        (Outcome.DISCLOSED, Emergency(1, 1_000, bytes(32), 1_100, 5_000, None, 2, False), 9_000, "unjustified"),
     ],
 )
 def test_where_an_emergency_stands(outcome: Outcome, leaf: Emergency | None, now: int, state: str) -> None:

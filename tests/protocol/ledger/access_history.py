@@ -49,10 +49,11 @@ KINDS: dict[str, int] = {
     "release_hold": 1,
     "boundary": 14,
     "recovery": 3,
+    "debtor": 1,
     "race": 5,
 }
 """Every kind of step, and how often a plainly drawn history takes it against the others."""
-RACERS = [kind for kind in KINDS if kind not in ("boundary", "recovery", "race", "standing")]
+RACERS = [kind for kind in KINDS if kind not in ("boundary", "recovery", "debtor", "race", "standing")]
 
 
 @contextmanager
@@ -121,7 +122,9 @@ class LaterSteps(Steps):
         event = event if self.chance(0.98) else event + 1
         institution = emergency.institution if self.chance(0.97) else self.institution()
         signed = self.owner(number) if self.chance(0.01) else ()
-        return step("confirm", self.carrier(), number, signed, event=event, institution=institution)
+        records = emergency.records if self.chance(0.96) else self.records(number, most=2)
+        what = {"event": event, "institution": institution, "records": records}
+        return step("confirm", self.carrier(), number, signed, **what)
 
     def review(self) -> Step | None:
         found = self.emergency(waits=False)
@@ -241,6 +244,8 @@ class History:
             self.at_a_boundary(rng)
         elif kind == "recovery":
             self.a_recovery(rng)
+        elif kind == "debtor":
+            self.a_debtor(rng)
         else:
             if rng.random() < 0.15:
                 self.stage.world.wait(rng.choice((1, 5, 20)))
@@ -285,6 +290,43 @@ class History:
             for asking in stage.model.askings[-3:]:
                 stage.check_release(asking, asking.records, stage.world.head.timestamp)
         stage.block([draws.ask_as_delegate(number) or fallback(draws)])
+
+    def a_debtor(self, rng: Random) -> None:
+        """An institution asks in emergencies once more often than it may owe reviews, each is confirmed as long as that
+        may be, and then a review makes room for the last. Perhaps what the last asked for was erased meanwhile. Any of
+        the steps may be refused, as any step may."""
+        stage = self.stage
+        charts = [n for n, chart in enumerate(stage.model.charts) if chart.records and not chart.frozen]
+        draws = LaterSteps(stage, rng)
+        if not charts:
+            stage.block([fallback(draws)])
+            return
+        number, asker = rng.choice(charts), draws.carrier()
+        chart = stage.model.charts[number]
+        stage.block([step("policy", draws.carrier(), number, draws.owner(number, 0), mode="TWO_INSTITUTIONS", bars=[])])
+        for _ in range(stage.model.bounds.unreviewed + 1):
+            draws = LaterSteps(stage, rng)
+            what = {"records": draws.records(number, most=2), "purpose": rng.choice(EMERGENCIES), "staff": None}
+            stage.block([step("break_glass", asker, number, **what)])
+        asked = [one.records[0] for one in chart.emergencies.values() if one.institution == asker][-1:]
+        if asked and rng.random() < 0.4:
+            stored = chart.records[asked[0]].holders | {chart.records[asked[0]].writer}
+            signed, what = draws.owner(number, 0), {"records": tuple(asked), "holders": stored - {chart.custodian}}
+            stage.block([step("erase", chart.custodian, number, signed, **what)])
+        for _ in range(stage.model.bounds.unreviewed + 1):
+            self.confirm_one(rng, number, asker)
+        for event, one in list(chart.emergencies.items()):
+            if one.institution == asker and one.reviewed_by is None and one.review_by is not None:
+                stage.block([LaterSteps(stage, rng).review_this(number, event, one)])
+                break
+        self.confirm_one(rng, number, asker)
+
+    def confirm_one(self, rng: Random, number: int, asker: int) -> None:
+        """Vouch for one of the asker's emergencies that wait, if there is one."""
+        draws = LaterSteps(self.stage, rng)
+        found = self.stage.model.charts[number].emergencies.items()
+        waiting = [(at, one) for at, one in found if one.institution == asker and one.release_until is None]
+        self.stage.block([draws.confirm_this(number, *waiting[-1]) if waiting else fallback(draws)])
 
     def look_again(self, rng: Random) -> None:
         """Askings of before, the newest more often, as things stand now or will if nothing else happens."""

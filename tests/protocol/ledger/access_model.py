@@ -154,6 +154,7 @@ class ChangeModel:
 class EmergencyModel:
     institution: int
     asked_at: int
+    records: tuple[int, ...]
     release_until: int | None = None
     review_by: int | None = None
     confirmed_by: int | None = None

@@ -297,8 +297,15 @@ MUTANTS: list[Mutant] = [
         ("by itself", "call.institution == emergency.institution", "False"),
         ("a moment too short", "working.timestamp > emergency.asked_at", "working.timestamp >= emergency.asked_at"),
         ("ever after", "working.timestamp > emergency.asked_at + working.params.release_ms", "False"),
-        ("forbidden meanwhile", "is BreakGlassMode.FORBIDDEN", "is None"),
+        ("for who is suspended", ".status != STATUS_ACCREDITED", ".status == -1"),
+        ("for any records", "emergency.records != records_digest(operation.records)", "False"),
+    ),
+    *_of(
+        emergency._check_again,
+        ("forbidden meanwhile", "reason is not Reason.NONE", "False"),
+        ("erased meanwhile", "reading.any_erased(working, number, records)", "False"),
         ("reviews owed without end", ">= limits.EMERGENCIES_UNREVIEWED", ">= 1 << 20"),
+        ("one review more", ">= limits.EMERGENCIES_UNREVIEWED", "> limits.EMERGENCIES_UNREVIEWED"),
     ),
     *_of(
         emergency._review,

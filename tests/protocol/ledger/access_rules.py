@@ -228,7 +228,7 @@ class Asking(Basis):
         must(what.purpose in OVER, "UnknownPurpose")
         self.records(chart, what.records)
         must(access_model.is_emergency(what.purpose), "BadTerms")
-        emergency = EmergencyModel(step.carrier, self.now)
+        emergency = EmergencyModel(step.carrier, self.now, what.records)
         asking = AskingModel(
             step.chart, chart.events, step.carrier, what.records, what.purpose, what.staff, "", emergency=emergency
         )
@@ -278,8 +278,14 @@ class Asking(Basis):
         must(emergency.release_until is None, "NotWaiting")
         must(step.carrier != emergency.institution, "Unauthorised")
         must(self.now <= emergency.asked_at + self.bounds.release_ms, "Expired")
-        must(chart.mode != "FORBIDDEN", "Unauthorised")
-        must(not self.owes_too_many(emergency.institution), "TooManyUnreviewed")
+        asker, records = emergency.institution, step.what.records
+        must(self.status[asker] == "accredited", "NotAccredited")
+        must(records == emergency.records, "BadTerms")
+        again = AskingModel(step.chart, step.what.event, asker, records, "ETREAT", None, "", emergency=emergency)
+        reason = access_model.why_not(chart, again, records, self.now)
+        must(reason not in ("BREAK_GLASS_FORBIDDEN", "BARRED"), "ForbiddenMeanwhile")
+        must(reason != "ERASED", "AlreadyErased")
+        must(not self.owes_too_many(asker), "TooManyUnreviewed")
         emergency.confirmed_by = step.carrier
         self.release(step.chart, step.what.event, emergency)
         said = {

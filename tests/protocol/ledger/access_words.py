@@ -145,7 +145,7 @@ class Words:
             case "complete":
                 return operations.CompleteRecovery(chart, what.change)
             case "confirm":
-                return operations.ConfirmBreakGlass(chart, what.event, what.institution)
+                return operations.ConfirmBreakGlass(chart, what.event, what.institution, what.records)
             case "review":
                 return operations.ReviewBreakGlass(chart, what.event, what.institution, what.justified)
             case "erase":

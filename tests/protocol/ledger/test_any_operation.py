@@ -132,7 +132,7 @@ class Strangers:
             lambda: CompleteRecovery(chart, change),
             lambda: BreakGlass(chart, self.records(patient), self.rng.choice(PURPOSES), bytes(32)),
             lambda: BreakGlass(chart, (1,), "ETREAT", bytes(32)),
-            lambda: ConfirmBreakGlass(chart, self.event(patient, GlassBroken), number(4)),
+            lambda: ConfirmBreakGlass(chart, self.event(patient, GlassBroken), number(4), self.records(patient)),
             lambda: ReviewBreakGlass(chart, self.event(patient, GlassBroken), number(4), self.rng.random() < 0.5),
             lambda: Erase(chart, self.records(patient), self.some(4)),
             lambda: ErasureReceipt(chart, self.event(patient, Erased)),

@@ -65,7 +65,7 @@ def test_what_each_operation_costs(world: Any, make_entry: Any, make_tags: Any) 
         CancelRecovery(0, 0): change,
         CompleteRecovery(0, 0): change,
         BreakGlass(0, (1, 2), "ETREAT", bytes(32)): later + 2,
-        ConfirmBreakGlass(0, 1, 1): later,
+        ConfirmBreakGlass(0, 1, 1, (1, 2)): later + 2,
         ReviewBreakGlass(0, 1, 1, True): later,
         Erase(0, (1, 2), (1, 2, 3)): holds + 5,
         ErasureReceipt(0, 1): EACH + limits.EMERGENCY_COST,

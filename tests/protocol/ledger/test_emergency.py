@@ -7,8 +7,17 @@ from typing import Any
 import pytest
 
 from protocol import limits
-from protocol.chart_errors import AlreadyReviewed, NotWaiting, TooEarly, TooManyUnreviewed, UnknownEmergency
+from protocol.chart_errors import (
+    AlreadyErased,
+    AlreadyReviewed,
+    ForbiddenMeanwhile,
+    NotWaiting,
+    TooEarly,
+    TooManyUnreviewed,
+    UnknownEmergency,
+)
 from protocol.codec.canonical import encode
+from protocol.crypto.hashing import records_digest
 from protocol.errors import (
     BadTerms,
     DenialCapReached,
@@ -25,7 +34,7 @@ from protocol.ledger.access import DAY_MS
 from protocol.ledger.events import GlassBroken, GlassConfirmed, GlassReviewed, Outcome, Reason
 from protocol.ledger.leaves import Emergencies, Emergency
 from protocol.params import Params
-from protocol.types.governance import Remove, Suspend
+from protocol.types.governance import Reinstate, Remove, Suspend
 from protocol.types.operations import (
     Bar,
     BreakGlass,
@@ -66,18 +75,18 @@ def test_a_chart_without_policy_allows_it(world: Any, patient: Any) -> None:
     assert world.history(patient)[-1] == GlassBroken(
         height, now, 1, (1,), "BTG", Outcome.DISCLOSED, Reason.NONE, until, due, WHY, b"p" * 16
     )
-    assert world.emergency(patient, receipt.first_event) == Emergency(1, now, until, due)
+    assert world.emergency(patient, receipt.first_event) == Emergency(1, now, records_digest((1,)), until, due)
     assert world.emergencies(1) == Emergencies(1, 0, 0, ((due, patient.chart, receipt.first_event),))
 
 
 def test_two_institutions_must_agree(world: Any, patient: Any) -> None:
     event = pending(world, patient)
-    assert world.emergency(patient, event) == Emergency(1, world.head.timestamp, None, None)
+    assert world.emergency(patient, event) == Emergency(1, world.head.timestamp, records_digest((1,)), None, None)
     assert world.emergencies(1) == Emergencies()
     broken = world.history(patient)[-1]
     assert (broken.outcome, broken.release_until, broken.review_by) == (Outcome.PENDING, None, None)
     world.wait(1_000)
-    world.run(3, ConfirmBreakGlass(patient.chart, event, 1))
+    world.run(3, ConfirmBreakGlass(patient.chart, event, 1, (1,)))
     now = world.head.timestamp
     until, due = now + world.genesis.params.release_ms, now + world.genesis.params.review_ms
     assert world.history(patient)[-1] == GlassConfirmed(world.head.height, now, 3, event, until, due)
@@ -93,7 +102,7 @@ def test_forbidden_is_denied_and_on_the_record(world: Any, patient: Any) -> None
     assert (receipt.outcome, receipt.reason) == (Outcome.DENIED, Reason.BREAK_GLASS_FORBIDDEN)
     assert world.leaf(keys.emergency(patient.chart, receipt.first_event)) is None
     assert world.emergencies(1) == Emergencies()
-    world.refuses(UnknownEmergency, world.body(3, ConfirmBreakGlass(patient.chart, receipt.first_event, 1)))
+    world.refuses(UnknownEmergency, world.body(3, ConfirmBreakGlass(patient.chart, receipt.first_event, 1, (1,))))
     world.refuses(UnknownEmergency, world.body(3, ReviewBreakGlass(patient.chart, receipt.first_event, 1, True)))
 
 
@@ -168,7 +177,7 @@ def test_emergencies_that_wait_are_capped_too(new_world: Any) -> None:
     breaking = BreakGlass(patient.chart, (1,), "ETREAT", WHY)
     events = [world.run(1, breaking).first_event for _ in range(2)]
     world.refuses(DenialCapReached, world.body(1, breaking))
-    world.run(3, ConfirmBreakGlass(patient.chart, events[0], 1))
+    world.run(3, ConfirmBreakGlass(patient.chart, events[0], 1, (1,)))
     world.set_policy(patient, Policy())
     assert world.break_glass(patient, 1).outcome is Outcome.DISCLOSED
 
@@ -178,8 +187,8 @@ def test_emergencies_that_wait_are_capped_too(new_world: Any) -> None:
 
 def test_nobody_vouches_for_itself(world: Any, patient: Any) -> None:
     event = pending(world, patient)
-    world.refuses(Unauthorised, world.body(1, ConfirmBreakGlass(patient.chart, event, 1)))
-    signed = world.owned(patient, ConfirmBreakGlass(patient.chart, event, 1))
+    world.refuses(Unauthorised, world.body(1, ConfirmBreakGlass(patient.chart, event, 1, (1,))))
+    signed = world.owned(patient, ConfirmBreakGlass(patient.chart, event, 1, (1,)))
     world.refuses(Unauthorised, world.body(3, signed))
 
 
@@ -187,7 +196,7 @@ def test_nobody_vouches_for_itself(world: Any, patient: Any) -> None:
 def test_a_confirmation_comes_in_time(world: Any, patient: Any, late: int) -> None:
     event = pending(world, patient)
     world.now = world.head.timestamp + world.genesis.params.release_ms + late
-    confirming = ConfirmBreakGlass(patient.chart, event, 1)
+    confirming = ConfirmBreakGlass(patient.chart, event, 1, (1,))
     if late:
         world.refuses(Expired, world.body(3, confirming))
     else:
@@ -196,25 +205,54 @@ def test_a_confirmation_comes_in_time(world: Any, patient: Any, late: int) -> No
 
 def test_only_what_waits_is_confirmed_and_once(world: Any, patient: Any) -> None:
     at_once = world.break_glass(patient, 1).first_event
-    world.refuses(NotWaiting, world.body(3, ConfirmBreakGlass(patient.chart, at_once, 1)))
+    world.refuses(NotWaiting, world.body(3, ConfirmBreakGlass(patient.chart, at_once, 1, (1,))))
     event = pending(world, patient)
-    confirming = ConfirmBreakGlass(patient.chart, event, 1)
+    confirming = ConfirmBreakGlass(patient.chart, event, 1, (1,))
     world.run(3, confirming)
     world.refuses(NotWaiting, world.body(2, confirming))
 
 
 def test_the_policy_of_the_confirmation_counts(world: Any, patient: Any) -> None:
     event = pending(world, patient)
-    world.set_policy(patient, Policy(BreakGlassMode.FORBIDDEN))
-    world.refuses(Unauthorised, world.body(3, ConfirmBreakGlass(patient.chart, event, 1)))
-    world.set_policy(patient, Policy())
-    world.run(3, ConfirmBreakGlass(patient.chart, event, 1))
+    confirming = ConfirmBreakGlass(patient.chart, event, 1, (1,))
+    everything = (None, None, None)
+    for policy in (
+        Policy(BreakGlassMode.FORBIDDEN),
+        Policy(bars=(Bar(None, everything, True),)),
+        Policy(BreakGlassMode.TWO_INSTITUTIONS, (Bar(1, everything, True),)),
+    ):
+        world.set_policy(patient, policy)
+        world.refuses(ForbiddenMeanwhile, world.body(3, confirming))
+    world.set_policy(patient, Policy(bars=(Bar(None, everything, False), Bar(3, everything, True))))
+    world.run(3, confirming)
+
+
+def test_a_confirmation_names_what_was_asked_for(world: Any, patient: Any) -> None:
+    """Or what is judged anew would not be what is read."""
+    other = world.append(patient)[0]
+    event = pending(world, patient)
+    for records in ((other,), (1, other)):
+        world.refuses(BadTerms, world.body(3, ConfirmBreakGlass(patient.chart, event, 1, records)))
+
+
+def test_what_was_erased_meanwhile_is_not_confirmed(world: Any, patient: Any) -> None:
+    event = pending(world, patient)
+    world.erase(patient, 1)
+    world.refuses(AlreadyErased, world.body(3, ConfirmBreakGlass(patient.chart, event, 1, (1,))))
+
+
+def test_nobody_vouches_for_who_was_suspended_meanwhile(world: Any, patient: Any) -> None:
+    event = pending(world, patient)
+    world.decide(Suspend(1))
+    world.refuses(NotAccredited, world.body(3, ConfirmBreakGlass(patient.chart, event, 1, (1,))))
+    world.decide(Reinstate(1))
+    world.run(3, ConfirmBreakGlass(patient.chart, event, 1, (1,)))
 
 
 @pytest.mark.parametrize("kind", [ConfirmBreakGlass, ReviewBreakGlass])
 def test_what_is_no_emergency_of_that_institution(world: Any, patient: Any, kind: Any) -> None:
     event = pending(world, patient)
-    more = (True,) if kind is ReviewBreakGlass else ()
+    more = (True,) if kind is ReviewBreakGlass else ((1,),)
     last = limits.EVENTS_PER_CHART - 1
     for chart, number, institution, error in (
         (patient.chart, event, 2, UnknownEmergency),
@@ -258,7 +296,7 @@ def test_whoever_asked_or_confirmed_reviews_nothing(world: Any, patient: Any) ->
     event = pending(world, patient)
     reviewing = ReviewBreakGlass(patient.chart, event, 1, True)
     world.refuses(TooEarly, world.body(2, reviewing))
-    world.run(3, ConfirmBreakGlass(patient.chart, event, 1))
+    world.run(3, ConfirmBreakGlass(patient.chart, event, 1, (1,)))
     for carrier in (1, 3):
         world.refuses(Unauthorised, world.body(carrier, reviewing))
     world.refuses(Unauthorised, world.body(2, world.owned(patient, reviewing)))
@@ -292,7 +330,7 @@ def test_who_owes_too_many_reviews_opens_no_more(world: Any, patient: Any) -> No
     assert last.outcome is Outcome.DISCLOSED
     assert len(world.emergencies(1).unreviewed) == limits.EMERGENCIES_UNREVIEWED
     assert world.break_glass(patient, 1).reason is Reason.REVIEWS_OWED
-    world.refuses(TooManyUnreviewed, world.body(3, ConfirmBreakGlass(patient.chart, event, 1)))
+    world.refuses(TooManyUnreviewed, world.body(3, ConfirmBreakGlass(patient.chart, event, 1, (1,))))
     world.run(3, ReviewBreakGlass(patient.chart, last.first_event, 1, True))
     assert world.break_glass(patient, 1).outcome is Outcome.DISCLOSED
 

@@ -146,9 +146,9 @@ def test_a_confirmation_needs_room_for_the_review(world: Any) -> None:
     event = world.break_glass(patient, 1).first_event
     assert world.chart(patient).kept_free == 0
     fill(world, patient, 1)
-    world.refuses(ChartFull, world.body(3, ConfirmBreakGlass(patient.chart, event, 1)))
+    world.refuses(ChartFull, world.body(3, ConfirmBreakGlass(patient.chart, event, 1, (1,))))
     fill(world, patient, 2)
-    world.run(3, ConfirmBreakGlass(patient.chart, event, 1))
+    world.run(3, ConfirmBreakGlass(patient.chart, event, 1, (1,)))
     assert world.chart(patient).kept_free == 1
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 from node.simulation.oracles.naive import signatures
 from node.simulation.oracles.naive.charts import ascend, chart, records_of
 from node.simulation.oracles.naive.state import Chart, EmergencyOf, Record, State, require
+from protocol.types.institutions import STATUS_ACCREDITED
 from protocol.types.operations import (
     Bar,
     BreakGlass,
@@ -32,18 +33,22 @@ def break_glass(state: State, operation: BreakGlass, signed: SignedOperation, ca
     held = chart(state, operation.chart)
     records = records_of(held, operation.records)
     require(operation.purpose in EMERGENCY_CODES, "the purpose is no emergency")
-    allowed = held.policy.break_glass is not BreakGlassMode.FORBIDDEN
-    barred = any(_bars(bar, one, carrier) for bar in held.policy.bars for one in records)
-    erased = not held.erased.isdisjoint(operation.records)
     owing = state.unreviewed.setdefault(carrier, set())
     event = held.events
-    if allowed and not barred and not erased and len(owing) < UNREVIEWED_MOST:
-        emergency = EmergencyOf(carrier, state.timestamp, None)
+    if _may(state, held, carrier, operation.records, records):
+        emergency = EmergencyOf(carrier, state.timestamp, None, tuple(operation.records))
         held.emergencies[event] = emergency
         if held.policy.break_glass is BreakGlassMode.ALLOWED:
             emergency.review_by = state.timestamp + state.params.review_ms
             owing.add((operation.chart, event))
     held.happened()
+
+
+def _may(state: State, held: Chart, asker: int, numbers: Sequence[int], records: Sequence[Record]) -> bool:
+    allowed = held.policy.break_glass is not BreakGlassMode.FORBIDDEN
+    barred = any(_bars(bar, one, asker) for bar in held.policy.bars for one in records)
+    erased = not held.erased.isdisjoint(numbers)
+    return allowed and not barred and not erased and len(state.unreviewed.get(asker, ())) < UNREVIEWED_MOST
 
 
 def _bars(bar: Bar, record: Record, asker: int) -> bool:
@@ -61,15 +66,18 @@ def _bars(bar: Bar, record: Record, asker: int) -> bool:
 
 
 def confirm(state: State, operation: ConfirmBreakGlass, signed: SignedOperation, carrier: int) -> None:
-    """Another institution, in time, by the policy of now."""
+    """Another institution, in time, and as things are now."""
     signatures.nobody(signed)
     held = chart(state, operation.chart)
     emergency = _emergency(held, operation)
     require(emergency.review_by is None and carrier != emergency.institution, "it is not the carrier's to confirm")
     require(state.timestamp <= emergency.asked_at + state.params.release_ms, "it was asked too long ago")
-    require(held.policy.break_glass is not BreakGlassMode.FORBIDDEN, "the owner forbids emergencies")
-    owing = state.unreviewed.setdefault(emergency.institution, set())
-    require(len(owing) < UNREVIEWED_MOST, "the asker owes too many reviews")
+    asker = emergency.institution
+    require(state.institution(asker).status == STATUS_ACCREDITED, "the asker is not accredited any more")
+    require(operation.records == emergency.records, "it names other records")
+    records = records_of(held, operation.records)
+    require(_may(state, held, asker, operation.records, records), "it would not be disclosed now")
+    owing = state.unreviewed.setdefault(asker, set())
     emergency.confirmed_by = carrier
     emergency.review_by = state.timestamp + state.params.review_ms
     owing.add((operation.chart, operation.emergency))

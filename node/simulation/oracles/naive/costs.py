@@ -67,7 +67,7 @@ def cost(operation: Operation) -> int:
     match operation:
         case AppendRecords():
             named = len(operation.entries) + (0 if operation.grant is None else 16)
-        case Disclose() | BreakGlass() | Hold():
+        case Disclose() | BreakGlass() | ConfirmBreakGlass() | Hold():
             named = len(operation.records or ())
         case Grant():
             named = len(operation.terms.grantees)

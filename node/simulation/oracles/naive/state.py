@@ -86,6 +86,7 @@ class EmergencyOf:
     institution: int
     asked_at: int
     review_by: int | None
+    records: tuple[int, ...]
     confirmed_by: int | None = None
     reviewed: bool = False
 

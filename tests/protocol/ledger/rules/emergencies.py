@@ -8,6 +8,7 @@ from typing import Any
 from protocol import limits
 from protocol.ledger import decisions, emergency, keys
 from protocol.ledger.leaves import Emergencies
+from protocol.types.governance import Suspend
 from protocol.types.operations import (
     Bar,
     BreakGlass,
@@ -52,11 +53,16 @@ def confirming(stage: Stage, carrier: int = 3, institution: int = 1, **how: Any)
         stage.world.wait(stage.world.genesis.params.release_ms + 10)
     if how.get("owes"):
         owing(stage)
-    if how.get("forbidden"):
-        stage.world.set_policy(stage.patient, Policy(BreakGlassMode.FORBIDDEN))
+    if "policy" in how:
+        stage.world.set_policy(stage.patient, how["policy"])
+    if how.get("erased"):
+        stage.world.erase(stage.patient, 1)
+    if how.get("suspended"):
+        stage.world.decide(Suspend(1))
+    records = tuple(stage.world.append(stage.patient)) if how.get("other") else (1,)
     if how.get("again"):
-        stage.world.run(2, ConfirmBreakGlass(stage.chart, event, 1))
-    return stage.carried(ConfirmBreakGlass(stage.chart, event, institution), carrier=carrier)
+        stage.world.run(2, ConfirmBreakGlass(stage.chart, event, 1, (1,)))
+    return stage.carried(ConfirmBreakGlass(stage.chart, event, institution, records), carrier=carrier)
 
 
 def reviewing(stage: Stage, carrier: int = 3, justified: bool = True, **how: Any) -> list[Any]:
@@ -71,7 +77,7 @@ def reviewing(stage: Stage, carrier: int = 3, justified: bool = True, **how: Any
 
 def reviewed_by_whoever_confirmed(stage: Stage) -> list[Any]:
     event = pending(stage)
-    stage.world.run(3, ConfirmBreakGlass(stage.chart, event, 1))
+    stage.world.run(3, ConfirmBreakGlass(stage.chart, event, 1, (1,)))
     return stage.carried(ReviewBreakGlass(stage.chart, event, 1, True), carrier=3)
 
 
@@ -190,11 +196,47 @@ TABLE = [
     Broken(
         "the policy of the confirmation counts",
         emergency,
+        "_check_again",
+        "reason is not Reason.NONE",
+        "False",
+        "forbidden-meanwhile",
+        lambda s: confirming(s, policy=Policy(BreakGlassMode.FORBIDDEN)),
+    ),
+    Broken(
+        "the bars of the confirmation count",
+        emergency,
+        "_check_again",
+        "reason is not Reason.NONE",
+        "False",
+        "forbidden-meanwhile",
+        lambda s: confirming(s, policy=Policy(BreakGlassMode.TWO_INSTITUTIONS, (Bar(1, EVERYTHING, True),))),
+    ),
+    Broken(
+        "what was erased meanwhile is not confirmed",
+        emergency,
+        "_check_again",
+        "reading.any_erased(working, number, records)",
+        "False",
+        "already-erased",
+        lambda s: confirming(s, erased=True),
+    ),
+    Broken(
+        "an emergency of who was suspended meanwhile is not confirmed",
+        emergency,
         "_confirm",
-        "is BreakGlassMode.FORBIDDEN",
-        "is None",
-        "unauthorised",
-        lambda s: confirming(s, forbidden=True),
+        ".status != STATUS_ACCREDITED",
+        ".status == -1",
+        "not-accredited",
+        lambda s: confirming(s, suspended=True),
+    ),
+    Broken(
+        "a confirmation is of what was asked for",
+        emergency,
+        "_confirm",
+        "emergency.records != records_digest(operation.records)",
+        "False",
+        "bad-terms",
+        lambda s: confirming(s, other=True),
     ),
     Broken(
         "an emergency is confirmed once",
@@ -208,7 +250,7 @@ TABLE = [
     Broken(
         "no confirmation for who owes reviews",
         emergency,
-        "_confirm",
+        "_check_again",
         ">= limits.EMERGENCIES_UNREVIEWED",
         "> limits.U53",
         "too-many-unreviewed",
