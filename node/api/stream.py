@@ -60,8 +60,9 @@ async def _stream(context: Context, chart: int | None, last: int | None) -> Asyn
         with told.watching(chart, head) as watcher:
             with told.giving(watcher):
                 yield b": open\n\n"
-                for message in [] if last is None else await _missed(context, chart, last, head):
-                    yield message
+                if last is not None:
+                    async for message in _missed(context, chart, last, head):
+                        yield message
             async for following in _following(context, chart, head, live):
                 if isinstance(following, int):
                     told.taken_up(watcher, following)
@@ -103,29 +104,39 @@ async def _following(
             coming.cancel()
 
 
-async def _missed(context: Context, chart: int | None, last: int, head: int) -> list[bytes]:
+async def _missed(context: Context, chart: int | None, last: int, head: int) -> AsyncIterator[bytes]:
     """What there was above height `last`, up to `head`; the newest of it that happened to the chart, if it is very
-    much, and the oldest of the blocks."""
-    blocks = await context.node.blocks(last + 1, MISSED_MOST)
-    shown = [_message("block", block_out(one), one.header.height) for one in blocks if one.header.height <= head]
-    return shown if chart is None else [*await _missed_of(context, chart, last, head), *shown]
+    much, and the oldest of the blocks. Some is read at a time, since all of it may be very large."""
+    if chart is not None:
+        async for message in _missed_of(context, chart, last, head):
+            yield message
+    first, left = last + 1, MISSED_MOST
+    while first <= head and left and (blocks := await context.node.blocks(first, left)):
+        for one in blocks:
+            if one.header.height <= head:
+                yield _message("block", block_out(one), one.header.height)
+        first, left = blocks[-1].header.height + 1, left - len(blocks)
 
 
-async def _missed_of(context: Context, chart: int, last: int, head: int) -> list[bytes]:
+async def _missed_of(context: Context, chart: int, last: int, head: int) -> AsyncIterator[bytes]:
     leaf = await context.node.chart(chart)
     end = 0 if leaf is None else leaf.events
-    found: list[bytes] = []
-    while end and len(found) < CHART_MISSED_MOST:
-        first = max(0, end - AT_ONCE)
-        page = await context.node.events(chart, first, end - first)
-        heights = [decode_event(raw).height for _, raw in page]
-        found[:0] = [
-            _chart_message(chart, number, raw)
-            for (number, raw), height in zip(page, heights, strict=True)
-            if last < height <= head
-        ]
-        end = first if heights[0] > last else 0
-    return found
+    first = max(await _first_above(context, chart, end, last), end - CHART_MISSED_MOST)
+    while first < end and (page := await context.node.events(chart, first, min(AT_ONCE, end - first))):
+        for number, raw in page:
+            if decode_event(raw).height <= head:
+                yield _chart_message(chart, number, raw)
+        first = page[-1][0] + 1
+
+
+async def _first_above(context: Context, chart: int, end: int, height: int) -> int:
+    """The number of the chart's first event above a height, or `end`. Heights ascend, so it is looked for by halves."""
+    low, high = 0, end
+    while low < high:
+        middle = (low + high) // 2
+        raw = (await context.node.events_at(chart, [middle]))[middle]
+        low, high = (low, middle) if decode_event(raw).height > height else (middle + 1, high)
+    return low
 
 
 def _chart_message(chart: int, number: int, raw: bytes) -> bytes:

@@ -20,6 +20,8 @@ from node.api.errors import SocketUnusable
 from node.api.peercred import Peer, Role, UnknownSubmitter, peer_of, role_map
 from node.api.server import ApiServer, ApiSettings, bind
 from node.records import told
+from node.services import FinalBlock
+from node.storage import ledger_store
 from tests.node.api.city import RECORD, City
 from tests.node.api.conftest import SECRET, Town
 
@@ -98,9 +100,10 @@ async def test_events_tell_of_blocks_and_one_chart(town: Town, server: ApiServer
 async def test_nothing_that_happened_to_a_chart_is_missed_over_a_broken_stream(
     town: Town, server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However long it was: pages of two, and two blocks shown."""
+    """However long it was, and however few come at once: pages of two, of which one alone fits, and two blocks."""
     monkeypatch.setattr(stream, "AT_ONCE", 2)
     monkeypatch.setattr(stream, "MISSED_MOST", 2)
+    monkeypatch.setattr(ledger_store, "EVENTS_BYTES", 1)
     for _ in range(5):
         answer = await town.custodian.post(
             f"/v1/charts/{town.chart}/records?wait=final", content=b"x", headers={"content-type": "text/plain"}
@@ -114,6 +117,32 @@ async def test_nothing_that_happened_to_a_chart_is_missed_over_a_broken_stream(
                 assert await anext(lines) == ": open"
                 found = [await anext(lines) for _ in range(3 * len(missed) + 1)][1:]
         assert [json.loads(line[6:])["event"]["number"] for line in found if line.startswith("data: ")] == missed
+
+
+async def test_of_very_much_that_was_missed_the_newest_is_told(
+    town: Town, server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And blocks as many as are kept short, though they come a few at a time."""
+    monkeypatch.setattr(stream, "CHART_MISSED_MOST", 2)
+    core = town.custodian.hospital.core
+    blocks = core.blocks
+
+    async def few(first: int, count: int) -> list[FinalBlock]:
+        return (await blocks(first, count))[:2]
+
+    monkeypatch.setattr(core, "blocks", few)
+    for _ in range(5):
+        await town.custodian.post(
+            f"/v1/charts/{town.chart}/records?wait=final", content=b"x", headers={"content-type": "text/plain"}
+        )
+    async with client(town) as asking:
+        path = f"/v1/events?chart={town.chart}"
+        async with asking.stream("GET", path, headers={"last-event-id": "0"}) as events:
+            lines = events.aiter_lines()
+            found = [await anext(lines) for _ in range(2 + 3 * 2 + 4 * 6)]
+    given = [json.loads(line[6:]) for line in found if line.startswith("data: ")]
+    assert [one["event"]["number"] for one in given if "event" in one] == [4, 5]
+    assert [one["height"] for one in given if "height" in one] == [1, 2, 3, 4, 5, 6]
 
 
 async def test_a_watcher_that_reads_nothing_delays_no_emergency(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
