@@ -65,7 +65,7 @@ def as_html(account: Account) -> bytes:
     )
     holds = "1 legal hold is" if storage.holds == 1 else f"{storage.holds} legal holds are"
     sources = "".join(
-        f"<li>{escape(one.name)}: {one.records} record{'' if one.records == 1 else 's'}</li>" for one in account.sources
+        f"<li>{_apart(one.name)}: {one.records} record{'' if one.records == 1 else 's'}</li>" for one in account.sources
     )
     notes = "".join(f"<li>{escape(one)}</li>" for one in account.notes)
     return f"""<!doctype html>
@@ -81,7 +81,7 @@ def as_html(account: Account) -> bytes:
 <main>
 <h1>Accounting of disclosures</h1>
 <dl>
-<dt>Chart</dt><dd>{account.chart}, kept by {escape(account.custodian)}</dd>
+<dt>Chart</dt><dd>{account.chart}, kept by {_apart(account.custodian)}</dd>
 <dt>From</dt><dd>{_day(account.from_ms)}</dd>
 <dt>Until</dt><dd>{_day(account.until_ms)}</dd>
 <dt>Made</dt><dd>{_moment(account.made_ms)}</dd>
@@ -124,18 +124,23 @@ def _html_row(row: Row) -> str:
     times = _moment(row.first_ms)
     if row.count > 1:
         times += f'<br>to {_moment(row.last_ms)}<br><span class="small">{row.count} times</span>'
-    who = f'{escape(row.recipient)}<br><span class="small">{escape(row.address)}</span>'
-    who += "".join(f'<br><span class="small">{escape(one)}</span>' for one in row.people)
+    who = f'{_apart(row.recipient)}<br><span class="small">{_apart(row.address)}</span>'
+    who += "".join(f'<br><span class="small">{_apart(one)}</span>' for one in row.people)
     why = f'{escape(row.purpose_words)} <span class="small">({escape(row.purpose)})</span>'
     if row.emergency:
         why += '<br><span class="urgent">emergency, without permission</span>'
-    why += "".join(f"<br>“{escape(one)}”" for one in row.reasons)
+    why += "".join(f"<br>“{_apart(one)}”" for one in row.reasons)
     if row.grants:
         listed = ", ".join(str(one) for one in row.grants)
         why += f'<br><span class="small">under permission {listed}</span>'
     how = "required" if row.exempt is None else f"exempt: {escape(row.exempt)}"
     cells = (escape(row.description), why, how)
     return f'<tr><th scope="row">{times}</th><td>{who}</td>' + "".join(f"<td>{one}</td>" for one in cells) + "</tr>"
+
+
+def _apart(text: str) -> str:
+    """Somebody else's words: whichever way they run, or say that they do, they turn nothing of the page around."""
+    return f"<bdi>{escape(text)}</bdi>"
 
 
 def _cells(row: Row) -> list[str]:

@@ -32,16 +32,24 @@ LAST_MS = 253_402_300_800_000
 GAP = 2
 """What a table puts between columns."""
 
-console = Console(
+
+class _Console(Console):
+    """rich ends a command with 1 when whoever reads its output has left; that is no refusal, `exits` says."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+console = _Console(
     markup=False,
     highlight=False,
     emoji=False,
     soft_wrap=True,
     width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED,
 )
-wrapping = Console(markup=False, highlight=False, emoji=False)
+wrapping = _Console(markup=False, highlight=False, emoji=False)
 """For a live picture: `Live` prints by its console's own habit, and `console` would cut long lines there."""
-_errors = Console(stderr=True, markup=False, highlight=False, emoji=False)
+_errors = _Console(stderr=True, markup=False, highlight=False, emoji=False)
 
 
 def emit(document: Any, as_json: bool, render: Callable[[], None]) -> None:

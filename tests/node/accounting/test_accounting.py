@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from datetime import UTC, datetime
+from html import escape
 from html.parser import HTMLParser
 from typing import Any
 
@@ -253,6 +255,8 @@ def test_the_page_is_whole_accessible_and_escaped() -> None:
     assert NASTY in text, "shown as it is, and run by nobody"
     assert "emergency, without permission" in text
     assert "2 times" in text
+    ours = re.sub(r"<bdi>[^<]*</bdi>", "", raw)
+    assert not {one for one in (escape(NASTY), *map(escape, NAMES.values())) if one in ours}, "turns the rest around"
 
 
 def test_a_page_of_nothing_says_so() -> None:

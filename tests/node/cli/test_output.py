@@ -60,3 +60,13 @@ def test_a_time_that_no_calendar_knows_is_words():
 
 def test_things_are_counted_in_words():
     assert [output.counted(n, "record") for n in (0, 1, 2)] == ["0 records", "1 record", "2 records"]
+
+
+def test_a_reader_that_left_ends_no_command_as_a_refusal(monkeypatch):
+    class Left(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    monkeypatch.setattr(output.console, "file", Left())
+    with pytest.raises(BrokenPipeError):
+        output.say("one line")
