@@ -48,6 +48,9 @@ KEYFILE_BYTES = 64 * 1024
 VOTE_KEYS = 4  # the one that counts, and what rotations that did not come through left behind
 NETWORK_KEYS = 4
 ENCRYPTION_KEYS = 64
+ENCRYPTION_KEYS_KEPT = 8
+"""How many a rotation leaves: the oldest, which practitioners' pseudonyms come from, the one that counts, and the
+newest others: one of them may be about to count, and a ledger that was restored may have one that did."""
 
 Seed = Annotated[bytes, Meta(min_length=32, max_length=32)]
 
@@ -61,6 +64,12 @@ class KeyfileRefused(ChartledgerError):
     """A key file is missing, too open, or not a key file."""
 
     advice = "Restore it from its backup, owned by the user who runs this, with mode 0600."
+
+
+class KeystoreFull(ChartledgerError):
+    """The keystore has no room for another key of this kind."""
+
+    advice = "Nothing was changed. `chartledger keys show` tells what counts no more: retire it, and try again."
 
 
 class NoPassphrase(ChartledgerError):
@@ -91,8 +100,9 @@ class Keystore(Wire, frozen=True):
     key-encryption key: that one is made anew with erasures, so it stands in no keystore and in no backup of one.
 
     The ledger says which count. `operations` are seeds of those operations keys that this node holds: others may be on
-    machines of their own. `votes` is empty at an institution that is not to be an authority. Old encryption keys stay,
-    to open what was sealed to them.
+    machines of their own. `votes` is empty at an institution that is not to be an authority. Nothing at rest is sealed
+    to an encryption key: a share that came so lies under the key-encryption key, and what was released was opened at
+    once. So old ones go, but for the oldest.
     """
 
     operations: Annotated[tuple[Seed, ...], Meta(min_length=1, max_length=limits.OPERATION_KEYS_PER_INSTITUTION)]
@@ -146,17 +156,27 @@ class KeystoreFile:
     def change(self, edit: Callable[[Keystore], Keystore], then: Callable[[Keystore], None] | None = None) -> Keystore:
         """Replace what it holds by what `edit` makes of it, whole or not at all, synced to disk; `then` comes after
         that. Nobody else changes the file, or what belongs to it, meanwhile: blocks while another process does.
-        Raises `KeyfileRefused`."""
+        Raises `KeyfileRefused`, and `KeystoreFull` for what could not be read again."""
         with locked(self.path):
             before = self.read()
             after = edit(before)
             if after != before:
                 nonce = secrets.token_bytes(NONCE_BYTES)
-                write_private(self.path, seal_with_key(encode(after), self._header, self._key, nonce))
+                write_private(self.path, seal_with_key(_readable(after), self._header, self._key, nonce))
                 self.keystore = after
             if then is not None:
                 then(after)
         return self.keystore
+
+
+def _readable(keystore: Keystore) -> bytes:
+    """Its encoding, which is held against the bounds of reading: what does not open again would be all keys lost."""
+    raw = encode(keystore)
+    try:
+        decode(Keystore, raw)
+    except DecodeError:
+        raise KeystoreFull("the keystore would hold more keys than can be read back") from None
+    return raw
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from node.institution_keys import encryption_digest, new_network_key
-from node.keystore import VOTE_KEYS, EncryptionKey, Keystore, KeystoreFile
+from node.keystore import ENCRYPTION_KEYS_KEPT, VOTE_KEYS, EncryptionKey, Keystore, KeystoreFile
 from node.storage.journal import Journal, Owner, journal_path
 from protocol import limits
 from protocol.crypto.envelopes import MLKEM768_X25519
@@ -107,17 +107,26 @@ def new_certificate(
 def new_encryption_key(
     keys: KeystoreFile, on_ledger: bytes, *, fresh: bool = False, suite: int = MLKEM768_X25519
 ) -> SetEncryptionKey:
-    """Another encryption key, of this suite. `on_ledger`: the digest of the one that counts now. Old ones stay in the
-    keystore."""
+    """Another encryption key, of this suite. `on_ledger`: the digest of the one that counts now. Of the old ones as
+    many stay as `ENCRYPTION_KEYS_KEPT` says: nothing lies anywhere that only they open."""
 
     def edit(keystore: Keystore) -> Keystore:
         newest = keystore.encryption[-1]
         if encryption_digest(newest) != on_ledger and newest.suite == suite and not fresh:
             return keystore
-        return replace(keystore, encryption=(*keystore.encryption, EncryptionKey(suite, secrets.token_bytes(32))))
+        made = EncryptionKey(suite, secrets.token_bytes(32))
+        return replace(keystore, encryption=(*_kept(keystore.encryption, on_ledger), made))
 
     newest = keys.change(edit).encryption[-1]
     return SetEncryptionKey(newest.suite, encryption_digest(newest))
+
+
+def _kept(held: Sequence[EncryptionKey], on_ledger: bytes) -> list[EncryptionKey]:
+    """The oldest, the one that counts, and the newest others, oldest first: room is left for one."""
+    needed = [index for index, key in enumerate(held) if index == 0 or encryption_digest(key) == on_ledger]
+    others = [index for index in range(len(held)) if index not in needed]
+    room = ENCRYPTION_KEYS_KEPT - 1 - len(needed)
+    return [held[index] for index in sorted([*needed, *others[max(0, len(others) - room) :]])]
 
 
 def forget(keys: KeystoreFile, retired: bytes) -> None:

@@ -10,8 +10,17 @@ import msgspec
 import pytest
 
 from node.epochs import Epochs, FinalState, VoteKeys
-from node.institution_keys import new_institution
-from node.keystore import KeyfileRefused, Keystore, KeystoreFile, open_keystore, write_keystore
+from node.institution_keys import encryption_digest, new_institution
+from node.keystore import (
+    ENCRYPTION_KEYS,
+    ENCRYPTION_KEYS_KEPT,
+    KeyfileRefused,
+    Keystore,
+    KeystoreFile,
+    KeystoreFull,
+    open_keystore,
+    write_keystore,
+)
 from node.rotations import forget, new_certificate, new_encryption_key, new_operations_key, new_vote_key
 from node.standing import Standing
 from node.storage.journal import Journal, Owner, journal_path, journals
@@ -284,6 +293,24 @@ def test_retiring_a_key_does_not_cost_the_one_of_a_rotation_that_is_not_final(ho
     assert [one.certificate for one in keys_.read().network] == [certificate_.certificate]
 
 
+def test_encryption_keys_rotate_for_ever(home: Home) -> None:
+    """Old ones go, but for the oldest, which pseudonyms come from, and the one that counts."""
+    keys_, on_ledger = home.keys(), MADE.public.encryption_key
+    oldest = keys_.keystore.encryption[0]
+    for _ in range(2 * ENCRYPTION_KEYS):
+        on_ledger = new_encryption_key(keys_, on_ledger).key
+    assert len(home.keys().keystore.encryption) == ENCRYPTION_KEYS_KEPT
+    assert home.keys().keystore.encryption[0] == oldest
+    counts = on_ledger
+    for _ in range(2 * ENCRYPTION_KEYS):
+        made = new_encryption_key(keys_, counts, fresh=True)
+        digests = [encryption_digest(one) for one in keys_.keystore.encryption]
+        assert counts in digests, "attempts that never became final cost the key that counts"
+        assert digests[-1] == made.key
+    assert len(digests) == ENCRYPTION_KEYS_KEPT
+    assert home.keys().keystore.encryption[0] == oldest
+
+
 # --- the keystore's file -------------------------------------------------------------------------------------------
 
 
@@ -325,3 +352,12 @@ def test_a_changed_passphrase_is_named(home: Home) -> None:
 
 def test_epochs_of_records() -> None:
     assert [epoch_of(one) for one in (vote(3, 1), certificate(4))] == [3, 4]
+
+
+def test_nothing_is_written_that_would_not_open_again(home: Home) -> None:
+    """All keys would be lost with it."""
+    keys_ = home.keys()
+    many = keys_.keystore.encryption * (ENCRYPTION_KEYS + 1)
+    with pytest.raises(KeystoreFull):
+        keys_.change(lambda keystore: msgspec.structs.replace(keystore, encryption=many))
+    assert home.keys().keystore == MADE.keystore

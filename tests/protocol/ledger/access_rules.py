@@ -288,11 +288,8 @@ class Asking(Basis):
         must(not self.owes_too_many(asker), "TooManyUnreviewed")
         emergency.confirmed_by = step.carrier
         self.release(step.chart, step.what.event, emergency)
-        said = {
-            "emergency": step.what.event,
-            "release_until": emergency.release_until,
-            "review_by": emergency.review_by,
-        }
+        until, due = emergency.release_until, emergency.review_by
+        said = {"emergency": step.what.event, "release_until": until, "review_by": due}
         return Answer([("GlassConfirmed", said)])
 
     def review(self, step: Step) -> Answer:
