@@ -70,6 +70,8 @@ HERE = {
     "are, another institution under a --grant.",
     "request-error": VERSIONS,
     "unsupported-media-type": VERSIONS,
+    "sensitivities-unstated": "State --sensitivity CODE for each that it has, or --sensitivity none; FHIR of at most "
+    "8 MiB, and a Bundle of at most 64 MiB, are looked into without.",
     "too-few-holders": "Try again later: the asking stays valid until its release deadline. `chartledger peers` says "
     "who is away.",
     "too-many-delegates": "A chart has so many for ever: `chartledger delegate list` shows them.",
@@ -128,7 +130,7 @@ def report(error: BaseException) -> ExitCode:
         print("interrupted", file=sys.stderr)
         return ExitCode.INTERRUPTED
     if isinstance(error, ChartledgerError):
-        print(plain(f"error: {_sentence(str(error))} {advice_for(error)} [{error.code}]"), file=sys.stderr)
+        print(plain(f"error: {sentence(str(error))} {advice_for(error)} [{error.code}]"), file=sys.stderr)
         return ExitCode.UNREACHABLE if error.code == "unreachable" else ExitCode.REFUSED
     if isinstance(error, BrokenPipeError):
         # Who reads our output has seen enough; without this the interpreter complains while it closes it.
@@ -149,5 +151,6 @@ def report(error: BaseException) -> ExitCode:
     return ExitCode.INTERNAL
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """`text` with an end."""
     return text if text.endswith((".", "!", "?")) else text + "."

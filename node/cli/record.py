@@ -15,7 +15,7 @@ from node.cli import access, bulk, erasure
 from node.cli.bulk import Denied
 from node.cli.client import Document, Session, connect
 from node.cli.delegate_reading import read_as_delegate
-from node.cli.exits import BadArgument, ExitCode
+from node.cli.exits import BadArgument, ExitCode, advice_for, sentence
 from node.cli.options import SOCKET, JsonOption, PassphraseOption, SocketOption
 from node.cli.output import counted, emit, print_json, progress, say, table, warn, when
 from node.cli.parts import read_as_owner
@@ -38,6 +38,8 @@ GrantToWriteOption = Annotated[
 
 WHOLE_BYTES = 8 * 1024 * 1024
 """A larger file is sent, and written, piece by piece."""
+BUNDLE_BYTES = 64 * 1024 * 1024
+"""FHIR JSON up to this is looked at here, since it may be a Bundle: no larger one is taken apart."""
 OF_THE_FILE = frozenset(
     (
         "bad-argument",
@@ -80,7 +82,7 @@ def submit(
         for path in files:
             try:
                 kind = media_type or guess_type(path)
-                if kind != FHIR_JSON and path.stat().st_size > WHOLE_BYTES:
+                if path.stat().st_size > (WHOLE_BYTES if whole or kind != FHIR_JSON else BUNDLE_BYTES):
                     answer = bulk.upload(session, chart, path, kind, grant, quiet=as_json, **labels)
                 else:
                     answer = _submit(session, chart, path, grant, media_type=kind, whole=whole, labels=labels)
@@ -91,7 +93,7 @@ def submit(
                 if error.code not in OF_THE_FILE:
                     _stopped_at(path, done, len(files))
                     raise
-                skipped.append({"file": str(path), "why": str(error)})
+                skipped.append({"file": str(path), "why": f"{sentence(str(error))} {advice_for(error)}"})
             step(1)
 
     def render() -> None:
@@ -125,13 +127,13 @@ def _submit(
 ) -> Document:
     data = path.read_bytes()
     if not data:
-        raise BadArgument("the file is empty")
+        raise BadArgument("the file is empty", advice="Look at what wrote it.")
     if media_type == FHIR_JSON:
         if not whole and is_bundle(data):
             if any(labels.values()):
                 raise BadArgument(
-                    "labels of a Bundle's records come from its resources: leave --category, --year and --sensitivity "
-                    "out, or keep it as one record with --whole"
+                    "labels of a Bundle's records come from its resources",
+                    advice="Leave --category, --year and --sensitivity out, or keep it as one record with --whole.",
                 )
             # Broken bundles are told here, before anything is sent; the node checks again.
             bundle_slices(data)
@@ -273,8 +275,8 @@ def read_all(
 
 def _tell_standing(session: Session, chart: int, record: int) -> None:
     """An old version, or one that its patient disputes, is not read without that word."""
-    for sentence in erasure.standing_of(session, chart, record)["sentences"]:
-        warn(sentence)
+    for said in erasure.standing_of(session, chart, record)["sentences"]:
+        warn(said)
 
 
 def _give_out(data: bytes, document: dict[str, Any], output: Path | None, as_json: bool) -> None:
@@ -311,9 +313,11 @@ def amend(
 ) -> None:
     """Submit a new version of a record. The old one stays, and says so."""
     with connect(socket) as session:
-        data = file.read_bytes()
         kind = media_type or guess_type(file)
-        answer = session.submit_record(chart, data, kind, grant, supersedes=str(record))
+        if file.stat().st_size > WHOLE_BYTES:
+            answer = bulk.upload(session, chart, file, kind, grant, quiet=as_json, supersedes=str(record))
+        else:
+            answer = session.submit_record(chart, file.read_bytes(), kind, grant, supersedes=str(record))
     emit(
         answer,
         as_json,

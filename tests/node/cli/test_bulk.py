@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import base64
 import stat
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from node.cli import bulk
+from node.cli import record as command
 from node.cli.bulk import Denied, FolderInUse, OtherDisclosure
 from node.cli.exits import BadArgument
 from node.client import Unreachable
+from node.records.errors import SensitivitiesUnstated
 
 CHAIN = bytes(range(32))
 RECORDS = [number for number in range(3, 1_203) if number % 7]  # event numbers have gaps
@@ -189,3 +193,58 @@ def test_a_counted_file_starts_over(tmp_path: Path) -> None:
         counted.seek(0)
         assert counted.read() == bytes(10)
     assert sum(steps) == 10
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str | None]]:
+    """What commands send of files: how, the name, and the label."""
+    found: list[tuple[str, str, str | None]] = []
+
+    def upload(session: Any, chart: int, path: Path, kind: str, grant: Any, *, quiet: bool, **labels: Any) -> Any:
+        found.append(("in pieces", path.name, labels.get("sensitivities", labels.get("supersedes"))))
+        return {"records": [1], "height": 1}
+
+    def whole(session: Any, chart: int, path: Path, grant: Any, **options: Any) -> Any:
+        found.append(("whole", path.name, options["labels"]["sensitivities"]))
+        return {"records": [1], "height": 1}
+
+    @contextmanager
+    def connect(socket: Path) -> Iterator[None]:
+        yield
+
+    monkeypatch.setattr(command, "BUNDLE_BYTES", 1_000)
+    monkeypatch.setattr(command, "WHOLE_BYTES", 100)
+    monkeypatch.setattr(command, "connect", connect)
+    monkeypatch.setattr(command, "_submit", whole)
+    monkeypatch.setattr(bulk, "upload", upload)
+    return found
+
+
+def test_what_nobody_looks_into_is_sent_in_pieces(tmp_path: Path, sent: list[tuple[str, str, str | None]]) -> None:
+    """FHIR beyond what a Bundle may be took four times its size of memory to be refused for what it was not."""
+    for name, size in (("large.json", 1_001), ("bundle.json", 1_000), ("scan.dcm", 101), ("letter.pdf", 100)):
+        (tmp_path / name).write_bytes(b"x" * size)
+    command.submit(5, [tmp_path], sensitivity=["none"])
+    assert sent == [
+        ("whole", "bundle.json", "none"),
+        ("in pieces", "large.json", "none"),
+        ("whole", "letter.pdf", "none"),
+        ("in pieces", "scan.dcm", "none"),
+    ]
+    sent.clear()
+    command.submit(5, [tmp_path / "bundle.json"], whole=True)
+    command.amend(5, 3, tmp_path / "scan.dcm")
+    assert sent == [("in pieces", "bundle.json", None), ("in pieces", "scan.dcm", "3")]
+
+
+def test_a_file_that_is_skipped_is_told_with_what_to_do(
+    tmp_path: Path, sent: list[tuple[str, str, str | None]], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def refused(*_: Any, **__: Any) -> Any:
+        raise SensitivitiesUnstated("FHIR of this size is not looked into")
+
+    monkeypatch.setattr(bulk, "upload", refused)
+    (tmp_path / "large.json").write_bytes(b"x" * 1_001)
+    with pytest.raises(typer.Exit):
+        command.submit(5, [tmp_path])
+    assert "not looked into. State --sensitivity CODE" in capsys.readouterr().err
