@@ -5,6 +5,9 @@ Relies on `naive` for what every block means. Whether hosts agree with the chron
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+from node.simulation.oracles.naive.account import disagreement
 from node.simulation.oracles.naive.ledger import Invalid, NaiveLedger
 from node.simulation.oracles.records import Scene
 from protocol.crypto.hashing import block_digest
@@ -17,6 +20,7 @@ class Chronicle:
 
     def __init__(self, scene: Scene) -> None:
         self._honest = scene.honest
+        self._begun_ms = scene.genesis.created_at
         self._ledger = NaiveLedger(scene.genesis, scene.chain, scene.verify)
         self.blocks: dict[int, Block] = {}
         self.digests: dict[int, bytes] = {}
@@ -71,6 +75,20 @@ class Chronicle:
                 self.ids[following.header.height] = self._ledger.apply(following)
             except Invalid as error:
                 self.invalid = str(error)
+
+    def disagreement(
+        self, header: Header, events: Sequence[tuple[int, int, bytes]], leaves: Mapping[bytes, bytes]
+    ) -> str | None:
+        """What of that which a final block recorded, and of what stands after it, the naive ledger says otherwise."""
+        if header.height > self.height:
+            return None  # it went no further, and `invalid` says why
+        return disagreement(self._ledger, header, events, leaves)
+
+    def refusal(self, raw: bytes, at_ms: int) -> str | None:
+        """Why a block at this time (virtual, by a clock that is right) on the end of the chronicle could not hold this
+        transaction; None if it could."""
+        wall_ms = self._begun_ms + at_ms
+        return self._ledger.refusal(raw, max(wall_ms, self._ledger.state.timestamp + 1))
 
     def header(self, digest: bytes) -> Header | None:
         """Of a final block."""

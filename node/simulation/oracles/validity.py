@@ -1,4 +1,4 @@
-"""Every final block is valid: by the naive ledger, and its state root by a replay on one state of its own."""
+"""Every final block is valid by the naive ledger, records what that says, and leads to its state root by a replay."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from protocol.types.transaction import Transaction
 
 
 class Validity(Oracle):
-    """The naive ledger judges what is allowed; the replay, which takes the ledger's own rules, only what results: from
-    the blocks alone, on a state that no fork, overlay, crash or cache ever touched."""
+    """The naive ledger judges what is allowed, and what comes of it: outcomes, reasons, all events and what stands of
+    charts. The replay, which takes the ledger's own rules, tells what was recorded, since its state root is that of the
+    header: from the blocks alone, on a state that no fork, overlay, crash or cache ever touched."""
 
     name: ClassVar[str] = "validity"
     wants: ClassVar[tuple[type[Record], ...]] = (BlockFinal,)
@@ -40,10 +41,15 @@ class Validity(Oracle):
             fault = self._replay.apply(block)
             if not self.demand(fault is None, f"a final block does not replay: {fault}", record.at_ms):
                 return
+            fault = self.chronicle.disagreement(block.header, self._replay.recorded, self._replay.leaves)
+            sentence = f"height {block.header.height} does not record what happened: {fault}"
+            if not self.demand(fault is None, sentence, record.at_ms):
+                return
 
 
 class Replay:
-    """The ledger's own transition on one state. `leaves`, `events` and `nodes` are all there is of it."""
+    """The ledger's own transition on one state. `leaves`, `events` and `nodes` are all there is of it; `recorded` are
+    the events of the newest block: chart, number, bytes."""
 
     def __init__(self, scene: Scene) -> None:
         genesis = genesis_block(scene.genesis)
@@ -51,6 +57,7 @@ class Replay:
         self.leaves: dict[bytes, bytes] = dict(genesis.changes.leaves)
         self.events: dict[tuple[int, int], bytes] = {}
         self.nodes: dict[bytes, bytes] = dict(genesis.tree.nodes)
+        self.recorded: list[tuple[int, int, bytes]] = []
         self._verify = scene.verify
 
     def leaf(self, key: bytes) -> bytes | None:
@@ -76,6 +83,7 @@ class Replay:
             return f"height {block.header.height} changes nothing, and its state root differs"
         self.leaves.update(changes.leaves)
         self.nodes.update(after.nodes)
+        self.recorded = list(changes.events)
         self.events.update(((chart, number), raw) for chart, number, raw in changes.events)
         self.head = block.header
         return None

@@ -1,4 +1,4 @@
-"""The naive rules of emergencies, erasure and legal holds (docs/spec/operations.md)."""
+"""The naive rules of what follows an emergency, of erasure and of legal holds (docs/spec/operations.md)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from node.simulation.oracles.naive import signatures
+from node.simulation.oracles.naive.asking import open_emergency, would_be_disclosed
 from node.simulation.oracles.naive.charts import ascend, chart, records_of
-from node.simulation.oracles.naive.state import Chart, EmergencyOf, Record, State, require
+from node.simulation.oracles.naive.state import Chart, EmergencyOf, State, require
 from protocol.types.institutions import STATUS_ACCREDITED
 from protocol.types.operations import (
-    Bar,
-    BreakGlass,
-    BreakGlassMode,
     ConfirmBreakGlass,
     Erase,
     ErasureReceipt,
@@ -22,47 +20,7 @@ from protocol.types.operations import (
     SignedOperation,
 )
 
-EMERGENCY_CODES = ("ETREAT", "BTG", "ERTREAT")
-UNREVIEWED_MOST = 256
 HOLDS_MOST = 32
-
-
-def break_glass(state: State, operation: BreakGlass, signed: SignedOperation, carrier: int) -> None:
-    """An event in any case; an emergency unless it is denied."""
-    signatures.nobody(signed)
-    held = chart(state, operation.chart)
-    records = records_of(held, operation.records)
-    require(operation.purpose in EMERGENCY_CODES, "the purpose is no emergency")
-    owing = state.unreviewed.setdefault(carrier, set())
-    event = held.events
-    if _may(state, held, carrier, operation.records, records):
-        emergency = EmergencyOf(carrier, state.timestamp, None, tuple(operation.records))
-        held.emergencies[event] = emergency
-        if held.policy.break_glass is BreakGlassMode.ALLOWED:
-            emergency.review_by = state.timestamp + state.params.review_ms
-            owing.add((operation.chart, event))
-    held.happened()
-
-
-def _may(state: State, held: Chart, asker: int, numbers: Sequence[int], records: Sequence[Record]) -> bool:
-    allowed = held.policy.break_glass is not BreakGlassMode.FORBIDDEN
-    barred = any(_bars(bar, one, asker) for bar in held.policy.bars for one in records)
-    erased = not held.erased.isdisjoint(numbers)
-    return allowed and not barred and not erased and len(state.unreviewed.get(asker, ())) < UNREVIEWED_MOST
-
-
-def _bars(bar: Bar, record: Record, asker: int) -> bool:
-    if not bar.emergencies or bar.institution not in (None, asker):
-        return False
-    if record.generation > bar.generation:
-        return True
-    categories, years, sensitivities = bar.tags
-    both = record.tags[2:]
-    return (
-        (categories is None or record.tags[0] in categories)
-        and (years is None or record.tags[1] in years)
-        and (sensitivities is None or any(tag in sensitivities for tag in both))
-    )
 
 
 def confirm(state: State, operation: ConfirmBreakGlass, signed: SignedOperation, carrier: int) -> None:
@@ -75,13 +33,11 @@ def confirm(state: State, operation: ConfirmBreakGlass, signed: SignedOperation,
     asker = emergency.institution
     require(state.institution(asker).status == STATUS_ACCREDITED, "the asker is not accredited any more")
     require(operation.records == emergency.records, "it names other records")
-    records = records_of(held, operation.records)
-    require(_may(state, held, asker, operation.records, records), "it would not be disclosed now")
-    owing = state.unreviewed.setdefault(asker, set())
+    require(would_be_disclosed(state, held, operation, asker), "it would not be disclosed now")
     emergency.confirmed_by = carrier
-    emergency.review_by = state.timestamp + state.params.review_ms
-    owing.add((operation.chart, operation.emergency))
-    held.happened()
+    open_emergency(state, held, operation.emergency, emergency)
+    times = {"release_until": emergency.release_until, "review_by": emergency.review_by}
+    held.happened("GlassConfirmed", carrier, {"emergency": operation.emergency, **times})
 
 
 def review(state: State, operation: ReviewBreakGlass, signed: SignedOperation, carrier: int) -> None:
@@ -89,11 +45,18 @@ def review(state: State, operation: ReviewBreakGlass, signed: SignedOperation, c
     signatures.nobody(signed)
     held = chart(state, operation.chart)
     emergency = _emergency(held, operation)
-    require(emergency.review_by is not None and not emergency.reviewed, "there is no review owed")
+    due = emergency.review_by
+    require(due is not None and emergency.reviewed_by is None, "there is no review owed")
+    assert due is not None
     require(carrier not in (emergency.institution, emergency.confirmed_by), "who asked or confirmed reviews nothing")
-    emergency.reviewed = True
-    state.unreviewed[emergency.institution].remove((operation.chart, operation.emergency))
-    held.happened(makes_room=True)
+    emergency.reviewed_by, emergency.justified = carrier, operation.justified
+    late = state.timestamp > due
+    answers = state.answers[emergency.institution]
+    answers.late += late
+    answers.unjustified += not operation.justified
+    answers.unreviewed.remove((due, operation.chart, operation.emergency))
+    what = {"justified": operation.justified, "findings": operation.findings, "late": late}
+    held.happened("GlassReviewed", carrier, {"emergency": operation.emergency, **what}, makes_room=True)
 
 
 def _emergency(held: Chart, operation: ConfirmBreakGlass | ReviewBreakGlass) -> EmergencyOf:
@@ -122,7 +85,7 @@ def erase(state: State, operation: Erase, signed: SignedOperation, carrier: int)
     held.erased.update(operation.records)
     owed = {carrier, *operation.holders}
     held.ordered[held.events], held.owed[held.events] = owed, set(owed)
-    held.happened()
+    held.happened("Erased", carrier, {"records": operation.records, "holders": operation.holders})
 
 
 def _check_whole(held: Chart, records: Sequence[int]) -> None:
@@ -136,7 +99,7 @@ def receipt(state: State, operation: ErasureReceipt, signed: SignedOperation, ca
     owed = held.owed.get(operation.erasure, set())
     require(carrier in owed, "the carrier owes no receipt")
     owed.remove(carrier)
-    held.happened(makes_room=True)
+    held.happened("ErasureAcknowledged", carrier, {"erasure": operation.erasure}, makes_room=True)
 
 
 def hold(state: State, operation: Hold, signed: SignedOperation, carrier: int) -> None:
@@ -149,7 +112,7 @@ def hold(state: State, operation: Hold, signed: SignedOperation, carrier: int) -
         _check_whole(held, operation.records)
     require(len(held.holds) < HOLDS_MOST, "the chart has as many holds as it may")
     held.holds[held.events] = operation.records
-    held.happened()
+    held.happened("HoldPlaced", carrier, {"records": operation.records, "basis": operation.basis})
 
 
 def release(state: State, operation: ReleaseHold, signed: SignedOperation, carrier: int) -> None:
@@ -159,11 +122,10 @@ def release(state: State, operation: ReleaseHold, signed: SignedOperation, carri
     require(held.custodian == carrier, "the carrier is not the chart's custodian")
     require(operation.hold in held.holds, "no such hold is in force")
     del held.holds[operation.hold]
-    held.happened(makes_room=True)
+    held.happened("HoldReleased", carrier, {"hold": operation.hold}, makes_room=True)
 
 
 HANDLERS: Final[dict[type, Any]] = {
-    BreakGlass: break_glass,
     ConfirmBreakGlass: confirm,
     ReviewBreakGlass: review,
     Erase: erase,

@@ -1,7 +1,4 @@
-"""The naive rules of charts, records, grants and disclosures (docs/spec/operations.md).
-
-Left to the replay of state roots: what a disclosure's outcome is, and the cap on denials that follows from it.
-"""
+"""The naive rules of charts, records and grants (docs/spec/operations.md)."""
 
 from __future__ import annotations
 
@@ -10,12 +7,12 @@ from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace
 
-from node.simulation.oracles.naive import signatures
+from node.simulation.oracles.naive import purposes, signatures
 from node.simulation.oracles.naive.state import Chart, DelegateOf, GrantOf, Record, State, require
+from protocol.types.institutions import STATUS_REMOVED
 from protocol.types.operations import (
     AppendRecords,
     Bar,
-    Disclose,
     Grant,
     GrantTags,
     GrantTerms,
@@ -57,11 +54,13 @@ def records_of(held: Chart, numbers: Sequence[int]) -> list[Record]:
 def open_chart(state: State, operation: OpenChart, signed: SignedOperation, carrier: int) -> None:
     """A chart gets the next number."""
     require(operation.custodian == carrier, "the chart's custodian is another institution than the carrier")
-    fresh = Chart(carrier, operation.owner_key, encryption=(operation.encryption_suite, operation.encryption_key))
+    encryption = (operation.encryption_suite, operation.encryption_key)
+    fresh = Chart(len(state.charts), carrier, operation.owner_key, state.said, encryption=encryption)
     signatures.owner(state, signed, operation.owner_key, fresh.numbers)
     require(operation.owner_key not in state.owners, "this owner key has opened a chart, or was named for one, before")
     state.owners[operation.owner_key] = len(state.charts)
     state.charts.append(fresh)
+    fresh.happened("ChartOpened", carrier, {"encryption_suite": encryption[0], "encryption_key": encryption[1]})
 
 
 def append_records(state: State, operation: AppendRecords, signed: SignedOperation, carrier: int) -> None:
@@ -88,7 +87,8 @@ def append_records(state: State, operation: AppendRecords, signed: SignedOperati
             listed = held.grants[operation.grant].terms.tags
             require(covers(listed, held.records[entry.supersedes].tags), "no grant lets the carrier amend this")
         held.records[held.events] = Record(held.generation, entry.tags, {carrier, *operation.holders})
-        held.happened()
+        what = {"generation": held.generation, "entry": entry, "holders": operation.holders, "grant": operation.grant}
+        held.happened("RecordAppended", carrier, what)
 
 
 def _lets_write(state: State, held: Chart, number: int, carrier: int, tags: Sequence[Tags4]) -> bool:
@@ -107,32 +107,38 @@ def covers(granted: GrantTags, tags: Tags4) -> bool:
 def grant(state: State, operation: Grant, signed: SignedOperation, carrier: int) -> None:
     """The chart's next grant."""
     held, terms = chart(state, operation.chart), operation.terms
+    by = None
     if signatures.by_delegate(signed):
-        number, who = signatures.delegate(state, signed, held)
-        acting(state, held, number, who, ACT_GRANT)
+        by, who = signatures.delegate(state, signed, held)
+        acting(state, held, by, who, ACT_GRANT)
         _within(who, terms)
     else:
         signatures.owner(state, signed, held.owner_key, held.numbers)
     require(not held.frozen, "the owner is frozen")
     ascend(terms.grantees, "a grant's grantees")
     for grantee in terms.grantees:
-        state.institution(grantee)
+        require(state.institution(grantee).status != STATUS_REMOVED, "a grantee was removed")
     require(terms.access in (1, 2, 3), "the grant's access is unknown")
     require(terms.not_before < terms.not_after and terms.not_after > state.timestamp, "the grant's times are wrong")
-    ascend(terms.purposes, "a grant's purposes")
+    purposes.check(terms.purposes)
     ascend(terms.practitioners or (), "a grant's practitioners")
     lists_ascend(terms.tags)
     most = GRANTS_BY_DELEGATES if signatures.by_delegate(signed) else GRANTS_PER_CHART
     require(len(held.grants) < most, "the chart has had as many grants as it may")
     held.grants.append(GrantOf(terms))
-    held.happened()
+    held.happened("Granted", carrier, {"grant": len(held.grants) - 1, "terms": terms, "delegate": by})
 
 
 def acting(state: State, held: Chart, number: int, who: DelegateOf, act: int) -> None:
     """The delegate is in force and may do this."""
-    begun = who.terms.not_before <= state.timestamp < who.terms.not_after
-    require(begun and not who.ended and number >= held.delegates_from, "the delegate is not in force")
+    require(in_force(state, held, number, who), "the delegate is not in force")
     require(bool(who.terms.acts & act), "the delegate may not do this")
+
+
+def in_force(state: State, held: Chart, number: int, who: DelegateOf) -> bool:
+    """Whether the delegate may act at all."""
+    begun = who.terms.not_before <= state.timestamp < who.terms.not_after
+    return begun and not who.ended and number >= held.delegates_from
 
 
 def _within(who: DelegateOf, terms: GrantTerms) -> None:
@@ -142,15 +148,17 @@ def _within(who: DelegateOf, terms: GrantTerms) -> None:
         for mine, bound in zip(terms.tags, bounds.tags, strict=True)
     )
     require(inside and terms.access == 1 and terms.not_after <= bounds.not_after, "the grant is beyond its bounds")
+    meant = all(any(purposes.below(one, bound) for bound in bounds.purposes) for one in terms.purposes)
+    require(meant, "the grant is for other purposes than the delegate's")
 
 
 def revoke(state: State, operation: Revoke, signed: SignedOperation, carrier: int) -> None:
     """An event the first time only."""
     held = chart(state, operation.chart)
-    whole = not held.frozen
+    whole, by = not held.frozen, None
     if signatures.by_delegate(signed):
-        number, who = signatures.delegate(state, signed, held)
-        acting(state, held, number, who, ACT_REVOKE)
+        by, who = signatures.delegate(state, signed, held)
+        acting(state, held, by, who, ACT_REVOKE)
         more = operation.reissues or operation.delegates or operation.bars is not None
         require(not more, "a delegate reissues nothing")
         whole = False
@@ -169,9 +177,11 @@ def revoke(state: State, operation: Revoke, signed: SignedOperation, carrier: in
     if held.grants[operation.grant].ended:
         return
     held.grants[operation.grant].ended = True
+    anew: dict[str, Any] = {"reissues": (), "delegates": (), "bars": None}
     if whole:
-        _next_generation(held, operation, signed.cosignatures[0].number)
-    held.happened(makes_room=True)
+        anew = _next_generation(held, operation, signed.cosignatures[0].number)
+    what = {"grant": operation.grant, "generation": held.generation, "delegate": by, **anew}
+    held.happened("Revoked", carrier, what, makes_room=True)
 
 
 def bars_ascend(bars: Sequence[Bar]) -> None:
@@ -180,29 +190,25 @@ def bars_ascend(bars: Sequence[Bar]) -> None:
         lists_ascend(bar.tags)
 
 
-def _next_generation(held: Chart, operation: Revoke, number: int) -> None:
+def _next_generation(held: Chart, operation: Revoke, number: int) -> dict[str, Any]:
+    """What is anew, as the event lists it."""
     held.generation += 1
+    reissued, renewed, bars = [], [], None
     for reissue in operation.reissues:
         one = held.grants[reissue.grant]
         if not one.ended:
             one.terms = replace(one.terms, tags=reissue.tags)
+            reissued.append(reissue)
     for again in operation.delegates:
         who = held.delegates[again.delegate]
         if not who.ended and again.delegate >= held.delegates_from:
             who.terms = replace(who.terms, tags=again.tags)
+            renewed.append(again)
     if operation.bars is not None and not held.overtakes(number):
         held.policy = replace(held.policy, bars=operation.bars)
         held.policy_as = (held.owner_key, number)
-
-
-def disclose(state: State, operation: Disclose, signed: SignedOperation, carrier: int) -> None:
-    """An event in any case."""
-    held = chart(state, operation.chart)
-    records_of(held, operation.records)
-    if signed.cosignatures:
-        require(operation.grant is None, "a delegate reads under no grant")
-        signatures.delegate(state, signed, held)
-    held.happened()
+        bars = operation.bars
+    return {"reissues": tuple(reissued), "delegates": tuple(renewed), "bars": bars}
 
 
 HANDLERS: Final[dict[type, Any]] = {
@@ -210,5 +216,4 @@ HANDLERS: Final[dict[type, Any]] = {
     AppendRecords: append_records,
     Grant: grant,
     Revoke: revoke,
-    Disclose: disclose,
 }

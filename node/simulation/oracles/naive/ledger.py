@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from dataclasses import replace
 from typing import Any, Final
 
-from node.simulation.oracles.naive import care, charts, control, costs, governance
-from node.simulation.oracles.naive.state import Invalid, Numbers, State, Verify, beginning, require
+from node.simulation.oracles.naive import asking, care, charts, control, costs, governance
+from node.simulation.oracles.naive.state import Invalid, Numbers, Said, State, Verify, beginning, require
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.hashing import authorities_digest, block_digest, transaction_digest, transaction_id
 from protocol.crypto.merkle import merkle_root
@@ -20,7 +22,12 @@ from protocol.types.transaction import Transaction
 __all__ = ["Invalid", "NaiveLedger"]
 
 BLOCK_COST = 24_000
-HANDLERS: Final[dict[type, Any]] = {**charts.HANDLERS, **control.HANDLERS, **care.HANDLERS}
+HANDLERS: Final[dict[type, Any]] = {
+    **charts.HANDLERS,
+    **asking.HANDLERS,
+    **control.HANDLERS,
+    **care.HANDLERS,
+}
 GOVERNING: Final[dict[type, Any]] = {
     Motion: governance.move,
     Ballot: governance.ballot,
@@ -30,7 +37,8 @@ GOVERNING: Final[dict[type, Any]] = {
 
 
 class NaiveLedger:
-    """One chain. `sets` by epoch, `heights` of transactions by id; `epochs` of heights."""
+    """One chain. `sets` by epoch, `heights` of transactions by id; `epochs` of heights; `said`: charts' events by
+    height."""
 
     def __init__(self, genesis: Genesis, chain: bytes, verify: Verify) -> None:
         self.state: State = beginning(genesis, chain, verify)
@@ -38,6 +46,7 @@ class NaiveLedger:
         self.ended = False
         self.heights: dict[bytes, int] = {}
         self.epochs: dict[int, int] = {0: 0}
+        self.said: dict[int, tuple[Said, ...]] = {}
 
     @property
     def height(self) -> int:
@@ -60,6 +69,7 @@ class NaiveLedger:
         self._header(header)
         self._form(block)
         state.height, state.timestamp = header.height, header.timestamp
+        state.said.clear()
         ids = []
         owners_over = False
         spent = 0
@@ -78,7 +88,23 @@ class NaiveLedger:
         self._end(header)
         self.digest = block_digest(header)
         self.epochs[header.height] = header.epoch
+        self.said[header.height] = tuple(state.said)
         return ids
+
+    def refusal(self, raw: bytes, at_ms: int) -> str | None:
+        """Why the next block could not hold this transaction alone if its time were `at_ms`, or None. Changes nothing.
+
+        Of what a transaction changes, the parts that patients' operations touch are copied; a motion's must not come.
+        """
+        trial = NaiveLedger.__new__(NaiveLedger)
+        try:
+            transaction = _decoded(raw)
+            trial.state = _copied(self.state, transaction)
+            trial.state.timestamp = at_ms
+            trial._transaction(transaction, transaction_id(transaction.body))
+        except Invalid as error:
+            return str(error)
+        return None
 
     def _header(self, header: Header) -> None:
         state = self.state
@@ -140,6 +166,31 @@ class NaiveLedger:
             raise Invalid(f"an operation that the naive ledger does not know: {type(operation).__name__}")
         _alone(signed)
         governing(self.state, operation, carrier)
+
+
+def _copied(state: State, transaction: Transaction) -> State:
+    """The state as far as this transaction can change it; the rest is shared."""
+    body = transaction.body
+    slot = (body.institution, body.key)
+    numbers = {slot: deepcopy(state.numbers[slot])} if slot in state.numbers else {}
+    charts = list(state.charts)
+    said: list[Said] = []
+    for signed in body.operations:
+        number = getattr(signed.operation, "chart", None)
+        if number is not None and number < len(charts) and charts[number] is state.charts[number]:
+            charts[number] = deepcopy(charts[number], {id(charts[number].said): said})
+    return replace(
+        state,
+        params=state.params_next or state.params,
+        numbers=numbers,
+        charts=charts,
+        owners=dict(state.owners),
+        spent=set(state.spent),
+        answers=deepcopy(state.answers),
+        unanswered=dict(state.unanswered),
+        executed=set(state.executed),
+        said=said,
+    )
 
 
 def _alone(signed: SignedOperation) -> None:

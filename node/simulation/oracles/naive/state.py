@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from protocol.params import Params
 from protocol.types.governance import Change as Motioned
@@ -69,36 +70,64 @@ class DelegateOf:
 
 @dataclass
 class Change:
-    """What waits: `keys` or `guardians` (perhaps none) to come, at `ready_at`."""
+    """What waits: `keys` or `guardians` (perhaps none) to come, at `ready_at`. `kind` is "ROTATION", "RECOVERY" or
+    "GUARDIANS"."""
 
     number: int
     ready_at: int
+    kind: str
     keys: OwnerKeys | None = None
     guardians: Guardians | None = None
-    recovery: bool = False
     overrule: bool = False
 
 
 @dataclass
 class EmergencyOf:
-    """An emergency that was not denied; `review_by` is None while it waits for a second institution."""
+    """An emergency that was not denied; `release_until` and `review_by` are None while it waits for a second
+    institution."""
 
     institution: int
     asked_at: int
-    review_by: int | None
     records: tuple[int, ...]
+    release_until: int | None = None
+    review_by: int | None = None
     confirmed_by: int | None = None
-    reviewed: bool = False
+    reviewed_by: int | None = None
+    justified: bool | None = None
+
+
+@dataclass
+class Answers:
+    """What an institution answers for: emergencies that it opened, reviews that came late or found no justification,
+    and those still owed: (due, chart, event)."""
+
+    opened: int = 0
+    late: int = 0
+    unjustified: int = 0
+    unreviewed: set[tuple[int, int, int]] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class Said:
+    """One event of a chart: what kind it is, and what it says, field by field."""
+
+    chart: int
+    event: int
+    kind: str
+    fields: dict[str, Any]
 
 
 @dataclass
 class Chart:
     """One chart: `records`, `emergencies`, `owed` (receipts, by erasure) and `holds` by event number. Delegates below
-    `delegates_from` ended when it was recovered; `policy_as` is the key and number that signed the policy."""
+    `delegates_from` ended when it was recovered; `policy_as` is the key and number that signed the policy; `said` are
+    all charts' events of this block."""
 
+    number: int
     custodian: int
     owner_key: bytes
-    events: int = 1
+    said: list[Said]
+    events: int = 0
     generation: int = 0
     records: dict[int, Record] = field(default_factory=dict)
     grants: list[GrantOf] = field(default_factory=list)
@@ -126,19 +155,22 @@ class Chart:
         """Whether the policy that stands was signed later than what the owner signed under this number."""
         return self.policy_as is not None and self.policy_as[0] == self.owner_key and number < self.policy_as[1]
 
-    def happened(self, count: int = 1, *, makes_room: bool = False) -> int:
-        """So many more events, of which the first has this number; room stays for what was begun to end.
+    @property
+    def unfinished(self) -> int:
+        """How much was begun and has not ended."""
+        count = sum(not grant.ended for grant in self.grants) + sum(not who.ended for who in self.delegates)
+        count += len(self.holds) + sum(map(len, self.owed.values())) + (self.waiting is not None)
+        return count + sum(one.review_by is not None and one.reviewed_by is None for one in self.emergencies.values())
+
+    def happened(self, kind: str, by: int, fields: dict[str, Any], *, makes_room: bool = False) -> None:
+        """One more event, of this kind, that institution `by` brought about; room stays for what was begun to end.
 
         With `makes_room`, it ends something, and needs none.
         """
-        first = self.events
-        self.events += count
-        unfinished = sum(not grant.ended for grant in self.grants) + sum(not who.ended for who in self.delegates)
-        unfinished += len(self.holds) + sum(map(len, self.owed.values())) + (self.waiting is not None)
-        unfinished += sum(one.review_by is not None and not one.reviewed for one in self.emergencies.values())
-        fits = self.events + unfinished <= EVENTS_PER_CHART
+        self.said.append(Said(self.number, self.events, kind, {"institution": by, **fields}))
+        self.events += 1
+        fits = self.events + self.unfinished <= EVENTS_PER_CHART
         require(makes_room or fits, "the chart has no room left for what was begun to end")
-        return first
 
 
 @dataclass
@@ -172,7 +204,10 @@ class State:
     charts: list[Chart] = field(default_factory=list)
     owners: dict[bytes, int] = field(default_factory=dict)  # whose chart's an owner key is, or was named for
     spent: set[bytes] = field(default_factory=set)  # owner keys that were replaced
-    unreviewed: dict[int, set[tuple[int, int]]] = field(default_factory=dict)  # (chart, event) by institution
+    answers: dict[int, Answers] = field(default_factory=dict)  # by institution
+    unanswered: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
+    """(day, askings of that day that opened nothing) by chart and asker."""
+    said: list[Said] = field(default_factory=list)  # in this block
     motions: list[MotionOf] = field(default_factory=list)
     claims: set[tuple[str, bytes]] = field(default_factory=set)
     convicted: set[tuple[int, int]] = field(default_factory=set)
