@@ -270,7 +270,6 @@ class Finality:
 
     def _let_go(self, entries: Sequence[Entry]) -> None:
         if entries:
-            ids = [entry.id for entry in entries]
-            self._pool.remove(ids)
-            self._gossip.forget(ids)
+            self._pool.remove([entry.id for entry in entries])
+            self._gossip.doubt(entries)
             self._outcomes.refused(entries)

@@ -17,6 +17,7 @@ from node.clock import Clock
 from node.intake import Intake
 from node.mempool import Entry, Mempool
 from node.network.interface import Channel, Network
+from node.refusals import Refusals
 from protocol.codec.canonical import decode, encode
 from protocol.errors import ChartledgerError
 from protocol.sync.messages import (
@@ -63,7 +64,8 @@ class Gossip:
         self._waiting_bytes = 0
         self._wake = asyncio.Event()
         self._wanted: dict[bytes, int] = {}
-        self._final: dict[bytes, None] = {}  # recently final or refused ids, oldest first
+        self._final: dict[bytes, None] = {}  # recently final ids, or such that never will be, oldest first
+        self._refusals = Refusals(RECENT_IDS)
         self.received = 0
         self.refused_from: dict[int, int] = {}
         """What did not decode or was not signed with its institution's key, by the peer that passed it on."""
@@ -163,7 +165,7 @@ class Gossip:
             entry = self._pool.get(id_)
             if entry is not None:
                 entry.holders |= bit
-            elif id_ not in self._final and now - self._wanted.get(id_, -WANT_AGAIN_MS) >= WANT_AGAIN_MS:
+            elif self._welcome(id_, peer, now) and now - self._wanted.get(id_, -WANT_AGAIN_MS) >= WANT_AGAIN_MS:
                 missing.append(id_)
                 if len(self._wanted) < RECENT_IDS:
                     self._wanted[id_] = now
@@ -189,10 +191,17 @@ class Gossip:
             self._network.send(peer, Channel.TRANSACTIONS, out)
 
     def forget(self, ids: Iterable[bytes]) -> None:
-        """These are final, or refused for good: never ask for them again."""
+        """These are final, or can never be: never ask for them again."""
         self._final.update(dict.fromkeys(ids))
         for id_ in list(islice(self._final, max(0, len(self._final) - RECENT_IDS))):
             del self._final[id_]
+
+    def doubt(self, entries: Iterable[Entry]) -> None:
+        """These were found invalid: ask for one again only if the institution that signed it announces it anew."""
+        self._refusals.add(entries, self._clock.monotonic_ms())
+
+    def _welcome(self, id_: bytes, peer: int, now_ms: int) -> bool:
+        return id_ not in self._final and self._refusals.hears(id_, peer, now_ms)
 
     @property
     def refused(self) -> int:
@@ -214,10 +223,11 @@ class Gossip:
                     raws.extend(batch)
                     peers.extend([peer] * len(batch))
                 entries: list[Entry] = []
+                now = self._clock.monotonic_ms()
                 for peer, result in zip(peers, await self._intake.check(raws), strict=True):
                     if isinstance(result, ChartledgerError):
                         self.refused_from[peer] = self.refused_from.get(peer, 0) + 1
-                    elif result.id not in self._final:
+                    elif self._welcome(result.id, peer, now):
                         result.holders = 1 << peer
                         entries.append(result)
                 self.received += len(raws)

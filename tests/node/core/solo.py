@@ -68,6 +68,9 @@ class Pushed:
     def forget(self, ids: object) -> None:
         pass
 
+    def doubt(self, entries: object) -> None:
+        pass
+
 
 class Solo:
     """A chain of one, whose blocks become final by decree."""

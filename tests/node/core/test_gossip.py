@@ -13,6 +13,7 @@ from node import gossip as module
 from node.gossip import RELAY_AFTER_MS, REMIND_MS, Gossip
 from node.mempool import Entry, Mempool
 from node.network.interface import Channel, Network
+from node.refusals import CAP_MS, FIRST_MS, Refusals
 from protocol.codec.canonical import decode, encode
 from protocol.errors import BadSignature, ChartledgerError, DecodeError
 from protocol.sync.messages import GossipMessage, Have, Transactions, Want
@@ -229,3 +230,51 @@ async def test_the_real_intake_refuses_by_name(make_entry: Make) -> None:
         entry = make_entry(0, 1)
         results = await intake.check([entry.raw, b"\x00", entry.raw] * 30)
     assert {getattr(result, "code", None) for result in results} == {"unknown-institution", "decode-error"}
+
+
+async def test_what_was_refused_here_is_taken_again_from_whom_it_is_of_alone_and_after_a_while(
+    make_entry: Make,
+) -> None:
+    """An institution without authority can bring what became valid to nobody else; whoever merely holds it is not
+    asked, or two nodes that disagree would never fall silent."""
+    node = Node()
+    entry = make_entry(1, 1)
+    node.checker.known[entry.raw] = entry
+    node.gossip.doubt([entry])
+    have = encode(Have((entry.id,)))
+    for peer in (1, 2):  # too soon, even for whom it is of
+        node.gossip.on_payload(peer, have)
+        assert not await node.receive(peer, entry)
+    assert node.wire.take() == []
+    node.clock.now = FIRST_MS
+    node.gossip.on_payload(2, have)
+    assert not await node.receive(2, entry)
+    assert node.wire.take() == []
+    node.gossip.on_payload(1, have)
+    assert node.wire.take() == [(1, Want((entry.id,)))]
+    assert await node.receive(1, entry)
+
+
+async def test_who_is_wrong_about_it_is_heard_ever_less_often(make_entry: Make) -> None:
+    refusals, entry = Refusals(2), make_entry(1, 1)
+    now, waits = 0, []
+    for _ in range(6):
+        refusals.add([entry], now)
+        wait = next(ms for ms in range(CAP_MS + 1) if refusals.hears(entry.id, 1, now + ms))
+        waits.append(wait)
+        now += wait
+    assert waits == [1_000, 2_000, 4_000, 8_000, 8_000, 8_000]
+    refusals.add([make_entry(1, 2), make_entry(1, 3)], now)
+    assert refusals.hears(entry.id, 2, now)  # only so many are remembered
+
+
+async def test_what_is_final_is_never_taken_again(make_entry: Make) -> None:
+    node = Node()
+    entry = make_entry(1, 1)
+    node.checker.known[entry.raw] = entry
+    node.gossip.doubt([entry])
+    node.gossip.forget([entry.id])
+    node.clock.now = 1 << 40
+    node.gossip.on_payload(1, encode(Have((entry.id,))))
+    assert not await node.receive(1, entry)
+    assert node.wire.take() == []
