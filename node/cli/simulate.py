@@ -69,6 +69,9 @@ def simulate(
         int | None, typer.Option("--traitors", min=0, help="Authorities that lie. Default: drawn.")
     ] = None,
     profile: Annotated[Profile | None, typer.Option("--profile", help="The network. Default: drawn.")] = None,
+    patients: Annotated[
+        bool, typer.Option("--patients/--no-patients", help="Whether patients take part, where the seed says so.")
+    ] = True,
     jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Processes. Default: one a core.")] = None,
     replay: Annotated[
         str | None,
@@ -84,10 +87,10 @@ def simulate(
     """Play hostile histories of whole networks and check every promise in each.
 
     The real consensus, ledger, pool and sync of all nodes run in one thread on a virtual clock; each seed draws delays,
-    faults, traitors and governance. A failure prints its seed, a schedule made as small as possible, and what happened
-    in the last views.
+    faults, traitors, governance and what patients do. A failure prints its seed, a schedule made as small as possible,
+    and what happened in the last views.
     """
-    order = _order(nodes, traitors, profile)
+    order = _order(nodes, traitors, profile, patients)
     if replay is not None:
         if seeds is not None or draw is not None:
             raise BadArgument("--replay plays one history: it goes with neither --seeds nor --plot")
@@ -99,9 +102,9 @@ def simulate(
     raise typer.Exit(_play(first, seeds or SEEDS, order, jobs or runner.cores(), keep_going, shrink, as_json))
 
 
-def _order(nodes: int | None, traitors: int | None, profile: Profile | None) -> runner.Order:
+def _order(nodes: int | None, traitors: int | None, profile: Profile | None, patients: bool) -> runner.Order:
     """What was asked for, if there are such histories. Raises `BadArgument`."""
-    order = runner.Order(nodes, traitors, None if profile is None else profile.value)
+    order = runner.Order(nodes, traitors, None if profile is None else profile.value, patients)
     try:
         order.plan(0)
     except ValueError as wrong:
@@ -214,6 +217,7 @@ def _show(totals: report.Totals) -> None:
             ("epochs ended", totals.epochs),
             ("transactions", totals.transactions),
             ("with traitors", totals.with_traitors),
+            ("with patients", totals.with_patients),
         )
     )
     say("")
@@ -232,6 +236,7 @@ def _show_failed(result: Report, worst: report.Failed, order: runner.Order) -> N
     _show_trace(result.trace)
     asked = {"--nodes": order.nodes, "--traitors": order.traitors, "--profile": order.profile}
     options = "".join(f" {name} {value}" for name, value in asked.items() if value is not None)
+    options += "" if order.patients else " --no-patients"
     say("")
     say(f"again: chartledger simulate --replay {worst.seed}{options}")
 

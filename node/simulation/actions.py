@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 from node.simulation.dice import dice
 from node.simulation.facade import Facade
 from node.simulation.oracles import records as seen
+from node.simulation.patients.acts import sendings
+from node.simulation.patients.desk import Sending
 from node.simulation.schedule import (
+    Act,
     Action,
     BlackHole,
     ClockJump,
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 TICK_US = 250_000
 AGAIN_US = 500_000
 DOOMED_US = 2_000_000
+TRIES = 60
+"""How often something about a chart is tried while its node is down, or does not know the chart."""
 COPIED = (250, 500, 750, 950)
 """When somebody copies a journal that is put back later: per mille of the time until then."""
 AFTERWARDS = ("goes on", "stops", "becomes honest")
@@ -84,6 +89,8 @@ class Actions:
         world.log.show(world.now_us, 99, "!", action)
         if isinstance(action, Submit):
             self._submit(action)
+        elif isinstance(action, Act):
+            self._act(action, TRIES)
         elif isinstance(action, Crash):
             self._crash(action)
         elif isinstance(action, Partition):
@@ -116,6 +123,28 @@ class Actions:
             return
         owed = host.number in self._world.honest and host.number not in self._unstable
         host.client.records(action.count, action.size, owed)
+
+    def _act(self, action: Act, tries: int) -> None:
+        host = self._world.hosts[action.node]
+        if host.institution is None or host.gone or action.patient >= len(self._world.wallets):
+            return
+        sent = None
+        if host.up and host.halted is None:
+            sent = sendings(host, self._world.wallets[action.patient], action)
+        if sent is not None:
+            for sending in sent:
+                self._send(host, sending)
+        elif tries:
+            self._world.at(AGAIN_US, self._act, (action, tries - 1))
+
+    def _send(self, at: Host, sending: Sending) -> None:
+        """To the node that is to carry it, if that is up: else the one that was asked carries it as it is."""
+        world = self._world
+        carriers = [world.hosts[number] for number in world.addresses.get(sending.institution, ())]
+        host = next((one for one in carriers if one.up and one.halted is None and not one.gone), at)
+        honest = host.number in world.honest
+        owed = sending.owed and honest and host.number not in self._unstable and host.institution == sending.institution
+        host.client.carry(sending.operations, sending.until_ms, owed=owed, watched=honest)
 
     def _move(self, action: Move) -> None:
         host, target = self._world.hosts[action.node], self._world.hosts[action.target]

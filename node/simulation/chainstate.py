@@ -12,6 +12,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from node.mempool import Entry, Mempool, Slot, room_in
+from node.simulation.misjudging import misjudged
 from protocol.consensus.effects import Build
 from protocol.crypto.hashing import block_digest
 from protocol.crypto.signing import transaction_message_of
@@ -238,6 +239,11 @@ class ChainState:
         digest = block_digest(block.header)
         state = built.state
         self._states[digest] = State(block.header, digest, state.leaves, state.nodes, state.events)
+
+    def misjudged(self, block: Block) -> Block | None:
+        """The block, which was executed here, with every asking in it decided the other way; None if nobody asked."""
+        executed, parent = self._executed.get(block_digest(block.header)), self._states.get(block.header.parent)
+        return None if executed is None or parent is None else misjudged(parent, executed)
 
     def try_all(self, entries: Sequence[Entry], wall_ms: int) -> list[InvalidTransaction | None]:
         """What refuses each, one after the other, in a block on the final head; changes nothing."""

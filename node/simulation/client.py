@@ -64,7 +64,7 @@ class Principal(Protocol):
 
     def entry(self, raw: bytes) -> Entry: ...
 
-    def put(self, entries: Sequence[Entry], owed: bool) -> None: ...
+    def put(self, entries: Sequence[Entry], owed: bool, watched: bool = False) -> None: ...
 
     def after(self, delay_ms: int, operation: Operation) -> None: ...
 
@@ -123,20 +123,27 @@ class Client:
 
     def submit(self, operations: Sequence[Operation]) -> None:
         """One transaction of these operations, for which nobody promises that it is valid."""
+        if operations:
+            self.carry([SignedOperation(operation, ()) for operation in operations], self._until())
+
+    def carry(
+        self, operations: Sequence[SignedOperation], until_ms: int, *, owed: bool = False, watched: bool = False
+    ) -> None:
+        """One transaction of what others may have signed. See `Submitted` for `owed` and `watched`."""
         node = self._node
-        if node.institution is None or not operations:
+        if node.institution is None:
             return
         body = TransactionBody(
             node.chain.head.header.chain,
             node.institution,
             0,
             node.disk.next_number,
-            self._until(),
-            tuple(SignedOperation(operation, ()) for operation in operations),
+            until_ms,
+            tuple(operations),
         )
         node.disk.next_number += 1
         signature = node.sign(node.node, transaction_message(body))
-        node.put([node.entry(encode(Transaction(body, signature)))], False)
+        node.put([node.entry(encode(Transaction(body, signature)))], owed, watched)
 
     # --- governance ----------------------------------------------------------------------------------------------
 
@@ -203,11 +210,15 @@ class Client:
                 self._node.after(self._rng.randint(*VOTES_AFTER_MS), Ballot(number, motion.change, favour))
 
     def told(self, id_: bytes, executed: Executed) -> None:
-        """An own transaction is final and stored: learn the chart that it opened."""
-        if self._node.disk.chart is None:
-            receipt = executed.receipts[executed.ids.index(id_)].operations[0]
-            if receipt.chart is not None:
-                self._node.disk.chart = receipt.chart
+        """An own transaction is final and stored: learn the chart that it opened, if that is the EHR's own patient."""
+        node = self._node
+        if node.disk.chart is not None:
+            return
+        place = executed.ids.index(id_)
+        body = node.entry(executed.block.transactions[place]).body
+        first = body.operations[0].operation
+        if isinstance(first, OpenChart) and first.owner_key == keyring.owner_key(node.number, body.number).public:
+            node.disk.chart = executed.receipts[place].operations[0].chart
 
 
 def _motions_in(changed: frozenset[bytes]) -> list[int]:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from node.simulation import keyring
+from node.simulation.patients.standing import Standing
 from protocol.crypto.signing import vote_message
-from protocol.types.block import Header
+from protocol.types.block import Block, Header
 from protocol.types.institutions import AuthoritySet
 from protocol.types.operations import Operation
 from protocol.types.votes import ConsensusMessage, Vote, VoteSubject
@@ -82,6 +83,14 @@ class Facade:
     def send(self, to: int, message: ConsensusMessage) -> None:
         if self._host.up and to != self.number:
             self._host.world.transmit_lie(self._host.number, to, message)
+
+    def misjudged(self, block: Block) -> Block | None:
+        return self._host.chain.misjudged(block)
+
+    def standings(self) -> Sequence[Standing]:
+        state = self._host.chain.head
+        found = (Standing.of_owner(state, wallet.first_key().public) for wallet in self._host.world.wallets)
+        return [standing for standing in found if standing is not None]
 
     def submit(self, operations: Sequence[Operation]) -> None:
         if self._host.up:

@@ -38,7 +38,7 @@ class Stats(Struct):
 
 
 class History(Struct):
-    """The outcome. `heights`: of each honest node's storage."""
+    """The outcome. `heights`: of each honest node's storage; `happened`: to charts, by event, outcome and reason."""
 
     seed: int
     plan: Plan
@@ -48,6 +48,7 @@ class History(Struct):
     stats: Stats
     failure: Failure | None
     trace_tail: tuple[str, ...]
+    happened: dict[str, int] = msgspec.field(default_factory=dict)
 
     @classmethod
     def broken(cls, plan: Plan, failure: Failure) -> History:

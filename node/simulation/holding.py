@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from node.doubts import Doubts
 from node.mempool import Entry, Mempool
+from node.refusals import Refusals
 from node.simulation.chainstate import ChainState, Executed, State
 from node.simulation.disk import Disk
 from protocol import limits
@@ -36,6 +37,7 @@ REMIND_MS: Final = 1_000
 WANT_AGAIN_MS: Final = 2_000
 LOOK_MS: Final = 1_000
 LOOK_CAP_MS: Final = 8_000
+REFUSED_MOST: Final = 65_536
 FOR_GOOD: Final = (Replayed, Expired, ChartExists, CosignatureExpired)
 """What no later block can mend."""
 
@@ -54,6 +56,8 @@ class Keeper(Protocol):
     def entry(self, raw: bytes) -> Entry: ...
 
     def connected(self) -> Sequence[int]: ...
+
+    def institution_of(self, peer: int) -> int | None: ...
 
     def tell(self, to: int, message: GossipMessage) -> None: ...
 
@@ -75,6 +79,7 @@ class Holding:
         self._unpooled: dict[bytes, Entry] = {}
         self._parked: dict[bytes, Entry] = {}  # refused on some state: not pooled again before one takes them
         self._gone: set[bytes] = set()
+        self._refusals = Refusals(REFUSED_MOST)
         self._wanted: dict[bytes, int] = {}
         self._lost: list[Entry] = []
         self._notarized: dict[bytes, None] = {}
@@ -202,8 +207,8 @@ class Holding:
         if not entries:
             return
         self.pool.remove([entry.id for entry in entries])
+        self._refusals.add(entries, self._keeper.monotonic_ms())
         for entry in entries:
-            self._gone.add(entry.id)
             if entry.id in self._own:
                 self._parked[entry.id] = self._own[entry.id]
                 self._tick_on()
@@ -219,7 +224,7 @@ class Holding:
         """From another node."""
         bit = 1 << sender
         if isinstance(message, Transactions):
-            self._admit(bit, message.transactions)
+            self._admit(sender, message.transactions)
         elif isinstance(message, Have):
             now = self._keeper.monotonic_ms()
             missing = []
@@ -227,7 +232,7 @@ class Holding:
                 entry = self.pool.get(id_)
                 if entry is not None:
                     entry.holders |= bit
-                elif id_ not in self._gone and now - self._wanted.get(id_, -WANT_AGAIN_MS) >= WANT_AGAIN_MS:
+                elif self._welcome(id_, sender) and now - self._wanted.get(id_, -WANT_AGAIN_MS) >= WANT_AGAIN_MS:
                     self._wanted[id_] = now
                     missing.append(id_)
             if missing:
@@ -239,7 +244,13 @@ class Holding:
             if found:
                 self._keeper.tell(sender, Transactions(tuple(entry.raw for entry in found)))
 
-    def _admit(self, bit: int, raws: Sequence[bytes]) -> None:
+    def _welcome(self, id_: bytes, sender: int) -> bool:
+        keeper = self._keeper
+        heard = self._refusals.hears(id_, keeper.institution_of(sender), keeper.monotonic_ms())
+        return heard and id_ not in self._gone
+
+    def _admit(self, sender: int, raws: Sequence[bytes]) -> None:
+        bit = 1 << sender
         head = self._keeper.chain.head
         new = False
         for raw in raws:
@@ -249,7 +260,7 @@ class Holding:
                 continue
             try:
                 entry = self._keeper.entry(raw)
-                if entry.id in self._gone or entry.id in self._parked or not fresh(entry, head):
+                if not self._welcome(entry.id, sender) or entry.id in self._parked or not fresh(entry, head):
                     continue
                 entry.holders = bit
                 entry.added_ms = self._keeper.monotonic_ms()

@@ -230,6 +230,10 @@ class Host(Driver):
         world = self.world
         return [n for n in self.members_at if world.hosts[n].up and world.links.linked(self.number, n)]
 
+    def institution_of(self, peer: int) -> int | None:
+        """Whose node another is."""
+        return self.world.hosts[peer].institution
+
     def leader(self) -> int | None:
         """The address of whose turn it is, None if it is its own."""
         machine = self.machine
@@ -255,11 +259,11 @@ class Host(Driver):
         if self.up and self.life == life and self.chain.head.digest == head:
             self.work(fresh=False)
 
-    def put(self, entries: Sequence[Entry], owed: bool) -> None:
+    def put(self, entries: Sequence[Entry], owed: bool, watched: bool = False) -> None:
         """Own transactions: taken into the outbox, pooled, and pushed to whom gossip reaches."""
         world = self.world
         for entry in entries:
-            world.submitted(self, entry, owed)
+            world.submitted(self, entry, owed, watched)
         gossip = world.plan.gossip if world.faulty else 1.0
         to = [n for n in self.connected() if gossip >= 1.0 or self.rng.random() < gossip]
         self.holding.submit(entries, to)

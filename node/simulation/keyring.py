@@ -38,6 +38,21 @@ def owner_key(node: int, number: int) -> SigningKey:
     return _key(b"owner", node, number)
 
 
+def patient_key(patient: int, number: int) -> SigningKey:
+    """An owner key of a simulated patient: `number` 0 is the one that opens the chart."""
+    return _key(b"patient", patient, number)
+
+
+def delegate_key(patient: int, number: int) -> SigningKey:
+    """The key of one whom a patient names to act for it."""
+    return _key(b"delegate", patient, number)
+
+
+def guardian_key(patient: int, number: int) -> SigningKey:
+    """The key of a guardian of a patient's chart."""
+    return _key(b"guardian", patient, number)
+
+
 def name_of(node: int) -> str:
     """The name of a node's institution."""
     return f"institution {node}"

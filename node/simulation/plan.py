@@ -6,6 +6,7 @@ from node.simulation.profiles import draw_plan
 from node.simulation.schedule import (
     CHANGES,
     PROFILES,
+    Act,
     Action,
     BlackHole,
     ClockJump,
@@ -23,6 +24,7 @@ from node.simulation.schedule import (
 __all__ = [
     "CHANGES",
     "PROFILES",
+    "Act",
     "Action",
     "BlackHole",
     "ClockJump",
@@ -39,9 +41,17 @@ __all__ = [
 ]
 
 
-def draw(seed: int, nodes: int | None = None, traitors: int | None = None, profile: str | None = None) -> Plan:
-    """The plan of a seed. `nodes`: authorities of the genesis; None leaves each to the seed.
+def draw(
+    seed: int,
+    nodes: int | None = None,
+    traitors: int | None = None,
+    profile: str | None = None,
+    *,
+    patients: bool = True,
+) -> Plan:
+    """The plan of a seed. `nodes`: authorities of the genesis; None leaves each to the seed. Without `patients`, all
+    else is the same and nobody does anything about a chart but append records to it.
 
     Raises ValueError for more traitors than the protocol bears, or a profile that does not exist.
     """
-    return draw_plan(seed, nodes, traitors, profile)
+    return draw_plan(seed, nodes, traitors, profile, patients)

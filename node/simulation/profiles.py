@@ -11,6 +11,7 @@ from random import Random
 from typing import Final
 
 from node.simulation.dice import dice
+from node.simulation.patients.drawing import with_patients
 from node.simulation.schedule import (
     PROFILES,
     Action,
@@ -54,7 +55,7 @@ KINDS: Final = (
 )
 
 
-def draw_plan(seed: int, nodes: int | None, traitors: int | None, profile: str | None) -> Plan:
+def draw_plan(seed: int, nodes: int | None, traitors: int | None, profile: str | None, patients: bool) -> Plan:
     """See `node.simulation.plan.draw`."""
     rng = dice(seed, "plan")
     drawn = rng.choice(WEIGHTS)
@@ -69,7 +70,8 @@ def draw_plan(seed: int, nodes: int | None, traitors: int | None, profile: str |
     liars = rng.randint(0, most) if traitors is None else traitors
     if liars > most:
         raise ValueError(f"{n} authorities bear {most} traitors, not {liars}")
-    return _Drawing(seed, n, liars, profile).plan()
+    plan = _Drawing(seed, n, liars, profile).plan()
+    return with_patients(plan) if patients else plan
 
 
 class _Drawing:

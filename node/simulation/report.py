@@ -43,7 +43,8 @@ class Finality(Struct, frozen=True):
 
 
 class Totals(Struct, frozen=True):
-    """What was played. `speed`: simulated seconds per second that a core was busy."""
+    """What was played. `speed`: simulated seconds per second that a core was busy; `happened`: to charts, by event,
+    outcome and reason."""
 
     first_seed: int
     seeds: int
@@ -55,6 +56,8 @@ class Totals(Struct, frozen=True):
     epochs: int
     transactions: int
     with_traitors: int
+    with_patients: int
+    happened: dict[str, int]
     failed: dict[str, int]
     failures: tuple[Failed, ...]
     finality: tuple[Finality, ...]
@@ -66,6 +69,8 @@ class Tally:
     def __init__(self) -> None:
         self.seeds = self.blocks = self.epochs = self.with_traitors = 0
         self.simulated_ms = self.cpu_ms = 0.0
+        self.with_patients = 0
+        self.happened: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
         self.failures: list[Failed] = []
         self._groups: dict[tuple[str, int], tuple[Times, Times]] = {}
@@ -77,6 +82,8 @@ class Tally:
         self.blocks += outcome.heights
         self.epochs += outcome.epochs
         self.with_traitors += outcome.traitors > 0
+        self.with_patients += outcome.patients > 0
+        self.happened.update(outcome.happened)
         self.simulated_ms += outcome.simulated_ms
         self.cpu_ms += outcome.cpu_ms
         group = (outcome.profile, outcome.authorities)
@@ -119,6 +126,8 @@ class Tally:
             self.epochs,
             sum(sum(submission.counts.values()) for submission, _ in self._groups.values()),
             self.with_traitors,
+            self.with_patients,
+            dict(sorted(self.happened.items())),
             {kind: self.failed[kind] for kind in KINDS},
             tuple(sorted(self.failures, key=lambda f: f.seed)),
             finality,

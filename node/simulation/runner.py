@@ -37,15 +37,17 @@ END_S = 5.0
 
 
 class Order(Struct, frozen=True):
-    """What is asked of every seed; None leaves it to the seed."""
+    """What is asked of every seed; None leaves it to the seed. `patients`: whether any take part, if the seed says
+    so."""
 
     nodes: int | None = None
     traitors: int | None = None
     profile: str | None = None
+    patients: bool = True
 
     def plan(self, seed: int) -> Plan:
         """The plan of this seed."""
-        return draw(seed, self.nodes, self.traitors, self.profile)
+        return draw(seed, self.nodes, self.traitors, self.profile, patients=self.patients)
 
 
 class Times:
@@ -77,7 +79,8 @@ class Times:
 
 
 class Outcome(Struct, frozen=True):
-    """What is left of one history. Times by bucket of `Times`; `cpu_ms` is what it took to play."""
+    """What is left of one history. Times by bucket of `Times`; `cpu_ms` is what it took to play; `happened` is how
+    often what happened to charts."""
 
     seed: int
     profile: str
@@ -92,6 +95,8 @@ class Outcome(Struct, frozen=True):
     from_proposal: dict[int, int]
     failure: Failure | None = None
     trace: tuple[str, ...] = ()
+    patients: int = 0
+    happened: dict[str, int] = {}
 
 
 def remembers(seed: int) -> bool:
@@ -135,6 +140,8 @@ def outcome(history: History, cpu_ms: float) -> Outcome:
         proposal.counts,
         history.failure,
         last_views(history.trace_tail) if history.failure is not None else (),
+        plan.patients,
+        history.happened,
     )
 
 

@@ -110,7 +110,18 @@ class Move(Struct, frozen=True, tag=True):
     value: int = 0
 
 
-Action = Submit | Crash | Partition | OneWay | SlowDisk | SlowNet | BlackHole | ClockJump | Move
+class Act(Struct, frozen=True, tag=True):
+    """Something about a patient's chart (`kind` is one of `patients.acts.ACTS`), done at a node by the patient, by who
+    acts for it or by the node's institution. `dice` says to what: acts of one number choose alike, and so race."""
+
+    at_ms: int
+    node: int
+    kind: str
+    patient: int = 0
+    dice: int = 0
+
+
+Action = Act | Submit | Crash | Partition | OneWay | SlowDisk | SlowNet | BlackHole | ClockJump | Move
 
 
 class Plan(Struct, frozen=True):
@@ -139,6 +150,11 @@ class Plan(Struct, frozen=True):
     compact_records: int = 0  # the journal is rewritten when it holds more; 0: never
     gossip: float = 1.0  # that what a client submits is pushed to another node at once
     dissent: float = 0.0  # that an operator votes against a motion
+    patients: int = 0
+    release_ms: int = 24 * 3600 * 1_000  # these four as the chain's parameters
+    review_ms: int = 72 * 3600 * 1_000
+    recovery_ms: int = 7 * 24 * 3600 * 1_000
+    denials_per_day: int = 100
     delta_ms: int = 500
     timeout_cap_ms: int = 8_000
     heartbeat_ms: int = 15 * 60 * 1_000

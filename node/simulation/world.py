@@ -27,6 +27,7 @@ from node.simulation.oracles import ORACLES
 from node.simulation.oracles import records as seen
 from node.simulation.oracles.base import Failure, Oracle
 from node.simulation.oracles.liveness import BOUND_DELTAS
+from node.simulation.patients.wallet import Wallet
 from node.simulation.schedule import Plan
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.hashing import block_digest
@@ -86,6 +87,10 @@ class World:
             timeout_cap_ms=plan.timeout_cap_ms,
             heartbeat_ms=plan.heartbeat_ms,
             rotation_rest_ms=1_000,
+            release_ms=plan.release_ms,
+            review_ms=plan.review_ms,
+            recovery_ms=plan.recovery_ms,
+            denials_per_day=plan.denials_per_day,
         )
         genesis = keyring.genesis(plan.authorities, plan.followers, params)
         chain, first = keyring.first_block(genesis)
@@ -102,7 +107,9 @@ class World:
             self.hosts.append(Host(self, len(self.hosts), node, node))
         self.addresses: dict[int, tuple[int, ...]] = {}
         self.numbers: dict[int, int] = {}  # institution by host
+        self.wallets = [Wallet(patient) for patient in range(plan.patients)]
         self._owed: dict[bytes, tuple[int, Host]] = {}
+        self._watched: dict[bytes, Host] = {}
         self._proposed_us: dict[bytes, int] = {}
         for host in self.hosts:
             if host.institution is not None:
@@ -155,6 +162,7 @@ class World:
             self.stats,
             self.failure,
             self.log.tail(),
+            {what: count for oracle in self.oracles for what, count in sorted(oracle.happened.items())},
         )
 
     def _loop(self) -> None:
@@ -220,6 +228,10 @@ class World:
             if host.machine.me is not None and host.holding.pool.has_work:  # who follows only may keep what is refused
                 return f"something waits in the pool of host {host.number}"
             heads.setdefault(len(host.disk.blocks), host.number)
+        for id_, host in self._watched.items():  # the pool of who follows only counts as far as such are in it
+            waits = host.holding.pool.get(id_) if host.up and host.institution in accredited else None
+            if waits is not None and not waits.idle:
+                return f"something that may be valid waits in the pool of host {host.number}"
         return None if len(heads) <= 1 else f"heads differ for good; by height, a host that has it: {heads}"
 
     # --- what oracles are told -----------------------------------------------------------------------------------
@@ -315,14 +327,17 @@ class World:
             if other is not host:
                 other.peer_down(host.number)
 
-    def submitted(self, host: Host, entry: Entry, owed: bool) -> None:
+    def submitted(self, host: Host, entry: Entry, owed: bool, watched: bool) -> None:
         """A client's transaction is in a node's outbox."""
         if owed:
             self._owed[entry.id] = (self.now_us, host)
-        self.tell(seen.Submitted(self.now_us // 1_000, host.number, entry.id, entry.raw, owed))
+        elif watched:
+            self._watched[entry.id] = host
+        self.tell(seen.Submitted(self.now_us // 1_000, host.number, entry.id, entry.raw, owed, watched))
 
     def told(self, host: Host, id_: bytes, executed: Executed) -> None:
         """A node told its client that a transaction is final."""
+        self._watched.pop(id_, None)
         owed = self._owed.get(id_)
         if owed is not None and owed[1] is host:
             del self._owed[id_]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from node.refusals import Refusals
 from node.simulation import chainstate, memory
 from node.simulation.chainstate import Executed, Recall, State
 from node.simulation.disk import Disk, Journal
@@ -112,6 +113,11 @@ def forgets_its_pool_on_reconnect(patch: Patch) -> None:
         self.pool.remove([entry.id for entry in self.pool])
 
     patch.setattr(Holding, "peer_up", forgetful)
+
+
+@mutant("what was refused is heard again from whom it is of")
+def never_hears_again_of_what_it_refused(patch: Patch) -> None:
+    patch.setattr(Refusals, "hears", lambda self, id_, institution, now_ms: id_ not in self._known)
 
 
 @mutant("sync checks certificates")

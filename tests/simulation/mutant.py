@@ -1,4 +1,5 @@
-"""What a mutant is: one rule gone, by patching it away. What is broken is in `broken_machine` and `broken_ledger`."""
+"""What a mutant is: one rule gone, by patching it away. What is broken is in `broken_machine`, `broken_ledger`
+and `broken_charts`."""
 
 from __future__ import annotations
 

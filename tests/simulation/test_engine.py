@@ -167,7 +167,18 @@ def test_seeds_draw_every_fault_every_traitor_and_every_change() -> None:
         kinds |= {type(action).__name__ for action in plan.actions}
         traitors |= {kind for _, kind in plan.traitors}
         changes |= {action.change for action in plan.actions if isinstance(action, Move)}
-    assert kinds == {"Submit", "Crash", "Partition", "OneWay", "SlowDisk", "SlowNet", "BlackHole", "ClockJump", "Move"}
+    assert kinds == {
+        "Submit",
+        "Crash",
+        "Partition",
+        "OneWay",
+        "SlowDisk",
+        "SlowNet",
+        "BlackHole",
+        "ClockJump",
+        "Move",
+        "Act",
+    }
     assert traitors == set(KINDS)
     assert changes == set(CHANGES)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Final
 
 from node.simulation.oracles.agreement import Agreement
@@ -52,6 +52,11 @@ class Watch(Oracle):
         for oracle in self.oracles:
             for want in oracle.wants:
                 self._shown.setdefault(want, []).append(oracle)
+
+    @property
+    def happened(self) -> Mapping[str, int]:
+        """How often what happened to charts, by the name of the event, its outcome and its reason."""
+        return self.chronicle.happened
 
     def event(self, record: Record) -> None:
         """Something happened."""

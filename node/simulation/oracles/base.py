@@ -5,6 +5,7 @@ Written from docs/spec alone: oracles use types, hashing, signatures and encodin
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from msgspec import Struct
@@ -35,6 +36,11 @@ class Oracle:
         self.scene = scene
         self.chronicle = chronicle
         self.failure: Failure | None = None
+
+    @property
+    def happened(self) -> Mapping[str, int]:
+        """How often what happened to charts, if it counts that."""
+        return {}
 
     def event(self, record: Record) -> None:
         """Look at one record of the types wanted."""

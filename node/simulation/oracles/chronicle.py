@@ -5,6 +5,7 @@ Relies on `naive` for what every block means. Whether hosts agree with the chron
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from node.simulation.oracles.naive.account import disagreement
@@ -29,6 +30,7 @@ class Chronicle:
         self.ids: dict[int, list[bytes]] = {}
         self.ends: dict[int, tuple[int, bytes]] = {}
         self.invalid: str | None = None
+        self.happened: Counter[str] = Counter()
 
     @property
     def height(self) -> int:
@@ -75,6 +77,8 @@ class Chronicle:
                 self.ids[following.header.height] = self._ledger.apply(following)
             except Invalid as error:
                 self.invalid = str(error)
+                return
+            self.happened.update(said.words for said in self._ledger.said[following.header.height])
 
     def disagreement(
         self, header: Header, events: Sequence[tuple[int, int, bytes]], leaves: Mapping[bytes, bytes]

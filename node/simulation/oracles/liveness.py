@@ -1,4 +1,8 @@
-"""After faults stop, every pending valid transaction is final at every honest host within a bound."""
+"""After faults stop, every pending valid transaction is final at every honest host within a bound.
+
+Of what is owed that is known from the start. What others may make invalid is watched: it is final at the end, or the
+naive ledger says why it could not be.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,10 @@ BOUND_DELTAS = 200
 """So many deltas after faults stopped, or after a later submission, all that is owed must be final everywhere, epochs
 that end meanwhile included: six views of the longest wait at the parameters' defaults. Most histories take less than
 40, the slowest of thousands about half of it."""
+
+
+LATELY_MS = 20_000
+"""Nodes look again at what they refused every eight seconds."""
 
 
 def bound_ms(params: Params) -> int:
@@ -32,6 +40,7 @@ class Liveness(Oracle):
         self.slowest_ms = 0
         self._bound_ms = bound_ms(scene.genesis.params)
         self._owed: dict[bytes, Submitted] = {}
+        self._watched: dict[bytes, Submitted] = {}
         self._reached: dict[int, dict[int, int]] = {host: {} for host in scene.honest}
         self._healed_ms = 0
 
@@ -40,6 +49,8 @@ class Liveness(Oracle):
         if isinstance(record, Submitted):
             if record.owed and record.host in self.scene.honest:
                 self._owed.setdefault(record.id, record)
+            elif record.watched and record.host in self.scene.honest:
+                self._watched.setdefault(record.id, record)
         elif isinstance(record, BlockFinal):
             reached = self._reached.get(record.host)
             if reached is not None:
@@ -68,6 +79,20 @@ class Liveness(Oracle):
                 self.slowest_ms = max(self.slowest_ms, took)
                 late = f"{what} took {took} ms to be final at host {host}, more than {self._bound_ms}"
                 self.demand(took <= self._bound_ms, late, at_ms)
+
+        for identity, submitted in self._watched.items():
+            self._refused(identity, submitted, at_ms)
+
+    def _refused(self, identity: bytes, submitted: Submitted, at_ms: int) -> None:
+        """It is final, or could not be now, or not until a moment ago: by the state that is final, so at any time in
+        between neither."""
+        if identity in self.chronicle.heights or self.chronicle.invalid is not None:
+            return
+        for then_ms in (at_ms, at_ms - LATELY_MS):
+            if self.chronicle.refusal(submitted.raw, then_ms) is not None:
+                return
+        what = f"the transaction {identity.hex()[:12]} of host {submitted.host} (at {submitted.at_ms} ms)"
+        self.demand(False, f"{what} is valid, and final nowhere", at_ms)
 
     def _accredited(self, host: int) -> bool:
         """Whether it may follow at all."""

@@ -21,7 +21,8 @@ JournalRecord = Vote | Certificate | Proposal | Body
 class Submitted(Struct, frozen=True, gc=False):
     """A client's transaction was taken into this host's durable outbox. `id` is the transaction's, `raw` its bytes.
 
-    `owed`: it is valid and stays so until `valid_until`, whatever else happens, so liveness owes it.
+    `owed`: it is valid and stays so until `valid_until`, whatever else happens, so liveness owes it. `watched`: others
+    may make it invalid, or it was so from the start; liveness owes it unless the naive ledger would refuse it.
     """
 
     at_ms: int
@@ -29,6 +30,7 @@ class Submitted(Struct, frozen=True, gc=False):
     id: bytes
     raw: bytes
     owed: bool
+    watched: bool = False
 
 
 class VoteLeft(Struct, frozen=True, gc=False):

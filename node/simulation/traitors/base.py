@@ -14,6 +14,7 @@ from typing import Protocol
 
 import msgspec
 
+from node.simulation.patients.standing import Standing
 from protocol.crypto.hashing import block_digest, transaction_digest
 from protocol.crypto.merkle import merkle_root
 from protocol.sync.messages import FinalRange
@@ -90,6 +91,12 @@ class HostFacade(Protocol):
 
     def send(self, to: int, message: ConsensusMessage) -> None:
         """Send now, past the hooks, over the same links as everybody."""
+
+    def misjudged(self, block: Block) -> Block | None:
+        """A block that its machine built, with every asking to read decided the other way; None if there is none."""
+
+    def standings(self) -> Sequence[Standing]:
+        """Patients' charts, as they stand at its final head."""
 
     def submit(self, operations: Sequence[Operation]) -> None:
         """Put a transaction of these operations, signed by its institution, under way."""

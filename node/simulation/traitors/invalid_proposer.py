@@ -1,4 +1,4 @@
-"""The proposer of invalid blocks: transactions twice, anew, out of nothing, or too many."""
+"""The proposer of invalid blocks: transactions twice, anew, out of nothing, or too many; and askings judged wrongly."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ HOARD = 64
 
 
 class InvalidProposer(FalseProposer):
-    """Each false block has one thing wrong with its transactions; its header agrees with them."""
+    """Each false block has one thing wrong with its transactions, and its header agrees with them; or they are sound,
+    and its state root is that of a ledger which lets read whom the rules refuse, and refuses whom they let."""
 
     kind = "invalid_proposer"
 
     def __init__(self, host: HostFacade, rng: Random, allies: Conspiracy) -> None:
         super().__init__(host, rng, allies)
         self.hoard: deque[bytes] = deque(maxlen=HOARD)
+        self.misjudged = 0
 
     def incoming(self, sender: int, message: ConsensusMessage) -> bool:
         """Collect transactions of others' blocks, to put them in again."""
@@ -28,7 +30,11 @@ class InvalidProposer(FalseProposer):
         return super().incoming(sender, message)
 
     def falsify(self, honest: Proposal) -> Proposal | None:
-        """The block with one transaction too many, in a false place, or altered."""
+        """The block with one transaction too many, in a false place, or altered; or with other outcomes."""
+        misjudged = self.host.misjudged(honest.block)
+        if misjudged is not None and self.rng.random() < 0.8:
+            self.misjudged += 1
+            return proposal(self.host, misjudged, honest.vote.subject)
         raws = list(honest.block.transactions)
         shape = self.rng.randrange(5)
         if shape == 0 and raws:  # executed twice in one block

@@ -1,4 +1,6 @@
-"""The slanderer: evidence that does not verify, against honest authorities, and motions that the ledger must refuse."""
+"""The slanderer: evidence that does not verify, against honest authorities; motions that the ledger must refuse; and
+what an institution says about patients' charts without being entitled to.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,25 @@ from random import Random
 
 import msgspec
 
+from node.simulation.patients.standing import Standing
 from node.simulation.traitors.base import Conspiracy, HostFacade, Traitor, finalize, notarize, nullify, vote_of
 from protocol.codec.canonical import encode
 from protocol.types.governance import Ballot, GiveAuthority, Motion, Remove, ReportEquivocation, TakeAuthority
-from protocol.types.operations import Operation
+from protocol.types.operations import (
+    CancelRecovery,
+    CompleteRecovery,
+    ConfirmBreakGlass,
+    EndDelegate,
+    Erase,
+    ErasureReceipt,
+    Hold,
+    Operation,
+    Policy,
+    ReleaseHold,
+    ReviewBreakGlass,
+    Revoke,
+    SetPolicy,
+)
 from protocol.types.votes import FINALIZE, NOTARIZE, ConsensusMessage, Vote
 
 UNKNOWN = 60_000  # an institution that no simulated chain has
@@ -24,6 +41,7 @@ class Slanderer(Traitor):
     def __init__(self, host: HostFacade, rng: Random, allies: Conspiracy) -> None:
         super().__init__(host, rng, allies)
         self.votes: deque[Vote] = deque(maxlen=32)
+        self.presumed = 0
 
     def incoming(self, sender: int, message: ConsensusMessage) -> bool:
         """Collect votes."""
@@ -37,6 +55,10 @@ class Slanderer(Traitor):
         if self.rng.random() < 0.03:
             self.lie()
             self.host.submit([self._slander()])
+        elif self.host.standings() and self.rng.random() < 0.05:  # without patients it draws nothing more
+            self.lie()
+            self.presumed += 1
+            self.host.submit([self._presumption(self.rng.choice(self.host.standings()))])
 
     def _slander(self) -> Operation:
         if self.votes and self.rng.random() < 0.7:
@@ -46,6 +68,29 @@ class Slanderer(Traitor):
         if self.rng.random() < 0.3:
             return Ballot(self.rng.randrange(4), change, True)
         return Motion(change, expires_at)
+
+    def _presumption(self, standing: Standing) -> Operation:
+        """A receipt that it does not owe, or gave; its own emergency confirmed or reviewed, or one that is not there;
+        a change completed before its time; what only owner, guardians or custodian may do, signed by nobody."""
+        chart, own, rng = standing.number, self.host.institution, self.rng
+        erasures, emergencies = list(standing.erasures), list(standing.emergencies)
+        event = rng.choice(erasures or [rng.randrange(standing.chart.events)])
+        emergency = rng.choice(emergencies or [rng.randrange(standing.chart.events)])
+        asker = standing.emergencies[emergency].institution if emergencies else own
+        false: tuple[Operation, ...] = (
+            ErasureReceipt(chart, event),
+            ConfirmBreakGlass(chart, emergency, rng.choice((own, asker)), standing.asked_for(emergency)),
+            ReviewBreakGlass(chart, emergency, rng.choice((own, asker)), True),
+            CompleteRecovery(chart, max(0, standing.recovery.changes - 1)),
+            CancelRecovery(chart, max(0, standing.recovery.changes - 1)),
+            SetPolicy(chart, Policy()),
+            Revoke(chart, 0),
+            EndDelegate(chart, 0),
+            Hold(chart, None, rng.randbytes(32)),
+            ReleaseHold(chart, rng.choice(standing.holds or [0])),
+            Erase(chart, tuple(standing.whole[:1]) or (1,), ()),
+        )
+        return rng.choice(false)
 
     def _evidence(self, vote: Vote) -> ReportEquivocation:
         """The vote and another that its author never signed, or the vote twice, or two that may well stand together."""

@@ -116,6 +116,12 @@ class Said:
     kind: str
     fields: dict[str, Any]
 
+    @property
+    def words(self) -> str:
+        """Its kind, and what was decided in it."""
+        decided = (self.fields[name] for name in ("outcome", "reason") if name in self.fields)
+        return " ".join((self.kind, *decided)).removesuffix(" NONE")
+
 
 @dataclass
 class Chart:
