@@ -70,6 +70,24 @@ class GrantLeaf(Wire, frozen=True):
     revoked_at: Number | None = None
 
 
+class TermsHead(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """`GrantTerms` up to `access`, with what is large left as it lies there."""
+
+    grantees: tuple[Number, ...]
+    tags: msgspec.Raw
+    purposes: tuple[str, ...]
+    not_before: TimeMs
+    not_after: TimeMs
+    access: U16
+
+
+class GrantHead(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """As much of a `GrantLeaf` as says to whom it is and for what: who looks through all of a chart's grants, which may
+    be a thousand with 37 kB of tags each, need not take those apart."""
+
+    terms: TermsHead
+
+
 class DelegateLeaf(Wire, frozen=True):
     """A delegate as it stands now: reissues replace `terms.tags`. `window` is its key's."""
 
@@ -287,6 +305,7 @@ KINDS: Final[dict[int, type[Leaf]]] = {
     keys.KIND_HOLDS: Holds,
 }
 
+_GRANT_HEAD: Final = msgspec.msgpack.Decoder(GrantHead)
 _DECODERS: Final = {kind: msgspec.msgpack.Decoder(leaf) for kind, leaf in KINDS.items()}
 
 
@@ -297,3 +316,8 @@ def decode_leaf(key: bytes, raw: bytes) -> Leaf:
     """
     leaf: Leaf = _DECODERS[key[0]].decode(raw)
     return leaf
+
+
+def decode_grant_head(raw: bytes) -> GrantHead:
+    """The same of a grant's leaf, as far as `GrantHead` goes."""
+    return _GRANT_HEAD.decode(raw)
