@@ -20,6 +20,12 @@ class Overtaken(InvalidTransaction):
     advice = "Look at what stands; if this one is still wanted, sign it anew."
 
 
+class CustodianRemains(Unauthorised):
+    """The chart's custodian is another than is said, or was not removed from the consortium."""
+
+    advice = "A chart moves only when its custodian was removed for good; GET /v1/charts/{chart} says which that is."
+
+
 class UnknownDelegate(InvalidTransaction):
     """The chart has no delegate of this number."""
 

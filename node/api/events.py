@@ -11,6 +11,7 @@ from protocol.ledger.events import (
     ChangeBegun,
     ChangeCancelled,
     ChangeCompleted,
+    ChartMoved,
     ChartOpened,
     DelegateEnded,
     DelegateNamed,
@@ -35,6 +36,7 @@ from protocol.proofs.wording import sentence
 
 KINDS: Final[dict[type, EventKind]] = {
     ChartOpened: "opened",
+    ChartMoved: "moved",
     RecordAppended: "record",
     Granted: "granted",
     Revoked: "revoked",

@@ -204,6 +204,7 @@ class ChartOut(Struct, frozen=True):
 
 EventKind = Literal[
     "opened",
+    "moved",
     "record",
     "granted",
     "revoked",
@@ -236,6 +237,7 @@ class EventOut(Struct, frozen=True, omit_defaults=True):
     sentence: str | None = None
     encryption_suite: int | None = None
     encryption_key: str | None = None
+    former: int | None = None
     commitment: str | None = None
     tags: list[str] | None = None
     generation: int | None = None

@@ -126,7 +126,7 @@ class Disclosed(Wire, frozen=True, tag=5):
     """`institution` asked to read `records` (event numbers), and this is what the rules said.
 
     `release_until` is the ledger time up to which keys may be released; None when denied. With `delegate`, it is that
-    delegate who reads, at the custodian `institution`.
+    delegate who reads, and `institution` carried it.
     """
 
     height: Number
@@ -289,6 +289,15 @@ class HoldReleased(Wire, frozen=True, tag=18):
     hold: Number
 
 
+class ChartMoved(Wire, frozen=True, tag=19):
+    """The owner chose `institution` as the chart's custodian from here on; `former` was removed."""
+
+    height: Number
+    time_ms: TimeMs
+    institution: Number
+    former: Number
+
+
 Event = (
     ChartOpened
     | RecordAppended
@@ -308,6 +317,7 @@ Event = (
     | ErasureAcknowledged
     | HoldPlaced
     | HoldReleased
+    | ChartMoved
 )
 
 _decoder: Final = msgspec.msgpack.Decoder(Event)

@@ -9,6 +9,7 @@ from protocol.ledger.events import (
     ChangeCancelled,
     ChangeCompleted,
     ChangeKind,
+    ChartMoved,
     ChartOpened,
     DelegateEnded,
     DelegateNamed,
@@ -48,6 +49,8 @@ def sentence(event: Event, name: Names) -> str:
     match event:
         case ChartOpened() | RecordAppended() | Disclosed():
             return _record(event, name(event.institution))
+        case ChartMoved(institution=custodian, former=former):
+            return f"the owner chose {name(custodian)} as the chart's custodian, since {name(former)} was removed"
         case Granted() | Revoked() | PolicySet() | DelegateNamed() | DelegateEnded():
             return _consent(event, name)
         case ChangeBegun() | ChangeCancelled() | ChangeCompleted():
@@ -67,7 +70,7 @@ def _record(event: ChartOpened | RecordAppended | Disclosed, who: str) -> str:
             disputes = "" if entry.disputes is None else f", the owner's note of dispute on record {entry.disputes}"
             return f"{who} recorded a record{amends}{disputes}, under commitment {entry.commitment.hex()}"
         case Disclosed(records=records, purpose=purpose, outcome=outcome, delegate=delegate):
-            asker = who if delegate is None else f"delegate {delegate} at {who}"
+            asker = who if delegate is None else f"delegate {delegate}, through {who},"
             return f"{asker} asked to read {len(records)} record(s) for purpose {purpose}, and {_OUTCOMES[outcome]}"
 
 

@@ -69,6 +69,7 @@ __all__ = [
     "Guardians",
     "Hold",
     "Motion",
+    "MoveChart",
     "OpenChart",
     "Operation",
     "OwnerKeys",
@@ -306,6 +307,17 @@ class ReleaseHold(Wire, frozen=True, tag=24):
     hold: EventNumber
 
 
+class MoveChart(Wire, frozen=True, tag=25):
+    """The owner's chart gets a new custodian, in place of `former`, which was removed from the consortium.
+
+    Co-signed by the owner and carried by `custodian`, whom the owner chose: no other can carry this.
+    """
+
+    chart: Number
+    former: Number
+    custodian: Number
+
+
 Operation = (
     OpenChart
     | AppendRecords
@@ -331,6 +343,7 @@ Operation = (
     | ErasureReceipt
     | Hold
     | ReleaseHold
+    | MoveChart
 )
 
 

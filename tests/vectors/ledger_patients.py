@@ -24,6 +24,7 @@ from protocol.types.operations import (
     ErasureReceipt,
     Grant,
     Hold,
+    MoveChart,
     Policy,
     ReleaseHold,
     ReviewBreakGlass,
@@ -37,7 +38,8 @@ PSEUDONYM = b"p" * 16
 
 
 class Care:
-    """Two charts of institution 0: in `cyd`'s everything happens; a recovery of `dan`'s waits at the end."""
+    """Two charts of institution 0: in `cyd`'s everything happens; a recovery of `dan`'s waits at the end. And one of
+    institution 3, which is removed in the end."""
 
     def __init__(self, recorder: Any, fixtures: Any) -> None:
         self.recorder, self.fixtures, self.world = recorder, fixtures, recorder.world
@@ -45,6 +47,8 @@ class Care:
         self.cyd, self.dan = world.patient(), world.patient()
         opened = recorder.block(world.body(0, world.opening(self.cyd), world.opening(self.dan)))[0].operations
         self.cyd.chart, self.dan.chart = (one.on_chart for one in opened)
+        self.eve = world.patient()
+        self.eve.chart = recorder.block(world.body(3, world.opening(self.eve, 3)))[0].operations[0].on_chart
         self.terms = world.terms(tags=fixtures.tag_lists([1], None, [3], [4]))
 
     def run(self, institution: int, *operations: Any) -> Any:
@@ -163,6 +167,10 @@ class Care:
         self.run(2, world.owned(dan, Grant(dan.chart, self.terms)), world.owned(dan, Grant(dan.chart, self.terms)))
         self.run(0, world.guarded(dan, world.recovering(dan, waiting, overrule=True), 0, 1))
 
+    def move(self) -> None:
+        """Once institution 3 was removed, its patient turns to another."""
+        self.run(1, self.world.owned(self.eve, MoveChart(self.eve.chart, 3, 1)))
+
     def refused(self) -> list[tuple[Any, str]]:
         """What the last state refuses. Institution 3 was removed by then."""
         world, cyd, dan, chart = self.world, self.cyd, self.dan, self.cyd.chart
@@ -173,6 +181,9 @@ class Care:
         ended = Helper(self.kin.key, chart, self.kin.number)
         ended.next_number = self.kin.next_number
         bodies = [
+            ("custodian-remains", 1, world.owned(cyd, MoveChart(chart, 0, 1))),
+            ("custodian-remains", 2, world.owned(self.eve, MoveChart(self.eve.chart, 3, 2))),
+            ("unauthorised", 1, world.owned(self.eve, MoveChart(self.eve.chart, 1, 2))),
             ("owner-frozen", 1, world.owned(dan, Grant(dan.chart, plain))),
             ("owner-frozen", 1, world.owned(dan, SetPolicy(dan.chart, Policy()))),
             ("veto-overruled", 1, world.owned(dan, CancelRecovery(dan.chart, 1))),

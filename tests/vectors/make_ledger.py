@@ -142,6 +142,7 @@ def story() -> tuple[Recorder, list[tuple[Any, str]]]:
     appended = world.body(0, AppendRecords(0, (_entry((8, 8, 8, 8), b"\x05" * 32),)))
     recorder.block(again, appended)
     governance.govern(recorder, fixtures)
+    care.move()
     return recorder, _refused(recorder, ann, ben, appended) + care.refused()
 
 

@@ -63,15 +63,11 @@ def _tag_lists(*, years: bool) -> operations.GrantTags:
     return lists[0], lists[1] if years else None, lists[2], lists[3]
 
 
+CERTIFICATE, ITS_ENC_KEY = material("certificate", 300), material("institution enc key")
 INSTITUTION = institutions.Institution(
-    "Klinik am See \u2014 Z\u00fcrich",
-    institutions.STATUS_ACCREDITED,
-    (SIGNER.public,),
-    VOTER.public,
-    (material("certificate", 300),),
-    1,
-    material("institution enc key"),
+    "Klinik am See \u2014 Z\u00fcrich", 1, (SIGNER.public,), VOTER.public, (CERTIFICATE,), 1, ITS_ENC_KEY
 )
+assert INSTITUTION.status == institutions.STATUS_ACCREDITED
 APPLICATION = signing.apply_as(CHAIN, INSTITUTION, (SIGNER,), VOTER)
 CHANGES: list[governance.Change] = [
     governance.Accredit(APPLICATION),
@@ -130,6 +126,7 @@ WIDER = msgspec.structs.replace(
 )
 OPERATIONS: dict[str, list[operations.Operation]] = {
     "open-chart": [operations.OpenChart(2, OWNER.public, 1, material("enc key"))],
+    "move-chart": [operations.MoveChart(300, 2, 70_000)],
     "append-records": [
         operations.AppendRecords(0, (operations.RecordEntry(material("c1"), TAGS),)),
         operations.AppendRecords(

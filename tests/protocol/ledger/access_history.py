@@ -22,6 +22,7 @@ from tests.protocol.ledger.access_steps import Steps
 
 KINDS: dict[str, int] = {
     "open": 1,
+    "move": 2,
     "append": 8,
     "write": 3,
     "grant": 6,

@@ -20,6 +20,7 @@ from types import FunctionType
 from node.records import consent as releasing
 from protocol.ledger import (
     access,
+    charts,
     consent,
     control,
     cosigning,
@@ -357,6 +358,13 @@ MUTANTS: list[Mutant] = [
         ("while frozen", "and not cosigning.frozen(working, operation.chart)", ""),
     ),
     *_of(access._under_grant, ("the last grant is none", "< chart.grants:", "< chart.grants - 1:")),
+    *_of(
+        charts._move,
+        ("by whom nobody chose", "operation.custodian != call.institution", "False"),
+        ("from who is still there", ".status != STATUS_REMOVED", ".status == -1"),
+        ("from another", "chart.custodian != operation.former", "False"),
+        ("by a stolen key", "cosigning.check_not_frozen(working, number)", "pass"),
+    ),
     *_of(
         records._check_writer,
         ("anybody writes", "chart.custodian != call.institution", "False"),

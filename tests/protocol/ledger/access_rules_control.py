@@ -14,6 +14,18 @@ ACTS = {"grant", "revoke", "read"}
 class Control(Basis):
     """Delegates, guardians, and the changes that wait."""
 
+    def move(self, step: Step) -> Answer:
+        what = step.what
+        must(what.custodian == step.carrier, "Unauthorised")
+        chart = self.chart(step)
+        use = self.by_owner_of(step, chart)
+        must(not chart.frozen, "OwnerFrozen")
+        must(chart.custodian == what.former, "CustodianRemains")
+        must(self.status[what.former] == "removed", "CustodianRemains")
+        use()
+        chart.custodian = step.carrier
+        return Answer([("ChartMoved", {"former": what.former})])
+
     def name_delegate(self, step: Step) -> Answer:
         chart, delegate = self.chart(step), step.what.delegate
         use = self.by_owner_of(step, chart)

@@ -34,6 +34,17 @@ class Steps(Draws):
         signed = self.spoil(good, 0) if self.chance(0.03) else (good,)
         return step("open", custodian, charts, signed, custodian=chosen, owner=(key, f"encryption {charts}"))
 
+    def move(self) -> Step | None:
+        """An owner whose custodian was removed turns to another; some try before that."""
+        gone = [n for n, one in enumerate(self.model.charts) if self.model.status[one.custodian] == "removed"]
+        number = self.rng.choice(gone) if gone and self.chance(0.9) else self.chart()
+        if number is None:
+            return None
+        carrier, custodian = self.carrier(), self.of(number).custodian
+        former = custodian if self.chance(0.9) else self.institution()
+        chosen = carrier if self.chance(0.95) else self.institution()
+        return step("move", carrier, number, self.owner(number), former=former, custodian=chosen)
+
     def append(self) -> Step | None:
         number = self.chart()
         if number is None:

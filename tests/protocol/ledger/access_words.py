@@ -94,6 +94,8 @@ class Words:
             case "open":
                 to = self.owner_keys(what.owner)
                 return operations.OpenChart(what.custodian, to.owner_key, 1, to.encryption_key)
+            case "move":
+                return operations.MoveChart(chart, what.former, what.custodian)
             case "append":
                 entries = tuple(
                     operations.RecordEntry(name("record"), self.four(chart, marks), supersedes, disputes)

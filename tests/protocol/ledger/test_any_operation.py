@@ -37,6 +37,7 @@ from protocol.types.operations import (
     ErasureReceipt,
     Grant,
     Hold,
+    MoveChart,
     Operation,
     Policy,
     RecordEntry,
@@ -138,6 +139,7 @@ class Strangers:
             lambda: ErasureReceipt(chart, self.event(patient, Erased)),
             lambda: Hold(chart, self.maybe(lambda: self.records(patient)), bytes(32)),
             lambda: ReleaseHold(chart, self.event(patient, HoldPlaced)),
+            lambda: MoveChart(chart, number(4), number(4)),
         ]  # fmt: skip
         return self.rng.choice(made)()
 

@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from protocol import limits
+from protocol.chart_errors import CustodianRemains, HolderMissing, OnHold, OwnerFrozen
 from protocol.crypto.signing import cosign
 from protocol.errors import (
     BadCosignature,
@@ -15,12 +16,24 @@ from protocol.errors import (
     CosignatureExpired,
     CosignatureTooLong,
     MissingCosignature,
+    Replayed,
     Unauthorised,
 )
 from protocol.ledger import keys
-from protocol.ledger.events import ChartOpened
+from protocol.ledger.events import ChartMoved, ChartOpened
 from protocol.ledger.leaves import Counters, OwnerIndex
-from protocol.types.operations import ROLE_OWNER, Cosignature, OpenChart, SignedOperation
+from protocol.types.governance import Reinstate, Remove, Suspend
+from protocol.types.operations import (
+    ROLE_OWNER,
+    AppendRecords,
+    Cosignature,
+    Erase,
+    Hold,
+    MoveChart,
+    OpenChart,
+    ReleaseHold,
+    SignedOperation,
+)
 
 
 def test_opens_with_the_next_number(world: Any) -> None:
@@ -105,3 +118,41 @@ def test_the_owners_first_number_is_bounded_too(world: Any, number: int) -> None
     body = world.body(0, world.owned(patient, operation, number=number))
     with pytest.raises(Exception, match="lies"):
         world.apply(world.execution(body), body)
+
+
+# --- a chart whose custodian is gone for good ------------------------------------------------------------------------
+
+
+def test_a_chart_moves_to_whom_its_owner_chose_once_its_custodian_was_removed(world: Any) -> None:
+    patient = world.open_chart(3)
+    moving = MoveChart(patient.chart, 3, 1)
+    for change in (Suspend(3), Reinstate(3)):
+        world.decide(change)
+        world.refuses(CustodianRemains, world.body(1, world.owned(patient, moving)))
+    world.decide(Remove(3))
+    world.refuses(Unauthorised, world.body(2, world.owned(patient, moving)))
+    world.refuses(MissingCosignature, world.body(1, moving))
+    world.refuses(CustodianRemains, world.body(1, world.owned(patient, replace(moving, former=0))))
+    signed = world.owned(patient, moving)
+    world.run(1, signed)
+    assert world.chart(patient).custodian == 1
+    assert world.history(patient)[-1] == ChartMoved(world.head.height, world.head.timestamp, 1, 3)
+    world.refuses(Replayed, world.body(1, signed))
+    world.refuses(CustodianRemains, world.body(2, world.owned(patient, MoveChart(patient.chart, 1, 2))))
+
+
+def test_the_next_custodian_can_do_what_the_first_could_and_owes_what_it_owed(world: Any, make_entry: Any) -> None:
+    patient = world.open_chart(3)
+    first = world.run(3, AppendRecords(patient.chart, (make_entry(),))).first_event
+    hold = world.run(3, Hold(patient.chart, None, bytes(32))).first_event
+    world.decide(Remove(3))
+    world.run(1, world.owned(patient, MoveChart(patient.chart, 3, 1)))
+    world.run(1, AppendRecords(patient.chart, (make_entry(),)))
+    erasing = Erase(patient.chart, (first,), (3,))
+    world.refuses(OnHold, world.body(1, world.owned(patient, erasing)))
+    world.run(1, ReleaseHold(patient.chart, hold))
+    world.refuses(HolderMissing, world.body(1, world.owned(patient, replace(erasing, holders=()))))
+    world.run(1, world.owned(patient, erasing))
+    world.set_guardians(patient)
+    world.begin(patient, world.fresh_key(), carrier=1, overrule=True)
+    world.refuses(OwnerFrozen, world.body(1, world.owned(patient, MoveChart(patient.chart, 3, 1))))

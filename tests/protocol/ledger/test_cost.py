@@ -26,6 +26,7 @@ from protocol.types.operations import (
     ErasureReceipt,
     Grant,
     Hold,
+    MoveChart,
     Policy,
     Reissue,
     ReleaseHold,
@@ -72,6 +73,7 @@ def test_what_each_operation_costs(world: Any, make_entry: Any, make_tags: Any) 
         Hold(0, (1, 2), bytes(32)): holds + 2,
         Hold(0, None, bytes(32)): holds,
         ReleaseHold(0, 1): holds,
+        MoveChart(0, 1, 2): EACH,
     }
     for operation, expected in costs.items():
         assert cost(world.body(0, operation)) == expected, operation

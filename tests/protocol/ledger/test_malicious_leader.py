@@ -19,12 +19,22 @@ from protocol.ledger.leaves import Chart, decode_leaf
 from protocol.params import Params
 from protocol.types.block import Block
 from protocol.types.operations import BreakGlass, Delegate, Disclose, Erase, Grant, Hold, Reissue, Revoke
-from tests.protocol.ledger.rules import consent, control, delegates, emergencies, erasure, frozen, reading, writing
+from tests.protocol.ledger.rules import (
+    consent,
+    control,
+    delegates,
+    emergencies,
+    erasure,
+    frozen,
+    moving,
+    reading,
+    writing,
+)
 from tests.protocol.ledger.rules.broken import Broken, Stage, check
 
 TABLE = [
     rule
-    for family in (consent, delegates, reading, writing, control, frozen, emergencies, erasure)
+    for family in (consent, delegates, reading, writing, control, moving, frozen, emergencies, erasure)
     for rule in family.TABLE
 ]
 

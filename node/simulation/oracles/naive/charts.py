@@ -16,6 +16,7 @@ from protocol.types.operations import (
     Grant,
     GrantTags,
     GrantTerms,
+    MoveChart,
     OpenChart,
     Revoke,
     SignedOperation,
@@ -211,8 +212,21 @@ def _next_generation(held: Chart, operation: Revoke, number: int) -> dict[str, A
     return {"reissues": tuple(reissued), "delegates": tuple(renewed), "bars": bars}
 
 
+def move_chart(state: State, operation: MoveChart, signed: SignedOperation, carrier: int) -> None:
+    """Whom the owner chose keeps the chart of a custodian that is gone."""
+    held = chart(state, operation.chart)
+    require(operation.custodian == carrier, "the chart's next custodian is another institution than the carrier")
+    signatures.owner(state, signed, held.owner_key, held.numbers)
+    require(not held.frozen, "the owner is frozen")
+    require(held.custodian == operation.former, "another institution is the custodian")
+    require(state.institution(operation.former).status == STATUS_REMOVED, "the custodian was not removed")
+    held.custodian = carrier
+    held.happened()
+
+
 HANDLERS: Final[dict[type, Any]] = {
     OpenChart: open_chart,
+    MoveChart: move_chart,
     AppendRecords: append_records,
     Grant: grant,
     Revoke: revoke,

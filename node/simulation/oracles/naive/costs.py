@@ -17,6 +17,7 @@ from protocol.types.operations import (
     ErasureReceipt,
     Grant,
     Hold,
+    MoveChart,
     OpenChart,
     Operation,
     ReleaseHold,
@@ -29,6 +30,7 @@ from protocol.types.operations import (
 
 EACH = {
     OpenChart: 4,
+    MoveChart: 4,
     AppendRecords: 4,
     Grant: 36,
     Revoke: 40,
