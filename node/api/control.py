@@ -12,6 +12,8 @@ from node.api.context import Context
 from node.api.control_schemas import (
     BarOut,
     ControlOut,
+    CustodyDone,
+    CustodyIn,
     DelegateOut,
     GrantOut,
     GuardiansOut,
@@ -23,6 +25,7 @@ from node.api.control_schemas import (
     Standing,
 )
 from node.api.look import require_chart
+from node.records.seal import ChartSecret
 from protocol.errors import UnknownGrant
 from protocol.ledger import keys
 from protocol.ledger.events import ChangeKind
@@ -110,6 +113,15 @@ async def hand_in_owner_key(context: Context, call: Call) -> Response:
     state = await records.owner_keys.hand_in(chart, body.encryption_suite, bytes.fromhex(body.encryption_public))
     records.changes.wake()
     return json_response(OwnerKeyDone(chart, state))
+
+
+async def take_over(context: Context, call: Call) -> Response:
+    chart = call.chart()
+    body = await call.json(CustodyIn)
+    public, secret = bytes.fromhex(body.encryption_public), bytes.fromhex(body.chart_secret)
+    await context.records.custody.take_over(chart, ChartSecret(secret, body.encryption_suite, public))
+    context.records.changes.wake()
+    return json_response(CustodyDone(chart))
 
 
 async def secret_envelope(context: Context, call: Call) -> Response:

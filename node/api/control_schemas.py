@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from node.api.schemas import HexBytes, Request
+from node.api.schemas import Hex32, HexBytes, Request
 
 Standing = Literal["live", "not-yet", "expired", "revoked"]
 
@@ -108,6 +108,23 @@ class OwnerKeyIn(Request, frozen=True):
 
     encryption_suite: Annotated[int, Meta(ge=1, le=0xFFFF)]
     encryption_public: HexBytes
+
+
+class CustodyIn(Request, frozen=True):
+    """What the owner of a chart hands to its new custodian: as when a chart is opened."""
+
+    encryption_suite: Annotated[int, Meta(ge=1, le=0xFFFF)]
+    encryption_public: HexBytes
+    chart_secret: Hex32
+
+    def __repr__(self) -> str:
+        return "CustodyIn(hidden)"
+
+
+class CustodyDone(Struct, frozen=True):
+    """The chart is kept here from now on."""
+
+    chart: int
 
 
 class OwnerKeyDone(Struct, frozen=True):

@@ -190,6 +190,15 @@ CHARTS = (
         {JSON: control_schemas.OwnerKeyDone},
         {JSON: control_schemas.OwnerKeyIn},
     ),
+    Place(
+        "PUT",
+        f"{CHART}/custody",
+        Role.SUBMIT,
+        control.take_over,
+        "Take over a chart whose former custodian was removed: its secret and the owner's envelope key",
+        {JSON: control_schemas.CustodyDone},
+        {JSON: control_schemas.CustodyIn},
+    ),
     _read(
         f"{CHART}/secret-envelope",
         control.secret_envelope,

@@ -79,6 +79,7 @@ STATUS: dict[type[ChartledgerError], int] = {
     records.RecordsError: 422,
     records.NotCustodian: 409,
     records.ChartUnknownHere: 409,
+    records.OtherSecret: 409,
     records.PermitMissing: 409,
     records.PermitOutdated: 409,
     records.BeyondPermit: 403,

@@ -34,6 +34,7 @@ from protocol.types.operations import (
     EndDelegate,
     Erase,
     Grant,
+    MoveChart,
     Revoke,
     RotateOwnerKey,
     SetGuardians,
@@ -54,8 +55,9 @@ OWNERS = (
     CancelRecovery,
     Erase,
     CompleteRecovery,
+    MoveChart,
 )
-"""What any institution may carry for whoever signed it; the last takes no signature."""
+"""What any institution may carry for whoever signed it; `CompleteRecovery` takes no signature."""
 _lists = msgspec.msgpack.Decoder(list[bytes])
 
 

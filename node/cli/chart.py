@@ -17,6 +17,7 @@ from node.wallet import Wallet, WalletChart
 from node.wallet.recovery import rotation
 from protocol.crypto.envelopes import MLKEM768_X25519
 from protocol.errors import ChartExists
+from protocol.types.operations import MoveChart
 
 app = typer.Typer(no_args_is_help=True)
 ChartArgument = Annotated[int, typer.Argument(help="The chart's number.", min=0)]
@@ -96,6 +97,36 @@ def rotate_with(session: Session, wallet: Wallet, chart: WalletChart, suite: int
         hand_in(session, wallet, current, suite, current.version + 1)
     ready_at = None if pending is None else pending["ready_at"]
     return document | {"ready_at": ready_at, "key_handed_in": here, "custodian": control["custodian"]}
+
+
+@app.command("move")
+def move(
+    chart: ChartArgument,
+    *,
+    wallet: WalletOption,
+    socket: SocketOption = SOCKET,
+    passphrase_file: PassphraseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Have the institution whose socket this is keep a chart from now on, once its custodian was removed for good."""
+    opened = Wallet.open(wallet, find_passphrase(None, passphrase_file))
+    with connect(socket) as session:
+        document = move_with(session, opened, opened.chart(session.chain(), chart))
+        name = session.institutions()[session.institution()]
+    emit(document, as_json, lambda: say(f"{name} keeps chart {chart} from now on"))
+
+
+def move_with(session: Session, wallet: Wallet, chart: WalletChart) -> Document:
+    """Move a chart to the session's institution and hand over what it needs; done before, only the latter. Raises
+    `NoChartSecret` before anything is signed."""
+    assert chart.number is not None, "a chart found by its number has one"
+    number, here = chart.number, session.institution()
+    ledger = session.chart(number)
+    current = wallet.catch_up(chart, bytes.fromhex(ledger["owner_key"]))
+    secret, suite = wallet.chart_secret(current), ledger["encryption_suite"]
+    if ledger["custodian"] != here:
+        submit_owned(session, wallet, current, lambda _chart, control: MoveChart(number, control["custodian"], here))
+    return session.take_over(number, suite, wallet.encryption_public(current, suite=suite), secret)
 
 
 @app.command()

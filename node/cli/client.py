@@ -130,6 +130,11 @@ class Session:
         """What is answered to a document that changes nothing."""
         return json.loads(self.client.draw(path, document, **query))
 
+    def take_over(self, chart: int, suite: int, public: bytes, secret: bytes) -> Document:
+        """Give the chart's new custodian, whose node this is, what only the former one had."""
+        document = {"encryption_suite": suite, "encryption_public": public.hex(), "chart_secret": secret.hex()}
+        return self.client.put(f"/v1/charts/{chart}/custody", document)
+
     def hand_in_permit(self, chart: int, permit: bytes) -> Document:
         """Give this node's institution what a chart's owner lets it write with (a canonical `WritePermit`)."""
         return self.client.put(f"/v1/charts/{chart}/write-permit", {"permit": base64.b64encode(permit).decode()})

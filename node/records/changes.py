@@ -17,7 +17,7 @@ from node.storage.errors import StorageFailed
 from protocol.chart_errors import TooEarly, WrongChange
 from protocol.errors import ChartledgerError
 from protocol.ledger import keys
-from protocol.ledger.events import ChangeBegun, ChangeCancelled, ChangeCompleted, decode_event
+from protocol.ledger.events import ChangeBegun, ChangeCancelled, ChangeCompleted, ChartMoved, decode_event
 from protocol.ledger.leaves import Pending, Recovery, decode_leaf
 from protocol.types.operations import CompleteRecovery, SignedOperation
 
@@ -27,7 +27,7 @@ CHARTS_AT_ONCE = 1_000
 AGAIN_S = 5.0
 """How often what is due is tried again: the chain may stand still, or have no room."""
 IDLE_S = 600.0
-_KINDS = (ChangeBegun, ChangeCancelled, ChangeCompleted)
+_KINDS = (ChangeBegun, ChangeCancelled, ChangeCompleted, ChartMoved)
 
 
 class Changes:

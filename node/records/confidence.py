@@ -42,7 +42,15 @@ from protocol.crypto.details import (
 from protocol.crypto.hashing import encryption_key_digest
 from protocol.errors import ChartledgerError, UnknownChart
 from protocol.ledger import keys
-from protocol.ledger.events import ChangeCompleted, Disclosed, Event, GlassBroken, GlassReviewed, decode_event
+from protocol.ledger.events import (
+    ChangeCompleted,
+    ChartMoved,
+    Disclosed,
+    Event,
+    GlassBroken,
+    GlassReviewed,
+    decode_event,
+)
 from protocol.ledger.leaves import Chart, decode_leaf
 
 log = get_logger("details")
@@ -137,7 +145,13 @@ class Confidence:
 
     async def _follow(self, blocks: AsyncIterator[FinalBlock]) -> None:
         async for block in blocks:
-            changed = {chart for chart, _, raw in block.events if isinstance(decode_event(raw), ChangeCompleted)}
+            happened = [(chart, decode_event(raw)) for chart, _, raw in block.events]
+            moved = {chart for chart, event in happened if isinstance(event, ChartMoved)}
+            for chart in moved:  # its new custodian was told nothing yet
+                await self._store.deliver_again(chart)
+            changed = {chart for chart, event in happened if isinstance(event, ChangeCompleted)}
+            if moved:
+                self.wake()
             if changed and self._stale is not None:
                 self._stale |= changed
             if changed:

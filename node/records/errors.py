@@ -120,6 +120,12 @@ class ChartUnknownHere(RecordsError):
     advice = "Restore the records database from its backup before writing to this chart."
 
 
+class OtherSecret(RecordsError):
+    """This custodian keeps another secret for that chart already."""
+
+    advice = "Use the wallet that opened the chart; the secret of a chart is taken over once and never replaced."
+
+
 class RecordUnknownHere(RecordsError):
     """No record of this number is stored here."""
 

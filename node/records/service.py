@@ -19,6 +19,7 @@ from node.records import consent
 from node.records.asking import Asker
 from node.records.changes import Changes
 from node.records.confidence import Confidence
+from node.records.custody import Custody
 from node.records.delegates import ForDelegates
 from node.records.envelope_key import EnvelopeKeys
 from node.records.erase import Erasures
@@ -96,6 +97,7 @@ class Records:
         self.practitioners = Practitioners(keys.staff_seed or keys.encryption_seed, node.chain)
         self.owner_keys = OwnerKeys(node, store, self._kek, threads)
         self.changes = Changes(node, self.owner_keys)
+        self.custody = Custody(node, store, self._kek)
         self.told = Told()
         self._envelope_keys = EnvelopeKeys(keys.encryption_suite, keys.encryption_seed)
         judge = Judge(node, self.told)

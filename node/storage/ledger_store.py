@@ -41,6 +41,7 @@ from protocol.types.votes import Certificate
 _GENESIS: Final = "genesis"
 _JOURNAL_MARK: Final = "journal mark"
 ASKING_TAGS: Final = (b"\x05", b"\x0c")
+MOVED_TAG: Final = b"\x13"
 """The second byte of a canonical `Disclosed` or `GlassBroken`: their tags (the first is the array's length)."""
 LAST_POSITION: Final = (1 << 63) - 1
 EVENTS_BYTES: Final = 1024 * 1024
@@ -248,6 +249,15 @@ def _store(connection: sqlite3.Connection, blocks: Sequence[CommittedBlock]) -> 
         "INSERT INTO custody VALUES (?, ?)",
         [(decode_event(raw).institution, unplace(at)[0]) for at, raw in opened],
     )
+    moved = [
+        (decode_event(raw).institution, chart)
+        for block in blocks
+        for chart, _, raw in block.events
+        if raw[1:2] == MOVED_TAG
+    ]
+    for custodian, chart in moved:  # one after another: the last of several counts
+        connection.execute("DELETE FROM custody WHERE chart = ?", (chart,))
+        connection.execute("INSERT INTO custody VALUES (?, ?)", (custodian, chart))
     asked = [
         (place(chart, number),) for block in blocks for chart, number, raw in block.events if raw[1:2] in ASKING_TAGS
     ]

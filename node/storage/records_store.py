@@ -145,6 +145,12 @@ class RecordsStore:
         rows = await self._database.read(lambda connection: connection.execute(query, (chart,)).fetchall())
         return rows[0][0] if rows else None
 
+    async def keep_chart_secret(self, chart: int, sealed: bytes) -> None:
+        """Keep the secret of a chart that came from another custodian."""
+        row = (chart, chart_secret_mark(chart, sealed), sealed)
+        query = "INSERT OR REPLACE INTO chart_secret VALUES (?, ?, ?)"
+        await self._database.write(lambda connection: connection.execute(query, row) and None)
+
     async def count(self) -> int:
         """How many records of its own this institution keeps."""
         return await self._database.read(_count)

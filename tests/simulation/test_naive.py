@@ -110,7 +110,7 @@ def test_the_ledger_records_what_it_says(chain: Any) -> None:
         assert disagreement(ledger, header, replay.recorded, replay.leaves) is None, header.height
         kinds |= {said.kind for said in ledger.said[header.height]}
         _spoilt(ledger, header, replay)
-    assert len(kinds) == 18
+    assert len(kinds) == 19
 
 
 def _spoilt(ledger: NaiveLedger, header: Header, replay: Replay) -> None:

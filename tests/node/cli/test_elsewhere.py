@@ -7,12 +7,17 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from msgspec.structs import replace
 
 from node.api.app import make_api
 from node.api.peercred import role_map
 from node.api.server import ApiSettings
 from node.cli import client
+from protocol.codec.canonical import encode
+from protocol.ledger import keys
+from protocol.ledger.leaves import decode_leaf
+from protocol.types.institutions import STATUS_REMOVED, Institution
 from tests.node.cli.test_access import Desks, _quickly, patient, wide
 from tests.node.records.fake_core import Chain, Network
 
@@ -85,3 +90,44 @@ async def test_everything_but_the_custodians_own_acts(five: Desks) -> None:
     for hospital in five.network.hospitals.values():
         hospital.core.unreachable.update(letter["holders"])
     assert "nobody gives a part" in await five.run(at, "record", "read", chart, 1, "--wallet", wallet, code=-1)
+
+
+def removed(desks: Desks, number: int) -> None:
+    """As the ledger would have it after a motion."""
+    leaves, key = desks.network.chain.view.leaves, keys.institution(number)
+    leaf = decode_leaf(key, leaves[key])
+    assert isinstance(leaf, Institution)
+    leaves[key] = encode(structs.replace(leaf, status=STATUS_REMOVED))
+
+
+async def test_a_chart_moves_to_another_hospital_once_its_own_was_removed(five: Desks) -> None:
+    wallet, chart = await patient(five)
+    await five.run(0, "grant", chart, "--to", 1, "--until", "30d", "--wallet", wallet)
+    await five.run(1, "record", "read", chart, 1, "--grant", 0, *SAID)
+    await five.deliver(1)
+    at = await empty_handed(five, chart)
+    move = ("chart", "move", chart, "--wallet", wallet)
+    assert "was not removed" in await five.run(at, *move, code=-1)
+    removed(five, 0)
+    for hospital in five.network.hospitals.values():
+        hospital.core.unreachable.add(0)
+    stranger = await five.wallet("stranger.wallet")
+    assert "has no chart" in await five.run(at, "chart", "move", chart, "--wallet", stranger, code=-1)
+    assert f"hospital {at} keeps chart {chart}" in await five.run(at, *move)
+    assert f"hospital {at} keeps chart {chart}" in await five.run(at, *move), "again, as after a crash in between"
+    assert f"the owner chose hospital {at}" in await five.run(at, "chart", "history", chart)
+    # It writes, places what the owner disputes, and erases: what only a custodian can.
+    letter = five.folder / "second.txt"
+    letter.write_text("a second letter")
+    await five.run(at, "record", "submit", chart, letter, "--category", "DocumentReference", "--sensitivity", "none")
+    (_, second) = await five.json(at, "record", "list", chart)
+    assert await five.run(at, "record", "read", chart, second["number"], "--wallet", wallet) == "a second letter"
+    assert await five.run(1, "record", "read", chart, second["number"], "--grant", 0) == "a second letter"
+    # Erased are copies at holders, too; the one that is gone answers for nothing any more.
+    await five.run(at, "record", "erase", chart, 1, "--wallet", wallet, "--yes")
+    (erasure,) = await five.json(at, "record", "erasures", chart)
+    states = {one["institution"]: one["state"] for one in erasure["receipts"]}
+    assert states.pop(0) == "gone"
+    assert at in states
+    # Nobody else takes it over, and no other secret.
+    assert "was not removed" in await five.run(1, *move, code=-1)

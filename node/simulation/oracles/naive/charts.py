@@ -221,7 +221,7 @@ def move_chart(state: State, operation: MoveChart, signed: SignedOperation, carr
     require(held.custodian == operation.former, "another institution is the custodian")
     require(state.institution(operation.former).status == STATUS_REMOVED, "the custodian was not removed")
     held.custodian = carrier
-    held.happened()
+    held.happened("ChartMoved", carrier, {"former": operation.former})
 
 
 HANDLERS: Final[dict[type, Any]] = {
