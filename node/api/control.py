@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal, TypeVar, cast
 
+import msgspec
 from starlette.responses import Response
 
 from node.api.call import Call, json_response
@@ -76,33 +78,37 @@ async def control(context: Context, call: Call) -> Response:
     grants = [keys.grant(number, one) for one in range(chart.grants)]
     delegates = [keys.delegate(number, one) for one in range(chart.delegates)]
     raw = await context.node.leaves([keys.policy(number), keys.recovery(number), *grants, *delegates])
+    return json_response(await asyncio.to_thread(_control_out, number, chart, raw, _now(context)))
+
+
+def _control_out(number: int, chart: Chart, raw: dict[bytes, bytes], now: int) -> ControlOut:
+    """CPU work: a chart may have a thousand grants of 37 kB, each of which is JSON before the next is looked at."""
     recovery = _leaf(raw, keys.recovery(number), Recovery) or Recovery()
     pending = recovery.pending
-    now = _now(context)
-    return json_response(
-        ControlOut(
-            chart=number,
-            custodian=chart.custodian,
-            owner_key=chart.owner_key.hex(),
-            owner_number=chart.window.highest,
-            generation=chart.generation,
-            policy=_policy_out(_leaf(raw, keys.policy(number), PolicyLeaf)),
-            # A grant made since the chart was read is not there yet: the next answer has it.
-            grants=[
-                grant_out(number, one, leaf, now)
-                for one, key in enumerate(grants)
-                if (leaf := _leaf(raw, key, GrantLeaf)) is not None
-            ],
-            delegates=[
-                _delegate_out(one, named, chart, now)
-                for one, key in enumerate(delegates)
-                if (named := _leaf(raw, key, DelegateLeaf)) is not None
-            ],
-            guardians=_guardians_out(recovery.guardians),
-            next_change=recovery.changes,
-            pending=None if pending is None else _pending_out(pending),
-            frozen=pending is not None and pending.overrule,
-        )
+    grants = [
+        msgspec.Raw(msgspec.json.encode(grant_out(number, one, leaf, now)))
+        for one in range(chart.grants)
+        # A grant made since the chart was read is not there yet: the next answer has it.
+        if (leaf := _leaf(raw, keys.grant(number, one), GrantLeaf)) is not None
+    ]
+    delegates = [
+        _delegate_out(one, named, chart, now)
+        for one in range(chart.delegates)
+        if (named := _leaf(raw, keys.delegate(number, one), DelegateLeaf)) is not None
+    ]
+    return ControlOut(
+        chart=number,
+        custodian=chart.custodian,
+        owner_key=chart.owner_key.hex(),
+        owner_number=chart.window.highest,
+        generation=chart.generation,
+        policy=_policy_out(_leaf(raw, keys.policy(number), PolicyLeaf)),
+        grants=cast(list[GrantOut], grants),
+        delegates=delegates,
+        guardians=_guardians_out(recovery.guardians),
+        next_change=recovery.changes,
+        pending=None if pending is None else _pending_out(pending),
+        frozen=pending is not None and pending.overrule,
     )
 
 
