@@ -85,6 +85,7 @@ NODE = (
 )
 CHAIN = (
     _look("/v1/institutions", look.institutions, {JSON: list[schemas.InstitutionOut]}, "All institutions"),
+    _look("/v1/genesis", proofs.genesis, {BYTES: None}, "What the chain started from; the digest is the chain's id"),
     _look("/v1/blocks", look.blocks, {JSON: list[schemas.BlockOut]}, "Final blocks; the last without first", PAGED),
     _look(BLOCK, look.block, {JSON: schemas.BlockOut}, "One final block"),
     _send(

@@ -13,6 +13,7 @@ from node.api.call import Call
 from node.api.context import Context
 from node.api.errors import BadRequest
 from protocol import limits
+from protocol.codec.canonical import encode
 from protocol.ledger import keys
 from protocol.proofs import bundle, field
 
@@ -22,6 +23,11 @@ PROOF_TYPE = "application/octet-stream"
 async def inclusion(context: Context, call: Call) -> Response:
     """The inclusion proof of one event, for somebody who trusts the authorities of the epoch asked for."""
     return _answer(await context.node.proofs.inclusion(call.chart(), call.event("event"), _epoch(call)))
+
+
+async def genesis(context: Context, call: Call) -> Response:
+    """What every proof begins with, for whoever knows the chain's id, which is its digest."""
+    return _answer(encode(context.node.genesis))
 
 
 async def final(context: Context, call: Call) -> Response:

@@ -289,6 +289,14 @@ class Session:
         """An inclusion proof, canonical bytes, for somebody who trusts the authorities of `epoch`."""
         return self.client.read(f"/v1/proofs/charts/{chart}/events/{event}", epoch=epoch)
 
+    def history_proof(self, chart: int, first: int, epoch: int = 0) -> bytes:
+        """A proof of what happened to a chart from event `first` on, canonical bytes, as much as one carries."""
+        return self.client.read(f"/v1/proofs/charts/{chart}/history", first=first, epoch=epoch)
+
+    def genesis(self) -> bytes:
+        """What the chain started from, canonical bytes: their digest is the chain's id."""
+        return self.client.read("/v1/genesis")
+
     def final_proof(self, epoch: int = 0, height: int | None = None) -> bytes:
         """A proof that the block at a height, or the last one, is final, canonical bytes."""
         which = {} if height is None else {"height": height}

@@ -284,7 +284,7 @@ def revoke_with(session: Session, wallet: Wallet, chart: WalletChart, number: in
         operation, left = making.revocation(wallet, current, control, number)
         return operation
 
-    document = submit_owned(session, wallet, chart, build)
+    document = submit_owned(session, wallet, chart, build, whole=True)
     return document | {
         "not_reissued": left.grants,
         "delegates_not_renewed": left.delegates,

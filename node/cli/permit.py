@@ -13,6 +13,7 @@ from node.cli.client import Document, connect
 from node.cli.exits import BadArgument
 from node.cli.options import SOCKET, JsonOption, PassphraseOption, SocketOption, WalletOption
 from node.cli.output import counted, emit, say
+from node.cli.proven import proven_control
 from node.keystore import find_passphrase
 from node.wallet import Wallet
 from node.wallet.permits import write_permit
@@ -46,8 +47,10 @@ def permit(
     """
     opened = Wallet.open(wallet, find_passphrase(None, passphrase_file))
     with connect(socket) as session:
-        control, ledger = session.control(chart), session.chart(chart)
-        mine = opened.catch_up(opened.chart(session.chain(), chart), bytes.fromhex(control["owner_key"]))
+        own, ledger = opened.chart(session.chain(), chart), session.chart(chart)
+        # Proven: a node that told of a wider grant than there is would learn what tags mean that it must not know.
+        control = proven_control(session, own.chain, chart, whole=True)
+        mine = opened.catch_up(own, bytes.fromhex(control["owner_key"]))
         made = write_permit(opened, mine, control, number, ledger["encryption_suite"])
         grantees = next(one["grantees"] for one in control["grants"] if one["grant"] == number)
         if output is None:

@@ -168,7 +168,7 @@ def change_with(
         mode, rules = change(control["policy"]["break_glass"], before)
         return making.policy(wallet, current, control, mode, rules)
 
-    document = submit_owned(session, wallet, chart, build)
+    document = submit_owned(session, wallet, chart, build, whole=True)
     return document, mode, sorted(rules, key=repr)
 
 

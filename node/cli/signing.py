@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from node.cli.client import Document, Session
+from node.cli.proven import proven_control
 from node.wallet import Wallet, WalletChart
 from node.wallet.acting import delegacy, sign_as_delegate
 from node.wallet.recovery import RecoveryRequest
@@ -24,11 +25,14 @@ Build = Callable[[WalletChart, Document], Operation]
 """Makes an operation of the chart at its present keys, and of its control document."""
 
 
-def submit_owned(session: Session, wallet: Wallet, chart: WalletChart, build: Build) -> Document:
-    """Have the owner sign what `build` makes, submit it, and wait until it is final. Raises `NotTheOwner`."""
+def submit_owned(
+    session: Session, wallet: Wallet, chart: WalletChart, build: Build, *, whole: bool = False
+) -> Document:
+    """Have the owner sign what `build` makes, submit it, and wait until it is final. What it is made of is proven, with
+    `whole` the grants, delegates and policy too. Raises `NotTheOwner`, and as `proven_control`."""
     assert chart.number is not None, "a chart found by its number has one"
     for left in range(TRIES, 0, -1):
-        control = session.control(chart.number)
+        control = proven_control(session, chart.chain, chart.number, whole=whole)
         current = wallet.catch_up(chart, bytes.fromhex(control["owner_key"]))
         operation = build(current, control)
         signed = wallet.sign(current, operation, session.ledger_now(), control["owner_number"])
