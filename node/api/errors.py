@@ -69,6 +69,12 @@ class StillSending(RequestError):
     advice = "Wait a moment and send the same request again."
 
 
+class TooManyConnections(RequestError):
+    """As many connections are open as those who may only look may have."""
+
+    advice = "Close connections that nobody uses, or wait until others did."
+
+
 class TooManyStreams(RequestError):
     """As many event streams are open as this socket may have."""
 

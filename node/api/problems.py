@@ -117,6 +117,7 @@ STATUS: dict[type[ChartledgerError], int] = {
     api.IdempotencyKeyReused: 422,
     api.NotFinalYet: 504,
     api.StillSending: 503,
+    api.TooManyConnections: 503,
     api.TooManyStreams: 503,
     api.InternalError: 500,
 }

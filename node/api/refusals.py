@@ -103,6 +103,7 @@ OF_ERRORS: Final[dict[type[ChartledgerError], BlockingException | None]] = {
     api.NotAllowed: SECURITY,
     api.NotFinalYet: PERFORMANCE,
     api.StillSending: PERFORMANCE,
+    api.TooManyConnections: PERFORMANCE,
     api.TooManyStreams: PERFORMANCE,
     api.InternalError: None,
 }

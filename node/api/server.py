@@ -14,6 +14,7 @@ import shutil
 import socket
 import stat
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 
 import uvicorn
@@ -22,8 +23,8 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from node.alerts.rules import Thresholds
-from node.api.errors import BadRequest, SocketUnusable
-from node.api.peercred import RoleMap, peer_of
+from node.api.errors import BadRequest, RequestError, SocketUnusable, TooManyConnections
+from node.api.peercred import Role, RoleMap, peer_of
 from node.api.problems import problem_response
 from node.records.messages import RECORD_BYTES
 
@@ -33,6 +34,8 @@ BESIDE_EACH_BYTE = 16
 """What a request may send besides its body, as its head and for each byte of a body in chunks; more than is read at
 once, which counts in full for the request that begins in it."""
 CONNECTIONS = 1_024
+LOOKERS = 512
+"""Of these, so many are for those who may only look: they keep nobody out who may do more."""
 PATH_BYTES = 107  # sun_path less its terminator, unix(7)
 
 
@@ -63,6 +66,8 @@ class _Protocol(HttpToolsProtocol):
 
     head_s = 30.0
     stall_s = 120.0
+    roles: RoleMap
+    lookers: set[_Protocol]
     _received = 0
     _useful = 0
     _waiting: asyncio.TimerHandle | None = None
@@ -70,13 +75,20 @@ class _Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class
         super().connection_made(transport)
-        self.app_state = {**self.app_state, "peer": peer_of(transport.get_extra_info("socket"))}
+        peer = peer_of(transport.get_extra_info("socket"))
+        self.app_state = {**self.app_state, "peer": peer}
+        if self.roles.role(peer) is Role.LOOK:
+            if len(self.lookers) >= LOOKERS:
+                self._refuse(TooManyConnections())
+                return
+            self.lookers.add(self)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         for timer in (self._waiting, self._stalled):
             if timer is not None:
                 timer.cancel()
+        self.lookers.discard(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -92,9 +104,14 @@ class _Protocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP is answered as every other refusal is."""
-        answer = problem_response(BadRequest("the request is not HTTP/1.1, or its head is too large"))
+        self._refuse(BadRequest("the request is not HTTP/1.1, or its head is too large"))
+
+    def _refuse(self, error: RequestError) -> None:
+        """Answer without a request, and end the connection."""
+        answer = problem_response(error)
+        status = b"%d %s" % (answer.status_code, HTTPStatus(answer.status_code).phrase.encode())
         head = b"".join(b"%s: %s\r\n" % header for header in answer.raw_headers)
-        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n%sconnection: close\r\n\r\n%s" % (head, answer.body))
+        self.transport.write(b"HTTP/1.1 %s\r\n%sconnection: close\r\n\r\n%s" % (status, head, answer.body))
         self.transport.close()
 
     def on_message_begin(self) -> None:
@@ -196,10 +213,15 @@ class ApiServer:
     async def start(self) -> None:
         """Bind and listen; returns when requests are answered. Raises `SocketUnusable`."""
         listener = bind(self._settings.socket, self._settings.mode, self._settings.group)
-        patience = {"head_s": self._settings.head_s, "stall_s": self._settings.stall_s}
+        own = {
+            "head_s": self._settings.head_s,
+            "stall_s": self._settings.stall_s,
+            "roles": self._settings.roles,
+            "lookers": set(),
+        }
         config = uvicorn.Config(
             self._app,
-            http=type("Protocol", (_Protocol,), patience),
+            http=type("Protocol", (_Protocol,), own),
             ws="none",
             lifespan="off",
             log_config=None,

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
+from node.api import server as server_module
 from node.api import stream
 from node.api.app import make_api
 from node.api.errors import SocketUnusable
@@ -23,7 +24,7 @@ from node.records import told
 from node.services import FinalBlock
 from node.storage import ledger_store
 from tests.node.api.city import RECORD, City
-from tests.node.api.conftest import SECRET, Town
+from tests.node.api.conftest import LOOKER, SECRET, Town
 
 
 def settings(town: Town) -> ApiSettings:
@@ -174,6 +175,34 @@ async def wait_for_watcher(watched: told.Told, chart: int) -> None:
     async with asyncio.timeout(30):
         while not any(not one.giving for one in watched._watchers.get(chart, ())):
             await asyncio.sleep(0.01)
+
+
+async def test_who_may_only_look_keeps_nobody_out_who_may_do_more(
+    town: Town, server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of all connections are theirs at most, whether or not anything is asked on them."""
+    monkeypatch.setattr(server_module, "LOOKERS", 2)
+    path = str(settings(town).socket)
+
+    async def health(uid: int) -> bytes:
+        with monkeypatch.context() as patched:
+            patched.setattr(server_module, "peer_of", lambda _: Peer(1, uid, frozenset()))
+            reader, writer = await asyncio.open_unix_connection(path)
+            open_.append(writer)
+            writer.write(b"GET /v1/health HTTP/1.1\r\nHost: node\r\n\r\n")
+            return await reader.readuntil(b"}")
+
+    open_: list[asyncio.StreamWriter] = []
+    assert [(await health(LOOKER)).split()[1] for _ in range(3)] == [b"200", b"200", b"503"]
+    assert b"too-many-connections" in await health(LOOKER)
+    assert [(await health(os.getuid())).split()[1] for _ in range(3)] == [b"200"] * 3
+    open_[0].close()
+    await open_[0].wait_closed()
+    async with asyncio.timeout(30):
+        while (await health(LOOKER)).split()[1] == b"503":
+            pass
+    for writer in open_:
+        writer.close()
 
 
 async def test_event_streams_are_counted(town: Town, server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
