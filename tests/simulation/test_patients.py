@@ -25,6 +25,7 @@ from protocol.ledger import decisions
 from protocol.ledger.events import Reason
 from protocol.types.operations import AppendRecords, Disclose, RecordEntry, Revoke
 from protocol.types.transaction import Transaction
+from protocol.types.votes import NULLIFY
 from tests.simulation.fabricated import Story
 from tests.simulation.play import calm, played
 from tests.simulation.test_traitors import plan as traitors_plan
@@ -144,38 +145,40 @@ def test_validity_notices_an_outcome_that_the_rules_do_not_lead_to(monkeypatch: 
     assert story.final(story.grow(disclosed(story))) is None
 
 
-def submitted(raw: bytes, at_ms: int = 1, *, watched: bool = True) -> Submitted:
-    return Submitted(at_ms, 0, transaction_id(decode(Transaction, raw).body), raw, False, watched)
+def submitted(raw: bytes) -> Submitted:
+    return Submitted(1, 0, transaction_id(decode(Transaction, raw).body), raw, owed=False, watched=True)
 
 
-def test_liveness_owes_what_may_become_invalid_unless_it_did() -> None:
+def test_liveness_owes_what_others_may_make_invalid_unless_they_did() -> None:
     story = Story(Liveness)
     asking = disclosed(story)
     story.tell(Healed(1), submitted(asking))
     failure = story.ended(90_000)
     assert failure is not None
     assert "is valid, and final nowhere" in failure.sentence
-
-    story = Story(Liveness)
-    story.tell(Healed(1), submitted(disclosed(story)), submitted(story.transaction(Revoke(0, 0))))
-    story.final(story.grow(story.transaction(AppendRecords(0, (RecordEntry(bytes(32), TAGS),)))))
-    asking = story.transaction(Disclose(0, None, (1,), "TREAT"), number=story.number)  # its number was used
     story = Story(Liveness)
     disclosed(story)
-    refused = story.transaction(Disclose(0, None, (7,), "TREAT"))
-    story.tell(Healed(1), submitted(refused), submitted(story.transaction(Revoke(0, 0))))
+    of_no_record = story.transaction(Disclose(0, None, (7,), "TREAT"))
+    signed_by_nobody = story.transaction(Revoke(0, 0))
+    story.tell(Healed(1), submitted(of_no_record), submitted(signed_by_nobody))
+    assert story.ended(90_000) is None
+    story = Story(Liveness)
+    asking = disclosed(story)
+    story.tell(Healed(1), submitted(asking))
+    story.final(story.grow(asking))
     assert story.ended(90_000) is None
 
 
 def test_quiet_takes_what_time_made_valid_for_a_reason() -> None:
     story = Story(Quiet)
     asking, never = disclosed(story), story.transaction(Disclose(0, None, (7,), "TREAT"))
-    vote = story.vote(0, story.subject(2, 9))
-    for raw, quiet in ((asking, True), (never, False)):
-        story.oracle.failure = story.watch.failure = None
-        story.tell(Healed(1), submitted(raw))
-        assert (story.tell(Sent(500_000, 0, vote, 1)) is None) is quiet
-        story.final(story.grow(raw)) if quiet else None
+    late = Sent(500_000, 0, story.vote(0, story.subject(NULLIFY, 9)), 1)
+    story.tell(Healed(1), submitted(asking), submitted(never))
+    assert story.tell(late) is None
+    story.final(story.grow(asking))
+    failure = story.tell(late)
+    assert failure is not None
+    assert "after there was any reason" in failure.sentence
 
 
 # --- races, and what is refused -------------------------------------------------------------------------------------
@@ -186,8 +189,8 @@ def test_who_has_no_authority_is_heard_again_when_its_transaction_became_valid()
     takes it once it is ready. Before, they never asked for it again."""
     acts = (Act(500, 0, "open"), Act(1_500, 0, "rotate"), Act(2_500, 4, "complete"))
     for dice in range(4):
-        plan = tuple(other for other in (msgspec.structs.replace(act, dice=dice) for act in acts))
-        counted = happened(world_of(*plan, followers=1, recovery_ms=6_000))
+        chosen = (msgspec.structs.replace(act, dice=dice) for act in acts)
+        counted = happened(world_of(*chosen, followers=1, recovery_ms=6_000))
         assert counted["ChangeBegun"] == 1
         assert counted["ChangeCompleted"] == 1
 
