@@ -50,6 +50,15 @@ def test_seeds_are_played_on_several_processes_and_added_up():
     assert totals["failures"] == []
 
 
+def test_what_happened_to_charts_is_counted_and_patients_can_be_left_out():
+    order = ("--seeds", 4, "--nodes", 4, "--profile", "lan", "--jobs", 1, "--json")
+    some, none = (json.loads(run(*order, *more).stdout)["totals"] for more in ((), ("--no-patients",)))
+    assert some["with_patients"] > 0
+    assert some["happened"]["Granted"] > 0
+    assert none["with_patients"] == 0
+    assert set(none["happened"]) == {"ChartOpened", "RecordAppended"}
+
+
 def test_one_seed_is_one_history_in_every_process():
     """Hash randomization differs between the two, and so would whatever leant on the order of a set."""
     told = [run("--replay", 11, "--json", PYTHONHASHSEED=str(seed)) for seed in (1, 2)]
