@@ -51,10 +51,10 @@ def _break(working: Working, operation: BreakGlass, call: Call) -> OperationRece
     reason = decisions.by_emergency(asked, policy, full)
     outcome, release_until, review_by = Outcome.DENIED, None, None
     if reason is not Reason.NONE:
-        access.count_unanswered(working, number, institution)
+        access.count_unanswered(working, number, institution, emergency=True)
     elif decisions.break_glass_mode(policy) is BreakGlassMode.TWO_INSTITUTIONS:
         outcome = Outcome.PENDING
-        access.count_unanswered(working, number, institution)
+        access.count_unanswered(working, number, institution, emergency=True)
     else:
         outcome = Outcome.DISCLOSED
         release_until, review_by = _open(working, institution, number, chart.events)

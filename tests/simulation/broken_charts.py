@@ -67,7 +67,7 @@ def discloses_what_was_erased(patch: Patch) -> None:
 
 @mutant("asking in vain is capped")
 def caps_no_denials(patch: Patch) -> None:
-    patch.setattr(access, "count_unanswered", lambda working, chart, institution: None)
+    patch.setattr(access, "count_unanswered", lambda working, chart, institution, **_: None)
 
 
 @mutant("a delegate that was ended reads nothing")

@@ -284,7 +284,8 @@ MUTANTS: list[Mutant] = [
         emergency._break,
         ("one institution is enough", "is BreakGlassMode.TWO_INSTITUTIONS", "is None"),
         ("any purpose", "not purposes.is_emergency(operation.purpose)", "False"),
-        ("waiting without end", "PENDING\n        access.count_unanswered(working, number, institution)", "PENDING"),
+        ("waiting without end",
+         "PENDING\n        access.count_unanswered(working, number, institution, emergency=True)", "PENDING"),
         ("one more unreviewed", ">= limits.EMERGENCIES_UNREVIEWED", "> limits.EMERGENCIES_UNREVIEWED"),
     ),
     *_of(
@@ -351,6 +352,7 @@ MUTANTS: list[Mutant] = [
         ("denials without end", "count_unanswered(working, number, call.institution)", "pass"),
     ),
     *_of(access.count_unanswered, ("one more", "count >= working.params", "count > working.params"),
+         ("none left for emergencies", "(1 + emergency)", "1"),
          ("yesterday's count", "and before.day == day", "")),
     *_of(
         access._for_delegate,

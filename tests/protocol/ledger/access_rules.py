@@ -217,9 +217,9 @@ class Asking(Basis):
         }  # fmt: skip
         return Answer([("Disclosed", said)], asking.outcome, reason)
 
-    def count_unanswered(self, step: Step) -> None:
+    def count_unanswered(self, step: Step, times: int = 1) -> None:
         key = (step.chart, step.carrier, self.now // DAY_MS)
-        must(self.denials.get(key, 0) < self.bounds.denials_per_day, "DenialCapReached")
+        must(self.denials.get(key, 0) < times * self.bounds.denials_per_day, "DenialCapReached")
         self.denials[key] = self.denials.get(key, 0) + 1
 
     def break_glass(self, step: Step) -> Answer:
@@ -237,11 +237,11 @@ class Asking(Basis):
             reason = "REVIEWS_OWED"
         if reason != "NONE":
             asking.outcome = "DENIED"
-            self.count_unanswered(step)
+            self.count_unanswered(step, 2)
         else:
             asking.outcome = "PENDING" if chart.mode == "TWO_INSTITUTIONS" else "DISCLOSED"
             if asking.outcome == "PENDING":
-                self.count_unanswered(step)
+                self.count_unanswered(step, 2)
             chart.emergencies[chart.events] = emergency
             if asking.outcome == "DISCLOSED":
                 self.release(step.chart, chart.events, emergency)

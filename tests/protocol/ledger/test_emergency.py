@@ -36,6 +36,7 @@ from protocol.ledger.leaves import Emergencies, Emergency
 from protocol.params import Params
 from protocol.types.governance import Reinstate, Remove, Suspend
 from protocol.types.operations import (
+    ACT_GRANT,
     Bar,
     BreakGlass,
     BreakGlassMode,
@@ -163,9 +164,26 @@ def test_denied_emergencies_and_denied_disclosures_share_a_cap(new_world: Any) -
     breaking = BreakGlass(patient.chart, (1,), "ETREAT", WHY)
     world.run(1, breaking)
     world.run(1, Disclose(patient.chart, None, (1,), "TREAT"))
+    world.refuses(DenialCapReached, world.body(1, Disclose(patient.chart, None, (1,), "TREAT")))
+    world.run(1, breaking)
+    world.run(1, breaking)
     world.refuses(DenialCapReached, world.body(1, breaking))
     world.refuses(DenialCapReached, world.body(1, Disclose(patient.chart, None, (1,), "TREAT")))
     world.run(3, breaking)
+
+
+def test_a_day_of_denied_disclosures_leaves_room_for_an_emergency(new_world: Any) -> None:
+    """With the cap used up by a program, or by a delegate whose asking this institution carries."""
+    world = new_world(Params(denials_per_day=2))
+    patient = world.open_chart()
+    world.append(patient)
+    world.set_policy(patient, TWO)
+    helper = world.name_delegate(patient, acts=ACT_GRANT)
+    world.now = (world.now // DAY_MS + 1) * DAY_MS
+    world.run(1, Disclose(patient.chart, None, (1,), "TREAT"))
+    world.run(1, world.delegated(helper, Disclose(patient.chart, None, (1,), "TREAT")))
+    world.refuses(DenialCapReached, world.body(1, Disclose(patient.chart, None, (1,), "TREAT")))
+    assert world.break_glass(patient, 1).outcome is Outcome.PENDING
 
 
 def test_emergencies_that_wait_are_capped_too(new_world: Any) -> None:
@@ -175,7 +193,7 @@ def test_emergencies_that_wait_are_capped_too(new_world: Any) -> None:
     world.set_policy(patient, TWO)
     world.now = (world.now // DAY_MS + 1) * DAY_MS
     breaking = BreakGlass(patient.chart, (1,), "ETREAT", WHY)
-    events = [world.run(1, breaking).first_event for _ in range(2)]
+    events = [world.run(1, breaking).first_event for _ in range(4)]
     world.refuses(DenialCapReached, world.body(1, breaking))
     world.run(3, ConfirmBreakGlass(patient.chart, events[0], 1, (1,)))
     world.set_policy(patient, Policy())
