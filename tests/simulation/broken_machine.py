@@ -74,7 +74,7 @@ def finalizes_what_it_notarizes(patch: Patch) -> None:
     patch.setattr(Machine, "_notarize", hasty)
 
 
-@mutant("S4: a parent that is notarized or final")
+@mutant("S4: a parent that is notarized or final", "misled")
 def ignores_parents(patch: Patch) -> None:
     patch.setattr(Chain, "footing", lambda self, header, subject: Footing.EXTENDS)
 

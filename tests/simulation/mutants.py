@@ -34,7 +34,13 @@ def copied(seed: int) -> Plan:
     return msgspec.structs.replace(plan, actions=(*(a for a in plan.actions if isinstance(a, Submit)), *busy, crash))
 
 
-SHAPES: dict[str, Callable[[int], Plan]] = {"drawn": draw, "copied": copied}
+def misled(seed: int) -> Plan:
+    """Chaos among four, of whom one lies about parents."""
+    plan = draw(seed, 4, 1, "chaos")
+    return msgspec.structs.replace(plan, traitors=tuple((node, "parent_liar") for node, _ in plan.traitors))
+
+
+SHAPES: dict[str, Callable[[int], Plan]] = {"drawn": draw, "copied": copied, "misled": misled}
 """Kinds of histories. Only "drawn" says anything about what a user would have seen; the others are for speed."""
 
 
