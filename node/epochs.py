@@ -60,7 +60,7 @@ class VotingKey:
 
     @property
     def size_bytes(self) -> int:
-        """See `node.driver.JournalFile`."""
+        """Of the journal on disk."""
         return self._journal.size_bytes
 
     @property

@@ -18,6 +18,7 @@ from node.caches import Lru, VerifiedSignatures, bytes_of
 from node.clock import Clock
 from node.intake import Intake
 from node.mempool import Entry, Mempool, Slot, room_in
+from node.sansio.asking import Obsolete, check_clock
 from node.standing import Standing
 from protocol.consensus.effects import Build, Validate
 from protocol.crypto.hashing import block_digest
@@ -44,14 +45,6 @@ NODES_CACHED_BYTES = 16 << 20
 SIGNATURES_CACHED = 8_192
 TURN = 128
 """Transactions applied before others on the event loop get their turn."""
-
-
-class Refused(ChartledgerError):
-    """The block's time is not acceptable to this voter's clock; it may become final all the same."""
-
-
-class Obsolete(ChartledgerError):
-    """The state that was asked about is not here: another block became final meanwhile."""
 
 
 class StateStore(Protocol):
@@ -173,12 +166,7 @@ class Executor:
                 self._clock_waits[digest].set()
             await self.execute(wanted.block)
             return
-        params = self._standing.params
-        ahead = header.timestamp - self._clock.wall_ms()
-        if -ahead > params.drift_ms:
-            raise Refused(f"its time lies {-ahead} ms behind this node's clock; {params.drift_ms} are allowed")
-        if ahead > params.timeout_cap_ms:
-            raise Refused(f"its time lies {ahead} ms ahead of this node's clock: no view lasts that long")
+        check_clock(header.timestamp, self._clock.wall_ms(), self._standing.params)
         await self.execute(wanted.block)
         await self._await_clock(header.timestamp, digest)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from node.driver import Evidence
 from node.logs import get_logger
+from node.sansio.stepping import Evidence
 from node.services import Waiting
 from node.storage.ledger_store import LedgerStore
 from node.submission import Submission

@@ -12,6 +12,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from node.mempool import Entry, Mempool, Slot, room_in
+from node.sansio.asking import Obsolete
 from node.simulation.misjudging import misjudged
 from protocol.consensus.effects import Build
 from protocol.crypto.hashing import block_digest
@@ -34,10 +35,6 @@ from protocol.params import Params
 from protocol.types.block import Block, Header
 from protocol.types.institutions import AuthoritySet
 from protocol.types.transaction import TransactionBody
-
-
-class Obsolete(ChartledgerError):
-    """The state that was asked about is not here: another block became final meanwhile."""
 
 
 class State(Struct, frozen=True, eq=False):

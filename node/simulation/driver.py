@@ -1,17 +1,20 @@
-"""The driver around one node's machine, as `node.driver` is in a node.
+"""What drives one node's machine on the virtual clock, as `node.driver` does on asyncio.
 
-Events in, effects out in their order, nothing before it is durable; events that come while the disk syncs are stepped
-together. Relies on `host` for what there is besides the machine.
+What goes into the machine, what is durable before what and what effects cause is decided by `node.sansio.stepping`, the
+very same as in a node. Here are a disk that takes its time and may fail in the middle of a step, timers by a clock that
+drifts, and a network that may lie. Relies on `host` for what there is besides the machine.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Coroutine
 from random import Random
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from node.simulation.chainstate import ChainState, Obsolete
+from node.sansio.stepping import Evidence, Ledger, Step, Stepping
+from node.simulation import tasks
+from node.simulation.chainstate import ChainState
 from node.simulation.client import Client
 from node.simulation.clock import HostClock
 from node.simulation.disk import Disk, Journal
@@ -21,25 +24,12 @@ from node.simulation.memory import Memory
 from node.simulation.oracles import records as seen
 from node.simulation.syncing import Syncing
 from node.simulation.traitors.base import Traitor
-from protocol.consensus.effects import (
-    Behind,
-    Build,
-    Effect,
-    EpochEnded,
-    Equivocation,
-    Finalized,
-    Halted,
-    Persist,
-    Rejected,
-    Send,
-    SetTimer,
-    Validate,
-)
-from protocol.consensus.events import Built, Event, Received, TimerFired, Validated, Verdict
+from protocol.consensus.effects import Behind, Build, Effect, Equivocation, Send, SetTimer, Validate
+from protocol.consensus.events import Event, Received, Verdict
 from protocol.consensus.machine import Machine
-from protocol.crypto.hashing import block_digest
-from protocol.errors import InvalidBlock
-from protocol.types.votes import FINALIZE, NOTARIZE, Certificate, ConsensusMessage, Proposal, Vote
+from protocol.errors import ChartledgerError
+from protocol.types.institutions import AuthoritySet
+from protocol.types.votes import ConsensusMessage, Proposal, Vote
 
 if TYPE_CHECKING:
     from node.simulation.world import Parcel, World
@@ -48,15 +38,65 @@ RECEIVED, OTHER, EFFECT = range(3)
 LOOK_EVERY = 128  # steps between two looks at the size of a machine
 
 
-class Heard(NamedTuple):
-    """A message of an institution, not stepped yet."""
+class Term(NamedTuple):
+    """One epoch's machine, and the journal of the key that it votes with."""
 
-    institution: int
-    message: ConsensusMessage
+    machine: Machine
+    authorities: AuthoritySet
+    journal: Journal | None
+
+
+class Struck(Exception):
+    """The power fails here."""
+
+
+class Watched(Stepping[Term]):
+    """Writes into the history what goes into the machine and what comes out, and lets the power fail in between."""
+
+    def __init__(self, driver: Driver, term: Term, ledger: Ledger) -> None:
+        self._driver = driver
+        self._world = driver.world
+        self._left = -1
+        super().__init__(term, ledger, driver)
+
+    def feed(self, event: Event, now_ms: int) -> list[Effect]:
+        """Step the machine through one event."""
+        driver = self._driver
+        if type(event) is not Received:
+            world = self._world
+            world.log.note(world.now_us, driver.number, OTHER, type(event).__name__.encode())
+            world.log.show(world.now_us, driver.number, "<", event)
+        driver.steps += 1
+        return self.machine.step(event, now_ms)
+
+    def written(self) -> None:
+        """As `Stepping.written`. Raises `Struck` in the middle of it if the plan says so."""
+        assert self._open is not None
+        doomed = self._driver.doomed
+        self._left = doomed[0] if doomed is not None and self._open.records else -1
+        super().written()
+
+    def carry_out(self, effect: Effect) -> None:
+        """Do, or begin, what one effect asks for. Raises `Struck`."""
+        if self._left == 0:
+            raise Struck
+        self._left -= 1
+        kind, world, number = type(effect), self._world, self._driver.number
+        if kind is not Send:
+            world.log.note(world.now_us, number, EFFECT, kind.__name__.encode())
+            if kind is not SetTimer:
+                world.log.show(world.now_us, number, ">", effect)
+        if isinstance(effect, Equivocation):
+            epoch = effect.first.subject.epoch
+            found = seen.EquivocationFound(
+                world.now_us // 1_000, number, epoch, effect.index, effect.first, effect.second
+            )
+            world.tell(found)
+        super().carry_out(effect)
 
 
 class Driver(ABC):
-    """Steps one node's machine."""
+    """Drives one node's machine, and does what its effects ask for (see `node.sansio.stepping.Hands`)."""
 
     world: World
     number: int
@@ -66,6 +106,7 @@ class Driver(ABC):
     disk: Disk
     clock: HostClock
     machine: Machine
+    stepping: Watched
     chain: ChainState
     holding: Holding
     syncing: Syncing
@@ -78,44 +119,31 @@ class Driver(ABC):
     life: int
     halted: str | None
     doomed: tuple[int, int, bool] | None  # (effects, down_ms, torn): see `plan.Crash.after`
-    hop_due: bool
     accredited: dict[int, None]
-    index_of: dict[int, int]
     members_at: list[int]
-    _votes_to: list[int]
+    votes_to: list[int]
 
     def begin_life(self) -> None:
         """Nothing is under way."""
-        self._queue: list[Event | Heard] = []
         self._busy = False
-        self._steps = 0
-        self._timer: tuple[int, int] | None = None
+        self.steps = 0
         self._timer_us: int | None = None
-        self.hop_due = False
 
     @abstractmethod
     def struck(self) -> None:
         """It goes down in the middle of a step."""
 
     @abstractmethod
-    def hop(self) -> None:
+    def change_term(self) -> None:
         """Go on with the machine of the epoch that begins above the stored head."""
 
-    def hop_soon(self) -> None:
-        """The same once the step under way is carried out."""
-        if self._busy:
-            self.hop_due = True
-        else:
-            self.hop()
-
-    # --- steps ---------------------------------------------------------------------------------------------------
+    # --- in ------------------------------------------------------------------------------------------------------
 
     def post(self, event: Event) -> None:
         """Give the machine an event, now or once the disk is done."""
         if self.up:
-            self._queue.append(event)
-            if not self._busy:
-                self._drain()
+            self.stepping.post(event)
+            self.wake()
 
     def hear(self, sender: int, parcel: Parcel) -> None:
         """A consensus message arrived."""
@@ -147,128 +175,73 @@ class Driver(ABC):
                     machine.me is not None,
                 )
             )
-        self._queue.append(Heard(institution, message))
+        self.stepping.hear(institution, message, len(parcel.raw))
         if not self._busy:
-            self._drain()
+            self.wake()
 
-    def _drain(self) -> None:
+    # --- the loop ------------------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Something waits, or a block came to disk: step, unless a step is under way."""
+        if self._busy:
+            return
         self._busy = True
-        world, log = self.world, self.world.log
-        while self._queue:
-            events, self._queue = self._queue, []
-            now_ms = self.clock.monotonic_ms(world.now_us)
-            effects: list[Effect] = []
-            for queued in events:
-                event: Event
-                if isinstance(queued, Heard):  # whose index it is follows from the epoch in which it is stepped
-                    event = Received(self.index_of.get(queued.institution), queued.message)
-                else:
-                    event = queued
-                if type(event) is not Received:
-                    log.note(world.now_us, self.number, OTHER, type(event).__name__.encode())
-                    log.show(world.now_us, self.number, "<", event)
-                effects += self.machine.step(event, now_ms)
-                self._steps += 1
-            if effects and not self._persist(effects):
+        stepping, disk = self.stepping, self.disk
+        while True:
+            if stepping.over(disk.state.header.child_epoch):
+                self.change_term()
+            if not stepping.waiting:
+                break
+            step = stepping.step(self.clock.monotonic_ms(self.world.now_us))
+            if step is not None and not self._write(step):
                 return
             self._afterwards()
         self._busy = False
 
-    def _persist(self, effects: list[Effect]) -> bool:
+    def _write(self, step: Step) -> bool:
         """Write what must be written; then carry out the rest, now or when the disk is done. False: not done yet, or
         never, because the node went down."""
         journal = self.journal
-        written = sync = False
-        for effect in effects:
-            if type(effect) is not Persist:
-                continue  # several steps' effects, one after the other
-            written = True
-            if journal is not None:
-                journal.append(effect.record)
-                sync |= effect.sync
-        if sync:
-            assert journal is not None
-            if self.doomed is not None and self.doomed[0] == 0:
-                self.struck()
-                return False
-            delay_us = self.disk.duration_us(self.world.plan.sync_ms if self.world.faulty else (0, 0))
-            if delay_us:
-                self.world.at(delay_us, self._synced, (self.life, effects))
-                return False
-            journal.sync()
-        return self._carry_all_out(effects, written)
+        if journal is not None:
+            for record in step.records:
+                journal.append(record)
+            if step.sync:
+                if self.doomed is not None and self.doomed[0] == 0:
+                    self.struck()
+                    return False
+                delay_us = self.disk.duration_us(self.world.plan.sync_ms if self.world.faulty else (0, 0))
+                if delay_us:
+                    self.world.at(delay_us, self._synced, (self.life, journal))
+                    return False
+                journal.sync()
+        return self._written()
 
-    def _synced(self, life: int, effects: list[Effect]) -> None:
+    def _synced(self, life: int, journal: Journal) -> None:
         if self.life != life or not self.up:
             return
-        assert self.journal is not None
-        self.journal.sync()
-        if self._carry_all_out(effects, True):
+        journal.sync()
+        if self._written():
             self._afterwards()
             self._busy = False
-            if self._queue:
-                self._drain()
+            self.wake()
 
-    def _carry_all_out(self, effects: list[Effect], written: bool) -> bool:
-        left = self.doomed[0] if self.doomed is not None and written else -1
-        for effect in effects:
-            if type(effect) is Persist:
-                self._noted(effect)
-                continue
-            if left == 0:
-                self.struck()
-                return False
-            left -= 1
-            self._carry_out(effect)
+    def _written(self) -> bool:
+        try:
+            self.stepping.written()
+        except Struck:
+            self.struck()
+            return False
+        self._arm()
         return True
 
-    def _noted(self, effect: Persist) -> None:
-        record = effect.record
-        if type(record) is Certificate and record.subject.kind == NOTARIZE:
-            self.finality.notarized(record.subject.block)
-
     def _afterwards(self) -> None:
-        if self.hop_due:
-            self.hop_due = False
-            self.hop()
         limit = self.world.plan.compact_records
         journal = self.journal
         if limit and journal is not None and len(journal.durable) > limit and self.finality.idle:
             journal.rewrite(self.machine.journal_snapshot())
-        if self._steps >= LOOK_EVERY:
-            self._steps = 0
+        if self.steps >= LOOK_EVERY:
+            self.steps = 0
             self.world.tell(seen.Stepped(self.world.now_us // 1_000, self.number, self.machine.load()))
-
-    def _carry_out(self, effect: Effect) -> None:
-        kind = type(effect)
-        if kind is Send:
-            assert isinstance(effect, Send)
-            self._send(effect)
-            return
-        world = self.world
-        world.log.note(world.now_us, self.number, EFFECT, kind.__name__.encode())
-        if isinstance(effect, SetTimer):
-            self._arm(effect)
-            return
-        world.log.show(world.now_us, self.number, ">", effect)
-        now_ms = world.now_us // 1_000
-        if isinstance(effect, Build):
-            self._soon(self._build, effect)
-        elif isinstance(effect, Validate):
-            self._soon(self._validate, effect)
-        elif isinstance(effect, Finalized):
-            self.finality.put(effect.blocks, effect.certificate)
-        elif isinstance(effect, Behind):
-            self.syncing.behind()
-        elif isinstance(effect, Equivocation):
-            epoch = effect.first.subject.epoch
-            found = seen.EquivocationFound(now_ms, self.number, epoch, effect.index, effect.first, effect.second)
-            world.tell(found)
-            self.client.report(epoch, effect.index, effect.first, effect.second)
-        elif isinstance(effect, Halted):
-            self.stop(effect.reason)
-        else:
-            assert isinstance(effect, EpochEnded | Rejected)
 
     def stop(self, reason: str) -> None:
         """It votes and follows no more."""
@@ -276,16 +249,43 @@ class Driver(ABC):
             self.halted = reason
             self.world.tell(seen.Stopped(self.world.now_us // 1_000, self.number, reason))
 
-    # --- effects -------------------------------------------------------------------------------------------------
+    # --- timers --------------------------------------------------------------------------------------------------
 
-    def _send(self, effect: Send) -> None:
-        world = self.world
-        message = effect.message
-        if effect.to is None:
-            final = type(message) is Certificate and message.subject.kind == FINALIZE
-            to = self.members_at if final else self._votes_to
+    def _arm(self) -> None:
+        timer = self.stepping.timer
+        if timer is None:
+            return
+        now_us = self.world.now_us
+        at_us = self.clock.when_us(timer[1], now_us)
+        if self._timer_us is None or at_us < self._timer_us:
+            self._timer_us = at_us
+            self.world.at(at_us - now_us, self._fire, (self.life, at_us))
+
+    def _fire(self, life: int, due_us: int) -> None:
+        if life != self.life or not self.up or due_us != self._timer_us:
+            return
+        self._timer_us = None
+        timer = self.stepping.timer
+        if timer is None:
+            return
+        if self.clock.when_us(timer[1], self.world.now_us) > self.world.now_us:
+            self._arm()
         else:
-            to = [n for n in world.addresses[self.machine.config.institutions[effect.to]] if n in self.members_at]
+            self.stepping.fired()
+            self.wake()
+
+    # --- what effects ask for ------------------------------------------------------------------------------------
+
+    def send(self, to: int, message: ConsensusMessage) -> None:
+        """To the institution of this number."""
+        self._send([n for n in self.world.addresses[to] if n in self.members_at], message)
+
+    def broadcast(self, message: ConsensusMessage, followers: bool) -> None:
+        """To every authority of the term, and to whoever follows as well if `followers`."""
+        self._send(self.members_at if followers else self.votes_to, message)
+
+    def _send(self, to: list[int], message: ConsensusMessage) -> None:
+        world = self.world
         vote = message.vote if isinstance(message, Proposal) else message
         if isinstance(vote, Vote) and self.journal is not None and vote.index == self.machine.me:
             world.stats.votes += 1
@@ -299,86 +299,39 @@ class Driver(ABC):
         if to:
             world.transmit(self.number, to, message)
 
-    def _arm(self, effect: SetTimer) -> None:
-        if effect.at_ms is None:
-            self._timer = None
-            return
-        self._timer = (effect.serial, effect.at_ms)
-        now_us = self.world.now_us
-        at_us = self.clock.when_us(effect.at_ms, now_us)
-        if self._timer_us is None or at_us < self._timer_us:
-            self._timer_us = at_us
-            self.world.at(at_us - now_us, self._fire, (self.life, at_us))
+    def build(self, wanted: Build) -> None:
+        """Begin `Stepping.build`."""
+        self._begin(self.stepping.build(wanted))
 
-    def _fire(self, life: int, due_us: int) -> None:
-        if life != self.life or not self.up or due_us != self._timer_us:
-            return
-        self._timer_us = None
-        if self._timer is None:
-            return
-        serial, at_ms = self._timer
-        at_us = self.clock.when_us(at_ms, self.world.now_us)
-        if at_us > self.world.now_us:
-            self._timer_us = at_us
-            self.world.at(at_us - self.world.now_us, self._fire, (life, at_us))
-        else:
-            self._timer = None
-            self.post(TimerFired(serial))
+    def validate(self, wanted: Validate) -> None:
+        """Begin `Stepping.validate`."""
+        self._begin(self.stepping.validate(wanted))
 
-    def _soon(self, act: Callable[[int, Machine, Any], None], effect: Build | Validate) -> None:
-        span = self.world.plan.validation_ms
-        delay_us = int(1_000 * (span[0] + (span[1] - span[0]) * self.rng.random())) if span[1] else 0
-        self.world.at(delay_us, act, (self.life, self.machine, effect))
+    def _begin(self, question: Coroutine[tasks.Pause, None, Event | None]) -> None:
+        life = self.life
+        tasks.begin(self.world, self._answer(question), lambda: self.up and self.life == life)
 
-    def _current(self, life: int, machine: Machine) -> bool:
-        return self.up and life == self.life and machine is self.machine
+    async def _answer(self, question: Coroutine[tasks.Pause, None, Event | None]) -> None:
+        answer = await question
+        if answer is not None:
+            self.post(answer)
 
-    def _build(self, life: int, machine: Machine, wanted: Build) -> None:
-        if not self._current(life, machine):
-            return
-        assert self.institution is not None
-        block = None
-        try:
-            while True:
-                wall_ms = self.clock.wall_ms(self.world.now_us)
-                block, bad = self.chain.build(wanted, self.institution, self.holding.pool, wall_ms)
-                self.holding.refuse([entry for entry, _ in bad])
-                if block is not None or not bad:
-                    break
-        except Obsolete:
-            pass
-        if block is not None and self.lying and self.traitor is not None:
-            false = self.traitor.build(block)
-            if false is not block:
-                self.chain.disguise(false, block)
-                block = false
-        self.post(Built(wanted.view, wanted.parent_view, block))
+    def behind(self, effect: Behind) -> None:
+        """Ask how far others are."""
+        self.syncing.behind()
 
-    def _validate(self, life: int, machine: Machine, wanted: Validate) -> None:
-        if not self._current(life, machine):
-            return
-        header = wanted.block.header
-        digest = block_digest(header)
-        ahead_ms = header.timestamp - self.clock.wall_ms(self.world.now_us)
-        if not wanted.certified:
-            params = self.chain.head.params()
-            if -ahead_ms > params.drift_ms or ahead_ms > params.timeout_cap_ms:
-                self.post(Validated(wanted.view, digest, Verdict.REFUSED))
-                return
-        try:
-            executed = self.chain.execute(wanted.block, digest)
-        except Obsolete:
-            return
-        except InvalidBlock:
-            self.post(Validated(wanted.view, digest, Verdict.INVALID))
-            return
-        self.finality.executed(executed)
-        if ahead_ms > 0 and not wanted.certified:
-            verdict = Validated(wanted.view, digest, Verdict.VALID)
-            self.world.at(ahead_ms * 1_000, self._answer, (life, machine, verdict))
-        else:
-            self.post(Validated(wanted.view, digest, Verdict.VALID))
+    def convict(self, evidence: Evidence) -> None:
+        """Report it."""
+        self.client.report(evidence.epoch, evidence.index, evidence.first, evidence.second)
 
-    def _answer(self, life: int, machine: Machine, verdict: Validated) -> None:
-        if self._current(life, machine):
-            self.post(verdict)
+    def rejected(self, by: int, proposal: Proposal, reason: str) -> None:
+        """This institution's proposal is invalid for good."""
+        self.world.log.show(self.world.now_us, self.number, "rejects", reason)
+
+    def unacceptable(self, wanted: Validate, verdict: Verdict, error: ChartledgerError) -> None:
+        """Why this block was not held valid."""
+        self.world.log.show(self.world.now_us, self.number, verdict.value, str(error))
+
+    def halt(self, reason: str) -> None:
+        """The machine votes no more, for good."""
+        self.stop(reason)

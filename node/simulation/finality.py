@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from node.simulation.chainstate import Executed, Obsolete
+from node.sansio.asking import Obsolete
+from node.simulation.chainstate import Executed
 from node.simulation.disk import StoredBlock
 from node.simulation.oracles import records as seen
 from protocol.codec.canonical import encode
@@ -141,10 +142,9 @@ class Finality:
         if any(key[0] == keys.KIND_INSTITUTION for key in changed):
             host.look_at_members()
         host.client.look_at_motions(host.disk.state, changed)
-        if host.epoch_over():
-            host.hop_soon()
-        elif caught_up is not None:
+        if caught_up is not None:
             host.post(CaughtUp(*caught_up))
+        host.wake()
         host.work(fresh=False)
         host.schedule_heartbeat()
         if self._waiting:

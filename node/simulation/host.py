@@ -16,14 +16,15 @@ from node.simulation.client import Client
 from node.simulation.clock import HostClock
 from node.simulation.dice import dice
 from node.simulation.disk import Disk, Journal
-from node.simulation.driver import Driver
+from node.simulation.driver import Driver, Term, Watched
 from node.simulation.finality import Finality
 from node.simulation.holding import Holding
+from node.simulation.ledger import Ledger
 from node.simulation.oracles import records as seen
 from node.simulation.syncing import Syncing
 from protocol import limits
 from protocol.consensus.chain import FinalHead
-from protocol.consensus.events import PeerUp, Started, WorkChanged
+from protocol.consensus.events import Started
 from protocol.consensus.machine import Config, Machine
 from protocol.crypto.signing import vote_message
 from protocol.errors import JournalBroken
@@ -44,6 +45,7 @@ class Host(Driver):
     that the ledger gave it, None before it is accredited."""
 
     authorities: AuthoritySet
+    index_of: dict[int, int]
 
     def __init__(self, world: World, number: int, node: int, institution: int | None) -> None:
         plan = world.plan
@@ -78,14 +80,15 @@ class Host(Driver):
         self.begin_life()
         self.accredited = {}
         self.said: dict[int, int] = {}
-        self._told_work = False
         self._rotating = False
         self.chain = ChainState(self.memory, self.disk.state)
         self.client = Client(self, self.rng, self.world.plan.dissent)
         self.syncing = Syncing(self)
         self.holding = Holding(self)
         self.finality = Finality(self)
-        self._make_machine()
+        term = self._term()
+        self.stepping = Watched(self, term, Ledger(self))
+        self._took(term)
         self.look_at_members()
         durable = self.journal.durable if self.journal is not None else []
         head = self.disk.state.header
@@ -111,26 +114,24 @@ class Host(Driver):
         _, down_ms, torn = self.doomed
         self.world.actions.take_down(self, down_ms, torn)
 
-    def _make_machine(self) -> None:
-        """A machine for the epoch of the next block, from what is stored."""
+    def _term(self) -> Term:
+        """The term of the epoch of the next block, from what is stored."""
         state = self.disk.state
         header, params = state.header, state.params()
         epoch = header.child_epoch
         authorities = state.authorities(epoch)
         assert authorities is not None
-        self.authorities = authorities
-        self.index_of = {member.institution: index for index, member in enumerate(authorities.members)}
-        index = None if self.institution is None else self.index_of.get(self.institution)
-        self.journal = None
-        own = None
+        seats = {member.institution: index for index, member in enumerate(authorities.members)}
+        index = None if self.institution is None else seats.get(self.institution)
+        journal = own = None
         if index is not None:
             public = authorities.members[index].vote_key
             own = next(
                 (k for n in range(self.disk.vote_keys) if (k := keyring.vote_key(self.node, n)).public == public), None
             )
             try:
-                self.journal = self.disk.open_journal(public)
-                self.disk.mark(self.journal)
+                journal = self.disk.open_journal(public)
+                self.disk.mark(journal)
             except JournalBroken:
                 index = None
                 self.world.at(1_000_000, self._rotate, (self.life,))
@@ -150,25 +151,25 @@ class Host(Driver):
             assert own is not None and index is not None
             return Vote(subject, index, self.memory.sign(own, vote_message(subject)))
 
-        records = [] if self.journal is None else list(self.journal.durable)
+        records = [] if journal is None else list(journal.durable)
         final = FinalHead(header, None if header.ends_epoch else self.disk.certificate)
-        self.machine = Machine(config, records, final, self.memory.verify, sign, self.disk.epoch_ends.get(epoch - 1))
+        machine = Machine(config, records, final, self.memory.verify, sign, self.disk.epoch_ends.get(epoch - 1))
+        return Term(machine, authorities, journal)
 
-    def epoch_over(self) -> bool:
-        """Whether what is stored ended the epoch of the machine."""
-        return self.disk.state.header.child_epoch != self.machine.config.epoch
+    def _took(self, term: Term) -> None:
+        self.machine, self.authorities, self.journal = term
+        self.index_of = self.stepping.indexes
 
-    def hop(self) -> None:
+    def change_term(self) -> None:
         """Go on with the machine of the epoch that begins above the stored head."""
-        self._timer = None
-        self._make_machine()
+        term = self._term()
+        self.stepping.take(term)
+        self.stepping.begin()
+        self._took(term)
         self.look_at_members()
-        self._told_work = False
         self.world.tell(seen.EpochBegan(self.world.now_us // 1_000, self.number, self.authorities))
         self.world.stats.epochs = max(self.world.stats.epochs, self.authorities.epoch)
-        self._queue.insert(0, Started())
         self.client.look_at_motions(self.disk.state, None)
-        self.work(fresh=True)
 
     def _rotate(self, life: int) -> None:
         if self.up and self.life == life and not self._rotating:
@@ -201,7 +202,7 @@ class Host(Driver):
         """Connections are with those whom it takes for accredited, and who take it for such."""
         others = [host for host in self.world.hosts if host.institution in self.accredited and host.takes(self)]
         self.members_at = [host.number for host in others if host is not self]
-        self._votes_to = [n for n in self.members_at if self.world.hosts[n].institution in self.index_of]
+        self.votes_to = [n for n in self.members_at if self.world.hosts[n].institution in self.index_of]
 
     def takes(self, other: Host) -> bool:
         """Whether it would accept a connection from another; who has never started says nothing against it."""
@@ -246,9 +247,8 @@ class Host(Driver):
         has_work = self.holding.pool.has_work or (
             self.wall_ms() - head.header.timestamp >= self.world.plan.heartbeat_ms
         )
-        if has_work != self._told_work or (has_work and fresh):
-            self._told_work = has_work
-            self.post(WorkChanged(has_work))
+        if self.up and self.stepping.set_work(has_work, fresh):
+            self.wake()
 
     def schedule_heartbeat(self) -> None:
         """Look when the head will be as old as it may be on an idle chain."""
@@ -332,9 +332,8 @@ class Host(Driver):
             assert institution is not None
             self.syncing.ask_height(peer)
             self.holding.peer_up(peer)
-            index = self.index_of.get(institution)
-            if index is not None:
-                self.post(PeerUp(index))
+            self.stepping.peer_up(institution)
+            self.wake()
 
     def compare(self) -> None:
         """Ask whoever was ahead at the last look already, as pings tell (see `node.sync`)."""

@@ -11,10 +11,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from node.sansio.stepping import Step, Stepping
 from node.simulation import keyring
 from node.simulation.chainstate import State, run_block
 from node.simulation.clock import HostClock
-from node.simulation.driver import Driver
+from node.simulation.driver import Driver, Watched
 from node.simulation.links import Links
 from node.simulation.memory import Memory
 from node.simulation.oracles import Oracle
@@ -242,10 +243,10 @@ def test_safety_tells_more_than_a_crash() -> None:
 def test_nothing_leaves_before_it_is_synced(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same by hand as one of the mutants: the oracle sees it at the first vote."""
 
-    def careless(self: Driver, effects: list[object]) -> bool:
-        return self._carry_all_out(effects, False)  # type: ignore[arg-type]
+    def careless(self: Driver, step: Step) -> bool:
+        return self._written()
 
-    monkeypatch.setattr(Driver, "_persist", careless)
+    monkeypatch.setattr(Driver, "_write", careless)
     failure = World(calm(4, Submit(1_000, 0))).run().failure
     assert failure is not None
     assert "S5" in failure.sentence
@@ -255,15 +256,16 @@ def test_events_that_come_while_the_disk_syncs_wait_and_are_stepped_together() -
     plan = calm(4, SlowDisk(0, 2, 9_000, 400), *submits(10, 300, (0, 1, 2, 3)), sync_ms=(5, 10))
     world = World(plan)
     steps: list[int] = []
-    carry = Driver._carry_all_out
+    step = Stepping.step
 
-    def counted(self: Driver, effects: list[object], written: bool) -> bool:
-        if self.number == 2 and written:
-            steps.append(sum(type(effect).__name__ == "Persist" for effect in effects))
-        return carry(self, effects, written)  # type: ignore[arg-type]
+    def counted(self: Watched, now_ms: int) -> Step | None:
+        found = step(self, now_ms)
+        if self._driver.number == 2 and found is not None:
+            steps.append(len(found.records))
+        return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Driver, "_carry_all_out", counted)
+        patch.setattr(Stepping, "step", counted)
         played(world)
     assert max(steps) > 3
 

@@ -9,10 +9,11 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from node.driver import COMPACT_BYTES, EARLY_BYTES, EARLY_MESSAGES, Driver
+from node.driver import COMPACT_BYTES, Driver
 from node.epochs import Term, VotingKey
-from node.execution import Obsolete, Refused
 from node.network.interface import Channel, Network
+from node.sansio.asking import Obsolete, Refused
+from node.sansio.stepping import EARLY_BYTES, EARLY_MESSAGES
 from protocol.codec.canonical import encode
 from protocol.consensus import effects as fx
 from protocol.consensus import events as ev
@@ -316,10 +317,11 @@ async def test_messages_of_the_next_epoch_are_kept_in_bounds() -> None:
         world.driver.on_payload(10, encode(Fetch(1, number, number)))
     world.driver.start()
     await turns()
-    assert len(world.driver._early) == EARLY_MESSAGES
-    assert world.driver._early[0].message == Fetch(1, 10, 10)
-    world.driver._keep(large := msgspec.structs.replace(world.driver._early[0], size_bytes=EARLY_BYTES))
-    assert list(world.driver._early) == [large]
+    stepping = world.driver._stepping
+    assert len(stepping._early) == EARLY_MESSAGES
+    assert stepping._early[0].message == Fetch(1, 10, 10)
+    stepping.keep(large := msgspec.structs.replace(stepping._early[0], size_bytes=EARLY_BYTES))
+    assert list(stepping._early) == [large]
     await world.driver.stop()
 
 

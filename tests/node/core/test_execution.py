@@ -12,9 +12,10 @@ import msgspec
 import pytest
 
 from node.caches import Lru, bytes_of
-from node.execution import Executed, Executor, Obsolete, Refused
+from node.execution import Executed, Executor
 from node.intake import Intake
 from node.mempool import Entry, Mempool
+from node.sansio.asking import Obsolete, Refused
 from node.standing import Standing
 from protocol.codec.canonical import decode, encode
 from protocol.consensus.effects import Build, Validate

@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 
 from node import reports
-from node.driver import Evidence
 from node.reports import Reports
+from node.sansio.stepping import Evidence
 from node.services import Dead, Outcome, Prepared, Waiting
 from protocol.errors import Busy, ChartledgerError, Expired
 from protocol.ledger import keys
