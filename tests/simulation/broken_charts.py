@@ -11,10 +11,23 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from protocol.ledger import access, consent, control, cosigning, decisions, emergency, erasure, keys, recovery, registry
+from protocol.ledger import (
+    access,
+    charts,
+    consent,
+    control,
+    cosigning,
+    decisions,
+    emergency,
+    erasure,
+    keys,
+    recovery,
+    registry,
+)
 from protocol.ledger.leaves import Emergencies, Erasure, GrantLeaf, PolicyLeaf, Recovery
 from protocol.ledger.rules import Call, OperationReceipt, Rule
 from protocol.ledger.working import Working
+from protocol.types.institutions import STATUS_ACCREDITED
 from protocol.types.operations import CancelRecovery, ConfirmBreakGlass, ErasureReceipt, ReviewBreakGlass, Revoke
 from tests.simulation.mutant import Patch, mutant
 
@@ -95,6 +108,11 @@ def reissues_revoked_grants(patch: Patch) -> None:
 @mutant("a policy that was overtaken comes too late")
 def takes_old_policies(patch: Patch) -> None:
     patch.setattr(PolicyLeaf, "overtakes", lambda self, owner_key, number: False)
+
+
+@mutant("a chart leaves no custodian that remains")
+def moves_charts_of_custodians_that_remain(patch: Patch) -> None:
+    patch.setattr(charts, "STATUS_REMOVED", STATUS_ACCREDITED)
 
 
 # --- emergencies -------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from node.simulation.oracles.records import Healed, Sent, Submitted
 from node.simulation.oracles.validity import Validity
 from node.simulation.patients.acts import ACTS, sendings
 from node.simulation.patients.drawing import GROUPS, RACES, STORIES
-from node.simulation.plan import Act, Plan, draw
+from node.simulation.plan import Act, Move, Plan, draw
 from node.simulation.world import World
 from protocol.codec.canonical import decode
 from protocol.crypto.hashing import block_digest, transaction_id
@@ -68,7 +68,7 @@ def test_seeds_draw_every_act_and_every_race_at_nodes_that_there_are() -> None:
     assert {act.kind for _, act in acts} == set(ACTS)
     assert all(act.node < plan.authorities + plan.followers and act.patient < plan.patients for plan, act in acts)
     named = {kind for kinds in (*GROUPS.values(), *RACES) for kind in kinds}
-    assert named | {kind for story in STORIES.values() for _, kind in story} | {"open"} == set(ACTS)
+    assert named | {kind for story in STORIES.values() for _, kind in story} | {"open", "move"} == set(ACTS)
 
 
 def test_a_history_with_patients_is_the_same_again() -> None:
@@ -115,6 +115,16 @@ def test_acts_of_one_number_choose_alike() -> None:
             grants.append(operation.grant)
         alike += grants[0] == grants[1]
     assert alike >= 14
+
+
+def test_a_chart_moves_when_its_custodian_was_removed() -> None:
+    """And not before, however often that is tried."""
+    acts = [Act(500, 3, "open"), Act(1_500, 3, "append"), Act(1_800, 2, "move"), Act(2_500, 1, "move", dice=1)]
+    for dice in range(12):
+        moved = [msgspec.structs.replace(act, dice=act.dice + dice) for act in acts]
+        removal = Move(4_000, 0, "remove", 3)
+        world = World(calm(4, *moved, removal, patients=1, heal_ms=20_000, **WINDOWS))
+        assert happened(world)["ChartMoved"] == 1
 
 
 def test_an_act_waits_until_its_node_knows_the_chart() -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 ACTS: Final[dict[str, Callable[[Desk], None]]] = {
     "open": consent.open_chart,
+    "move": consent.move,
     "append": consent.append,
     "write": consent.write,
     "dispute": consent.dispute,
@@ -45,10 +46,11 @@ ACTS: Final[dict[str, Callable[[Desk], None]]] = {
 
 
 def sendings(host: Host, wallet: Wallet, act: Act) -> list[Sending] | None:
-    """What is sent for this act from this node, which is up; None while the node does not know the chart."""
+    """What is sent for this act from this node, which is up; None while the node does not know the chart, or it makes
+    no sense yet."""
     rng = dice(host.world.plan.seed, "act", act.at_ms, act.node, act.kind, act.patient, act.dice)
     desk = Desk(host, wallet, rng, act.dice)
     if act.kind != "open" and not desk.knows:
         return None
     ACTS[act.kind](desk)
-    return desk.sendings
+    return None if desk.later else desk.sendings

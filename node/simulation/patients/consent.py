@@ -16,6 +16,7 @@ from protocol.types.operations import (
     Disclose,
     Grant,
     GrantTerms,
+    MoveChart,
     OpenChart,
     RecordEntry,
     Reissue,
@@ -38,6 +39,15 @@ def open_chart(desk: Desk) -> None:
         keys = owner_keys(desk.wallet.first_key().public)
         operation = OpenChart(desk.institution, keys.owner_key, keys.encryption_suite, keys.encryption_key)
         desk.send(desk.opening(operation), owed=True)
+
+
+def move(desk: Desk) -> None:
+    """The chart of a custodian that was removed goes to this node's institution; now and then it was not removed."""
+    former = desk.standing.chart.custodian
+    if not desk.standing.removed(former) and desk.chance(0.85):
+        desk.later = True
+        return
+    desk.send(desk.owner(MoveChart(desk.chart, former, desk.institution)))
 
 
 def append(desk: Desk) -> None:
@@ -121,7 +131,7 @@ def renewed(desk: Desk) -> tuple[Bar, ...]:
     """The policy's bars, for the generation to come too."""
     generation = desk.standing.chart.generation + 1
     return tuple(
-        Bar(bar.institution, (None, None, desk.listed(2, 1)), bar.emergencies, generation)
+        Bar(bar.institution, (None, None, desk.barred(2, 1)), bar.emergencies, generation)
         for bar in desk.standing.policy.bars
     )
 

@@ -57,8 +57,8 @@ def bar(desk: Desk) -> None:
 def _bar(desk: Desk) -> Bar:
     generation = desk.standing.chart.generation
     institution = None if desk.chance(0.4) else desk.choose(desk.others())
-    categories = None if desk.chance(0.7) else desk.listed(0)
-    sensitivities = None if desk.chance(0.5) else desk.listed(2)
+    categories = None if desk.chance(0.7) else desk.barred(0)
+    sensitivities = None if desk.chance(0.5) else desk.barred(2)
     return Bar(institution, (categories, None, sensitivities), desk.chance(0.5), generation)
 
 

@@ -17,6 +17,7 @@ from node.simulation.patients.standing import Standing
 from node.simulation.patients.wallet import Wallet
 from protocol.crypto.hashing import operation_digest
 from protocol.crypto.signing import SigningKey, cosignature_message, owner_possession_message
+from protocol.limits import TAGS_PER_BAR, TAGS_PER_POSITION
 from protocol.types.operations import (
     ROLE_DELEGATE,
     ROLE_GUARDIAN,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 HOUR_MS: Final = 3_600_000
+BARRED_GENERATIONS: Final = TAGS_PER_BAR // 2
 LABELS: Final = (("imaging", "laboratory"), ("2023", "2024"), ("plain", "sexual"), ("plain", "psychiatry"))
 """By position."""
 SHORT_MS: Final = (400, 6_000)
@@ -58,7 +60,7 @@ class Sending:
 
 
 class Desk:
-    """One act's. `standing` is None until the chart stands in this node's final state."""
+    """One act's. `later`: it makes no sense yet, and is tried again."""
 
     def __init__(self, host: Host, wallet: Wallet, rng: Random, dice: int) -> None:
         assert host.institution is not None
@@ -67,6 +69,7 @@ class Desk:
         self.wallet = wallet
         self.rng = rng
         self.sendings: list[Sending] = []
+        self.later = False
         self._dice = dice
         self._header = host.chain.head.header
         self.now_ms = max(host.wall_ms(), self._header.timestamp)
@@ -136,10 +139,15 @@ class Desk:
         categories, years = (None if self.chance(0.6) else self.listed(place, ahead) for place in (0, 1))
         return categories, years, self.listed(2, ahead), self.listed(3, ahead)
 
-    def listed(self, position: int, ahead: int = 0) -> tuple[bytes, ...]:
-        """Tags of one label or both."""
+    def barred(self, position: int, ahead: int = 0) -> tuple[bytes, ...]:
+        """The same for a bar, which holds few: of the last generations only."""
+        return self.listed(position, ahead, BARRED_GENERATIONS)
+
+    def listed(self, position: int, ahead: int = 0, last: int = 1_000) -> tuple[bytes, ...]:
+        """Tags of one label or both, in so many generations."""
         labels = LABELS[position] if self.chance(0.7) else LABELS[position][:1]
-        generations = range(self.standing.chart.generation + ahead + 1)
+        end = self.standing.chart.generation + ahead + 1
+        generations = range(max(0, end - min(last, TAGS_PER_POSITION // len(labels))), end)
         return tuple(sorted(self._tag(generation, position, label) for label in labels for generation in generations))
 
     def _tag(self, generation: int, position: int, label: str) -> bytes:

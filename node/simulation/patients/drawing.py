@@ -12,7 +12,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from node.simulation.dice import dice
-from node.simulation.schedule import Act, Plan
+from node.simulation.schedule import Act, Move, Plan
 
 SHARE: Final = 0.6
 """Of all histories, those with patients."""
@@ -95,8 +95,26 @@ def with_patients(plan: Plan) -> Plan:
         return plan
     drawing = _Drawing(plan, rng)
     acts = drawing.acts()
-    actions = sorted((*plan.actions, *acts), key=lambda action: action.at_ms)
-    return replace(plan, actions=tuple(actions), patients=drawing.patients, **drawing.windows())
+    left = _left_behind(plan, drawing.patients)
+    actions = sorted((*plan.actions, *acts, *left), key=lambda action: action.at_ms)
+    patients = drawing.patients + (len(left) > 0)
+    return replace(plan, actions=tuple(actions), patients=patients, **drawing.windows())
+
+
+def _left_behind(plan: Plan, patient: int) -> list[Act]:
+    """One more patient, whose custodian is to be removed, if any institution is: it goes to another."""
+    gone = next((action for action in plan.actions if isinstance(action, Move) and action.change == "remove"), None)
+    if gone is None:
+        return []
+    rng = dice(plan.seed, "patients", "left behind")
+    others = [node for node in range(plan.authorities + plan.followers) if node != gone.target]
+    begin_ms = rng.randint(50, 800)
+    steps = [(begin_ms + 700 * place, gone.target, kind) for place, kind in enumerate(("open", "append", "grant"))]
+    for kind in ("move", "move", "append", "disclose", "policy"):
+        steps.append((gone.at_ms + rng.randint(0, 4_000), rng.choice(others), kind))
+    steps.append((steps[-1][0] + 1_500, rng.choice(others), "append"))
+    acts = [Act(at_ms, node, kind, patient, rng.randrange(DICE)) for at_ms, node, kind in steps]
+    return [act for act in acts if act.at_ms < plan.heal_ms]
 
 
 class _Drawing:

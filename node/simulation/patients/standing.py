@@ -21,6 +21,7 @@ from protocol.ledger.leaves import (
     Recovery,
     decode_leaf,
 )
+from protocol.types.institutions import STATUS_REMOVED, Institution
 from protocol.types.operations import Policy
 
 L = TypeVar("L", bound=Leaf)
@@ -123,6 +124,11 @@ class Standing:
         """Those in force, by their events."""
         leaf = self._leaf(keys.holds(self.number), Holds)
         return [] if leaf is None else [number for number, _ in leaf.holds]
+
+    def removed(self, institution: int) -> bool:
+        """Whether it is gone from the consortium for good."""
+        leaf = self._leaf(keys.institution(institution), Institution)
+        return leaf is not None and leaf.status == STATUS_REMOVED
 
     def _leaf(self, key: bytes, kind: type[L]) -> L | None:
         raw = self._state.leaves.get(key)
