@@ -195,7 +195,7 @@ def read_all(session: Session, chart: int, disclosure: int, folder: Path, *, qui
     here before."""
     page = session.client.get(f"/v1/charts/{chart}/events", first=disclosure, count=1)["events"]
     records: list[int] = page[0]["records"]
-    here = {int(path.name.partition(".")[0]) for path in folder.iterdir() if _is_record(path)}
+    here = records_in(folder)
     missing = [place for place, record in enumerate(records) if record not in here]
     with progress("reading", len(records), quiet) as step, ThreadPoolExecutor(PAGES_AHEAD) as threads:
         step(len(records) - len(missing))
@@ -207,12 +207,22 @@ def read_all(session: Session, chart: int, disclosure: int, folder: Path, *, qui
 
 
 def _write(folder: Path, item: dict[str, Any]) -> None:
-    with written_whole(folder / f"{item['record']}{_suffix(item['media_type'])}") as file:
+    with written_whole(folder / name_of(item["record"], item["media_type"])) as file:
         file.write(base64.b64decode(item["data"]))
+
+
+def records_in(folder: Path) -> set[int]:
+    """The numbers of the records that are in the folder, whole."""
+    return {int(path.name.partition(".")[0]) for path in folder.iterdir() if _is_record(path)}
 
 
 def _is_record(path: Path) -> bool:
     return path.name.partition(".")[0].isdecimal() and path.suffix != ".part"
+
+
+def name_of(record: int, media_type: str) -> str:
+    """The name of a record's file."""
+    return f"{record}{_suffix(media_type)}"
 
 
 def _suffix(media_type: str) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from node.cli import access, bulk, erasure
+from node.cli import access, bulk, erasure, export
 from node.cli.bulk import Denied
 from node.cli.client import Document, Session, connect
 from node.cli.delegate_reading import read_as_delegate
@@ -325,6 +325,7 @@ def amend(
     )
 
 
+app.command("export")(export.export)
 app.command("erase")(erasure.erase)
 app.command("erasures")(erasure.erasures)
 app.command("dispute")(erasure.dispute)

@@ -67,7 +67,14 @@ async def test_everything_but_the_custodians_own_acts(five: Desks) -> None:
     assert '"follow-up"' in told
     without = await five.run(at, "disclosures", chart)
     assert "Okafor" not in without
-    # Proves.
+    # Takes a copy of everything along, and proves.
+    into = five.folder / "mine"
+    done = await five.json(at, "record", "export", chart, "--into", into, "--wallet", wallet)
+    assert (done["records"], done["here_before"], done["missing"]) == (1, 0, [])
+    assert (into / "1.txt").read_text() == "the letter"
+    assert (into / "1.txt").stat().st_mode & 0o777 == 0o600
+    again = await five.json(at, "record", "export", chart, "--into", into, "--wallet", wallet)
+    assert again["here_before"] == 1
     proof = five.folder / "record.proof"
     await five.run(at, "proof", "record", chart, 1, "--output", proof, "--wallet", wallet)
     assert proof.stat().st_size > 500
@@ -89,6 +96,10 @@ async def test_everything_but_the_custodians_own_acts(five: Desks) -> None:
     (letter,) = await five.json(at, "record", "list", chart)
     for hospital in five.network.hospitals.values():
         hospital.core.unreachable.update(letter["holders"])
+    elsewhere = five.folder / "elsewhere"
+    left = await five.json(at, "record", "export", chart, "--into", elsewhere, "--wallet", wallet, code=3)
+    assert [one["record"] for one in left["missing"]] == [1]
+    assert list(elsewhere.iterdir()) == []
     assert "nobody gives a part" in await five.run(at, "record", "read", chart, 1, "--wallet", wallet, code=-1)
 
 
