@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
 from msgspec.structs import replace
 
 from node.records.errors import ChartUnknownHere, NotCustodian, OtherSecret
 from node.records.owner_keys import OwnerKeyUnknown
 from node.records.seal import ChartSecret
+from node.services import FinalBlock
 from protocol.codec.canonical import encode
+from protocol.crypto.details import Details
 from protocol.crypto.envelopes import keypair_from_seed
 from protocol.crypto.tags import Labels, tags_of
 from protocol.errors import UnknownChart
@@ -78,3 +82,24 @@ async def test_the_next_custodian_completes_what_waits(world: World) -> None:
     changes = world.reader.records.changes
     changes.note(world.chain.blocks[-1])
     assert changes._look == {world.chart}
+
+
+async def test_what_askers_said_is_told_to_the_next_custodian_too(world: World) -> None:
+    """The former had it, and nobody can ask it any more."""
+    asker, said = world.other, Details("s-9", "Okafor", "Ada", "registrar", "found unconscious", "")
+    opened = (await settle(world.custodian.core, await world.custodian.records.submitter.append(
+        world.chart, [plain("a record")]
+    )))[0].receipt.operations[0].first_event  # fmt: skip
+    prepared = await asker.records.asker.break_glass(world.chart, [opened], "ETREAT", said)
+    event = (await settle(asker.core, prepared))[0].receipt.operations[0].first_event
+    assert await asker.records.confidence.deliver() == 0
+    await moved(world)
+    await world.reader.records.custody.take_over(world.chart, handed(world))
+
+    async def blocks() -> AsyncIterator[FinalBlock]:
+        yield world.chain.blocks[-1]
+
+    await asker.records.confidence._follow(blocks())
+    assert await asker.records.confidence.deliver() == 0
+    kept = await world.reader.records.confidence.for_owner(world.chart, 0, 10)
+    assert [(one.event, one.institution) for one in kept] == [(event, asker.core.institution)]
