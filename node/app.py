@@ -33,6 +33,7 @@ from node.network.asyncio_network import AsyncioNetwork, NetworkConfig
 from node.network.tls import Identity
 from node.own_keys import check_keys, encryption_key, operation_keys
 from node.records.kek import KeyEncryption
+from node.records.labelling import Labelling, labelling
 from node.records.seal import RecordKeys
 from node.records.service import Records
 from node.scrub import Scrub
@@ -63,6 +64,7 @@ class Node:
         self.config = config
         self._keys = keys
         self._clock = clock or SystemClock()
+        self._labelling = Labelling()
         self._open = AsyncExitStack()
         self._core: Core | None = None
         self._api: ApiServer | None = None
@@ -92,6 +94,8 @@ class Node:
 
     async def _start(self) -> None:
         config = self.config
+        self._labelling = labelling(config.sensitivity_table, config.unexamined)
+        _tell_labelling(self._labelling)
         genesis = read_genesis(config.genesis)
         keystore = self._keys.keystore
         folder = DataFolder.open(config.data)
@@ -189,6 +193,7 @@ class Node:
                 institution_charts_an_hour=config.alert_institution_charts_an_hour,
                 institution_charts_a_day=config.alert_institution_charts_a_day,
             ),
+            labelling=self._labelling,
         )
         self._api = make_api(settings, core, records, store.idempotency, keystore.root)
         await self._api.start()
@@ -231,6 +236,14 @@ class Node:
             clock_ms=self._clock.wall_ms,
             rng=random.Random(secrets.randbits(64)),  # noqa: S311 - spreads redials, guards nothing
         )
+
+
+def _tell_labelling(by: Labelling) -> None:
+    """Which rules hold from this start on, and loudly what of the built-in ones does not."""
+    table = by.table
+    log.info("labelling", unexamined=by.unexamined, own_rules=len(table.rules), table=table.digest or None)
+    if table.taken_away:
+        log.warning("the table of sensitivities takes built-in rules away", rules=len(table.taken_away))
 
 
 async def former_certificate(store: LedgerStore, head: Head) -> Certificate | None:

@@ -81,6 +81,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         "json"
     )
     log_file: Annotated[Path | None, Meta(description="where logs go; without it, standard error")] = None
+    sensitivity_table: Annotated[
+        Path | None,
+        Meta(description="the institution's own table of what is sensitive; without it, the built-in rules alone"),
+    ] = None
+    unexamined: Annotated[
+        Literal["mark", "plain"],
+        Meta(description="what cannot be looked into is marked as unexamined, or taken for not sensitive"),
+    ] = "mark"
     replicas: Annotated[
         int,
         Meta(
@@ -118,7 +126,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     stop_seconds: Annotated[int, Meta(ge=1, le=600, description="how long a stop waits for requests under way")] = 10
 
 
-PATHS = ("genesis", "keystore", "passphrase_file", "data", "socket", "log_file")
+PATHS = ("genesis", "keystore", "passphrase_file", "data", "socket", "log_file", "sensitivity_table")
 
 
 def load_config(path: Path | str) -> Config:

@@ -24,6 +24,7 @@ from node.genesis_file import read_genesis
 from node.keystore import Keystore, NoPassphrase, find_passphrase, open_keystore, write_private
 from node.membership import remembered
 from node.own_keys import strangers
+from node.records.labelling import labelling
 from node.standing import Standing, standing_leaves
 from node.storage.blobs import BlobStore
 from node.storage.integrity import Problem, check_ledger
@@ -105,6 +106,7 @@ def last_examination(data: Path) -> Examination | None:
 
 def _examine(config: Config, progress: Progress, passphrase: bytes | None) -> Iterator[Finding]:
     yield Finding("settings", "ok", f"institution {config.institution}, listening on {config.listen}")
+    yield _labels(config)
     members = genesis = None
     try:
         genesis = read_genesis(config.genesis)
@@ -119,6 +121,25 @@ def _examine(config: Config, progress: Progress, passphrase: bytes | None) -> It
         return
     yield from _ledger(config, genesis, progress)
     yield from _blobs(config, progress)
+
+
+def _labels(config: Config) -> Finding:
+    """Whether the rules of what is sensitive can be used, and what of the built-in ones does not hold here."""
+    try:
+        by = labelling(config.sensitivity_table, config.unexamined)
+    except ChartledgerError as error:
+        return Finding("labels", "wrong", str(error), error.advice)
+    own = len(by.table.rules)
+    has = f"{own} rules of our own" if config.sensitivity_table else "the built-in rules alone"
+    doubts = []
+    if by.table.taken_away:
+        doubts.append(f"{len(by.table.taken_away)} lines take built-in rules away")
+    if by.unexamined == "plain":
+        doubts.append("what cannot be looked into is taken for not sensitive")
+    if doubts:
+        advice = "Patients are told what is marked: see that this is decided, and that your privacy officer knows."
+        return Finding("labels", "warning", f"{has}; {'; '.join(doubts)}", advice)
+    return Finding("labels", "ok", f"{has}; what cannot be looked into is marked")
 
 
 def _members(config: Config, genesis: Genesis) -> _Members:

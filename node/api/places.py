@@ -15,6 +15,7 @@ from node.api import (
     erasing,
     erasing_schemas,
     governance,
+    labels,
     look,
     motion_schemas,
     proofs,
@@ -71,6 +72,7 @@ NODE = (
     _look("/v1/status", look.status, {JSON: Kinds}, "The status document: is all well, and what to do if not"),
     _look("/v1/health", look.health, {JSON: schemas.Health}, "200 when healthy, 503 when not"),
     _look("/v1/peers", look.peers, {JSON: list[Kinds]}, "The other institutions' nodes as seen from here"),
+    _look("/v1/labels", labels.known, {JSON: schemas.LabelsOut}, "Which labels are known here, and what they mean"),
     _look("/metrics", look.metrics, {TEXT: None}, "Metrics in Prometheus' text format"),
     Place(
         "GET",
@@ -233,6 +235,7 @@ RECORDS = (
         query=(
             Query("split", "boolean", "the body is a FHIR Bundle: each entry's resource becomes a record"),
             Query("grant", "integer", "write under this grant, to a chart that another institution keeps"),
+            Query("custom", "boolean", "the labels stated may be such as are not known here"),
         ),
         headers=LABELS,
     ),

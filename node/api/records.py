@@ -22,6 +22,7 @@ from node.api.schemas import (
 )
 from node.records.errors import SensitivitiesUnstated
 from node.records.fhir import FHIR_JSON, Described, bundle_slices, is_fhir
+from node.records.labelling import Labelling
 from node.records.messages import RECORDS_PER_RELEASE
 from node.records.opening import Content
 from node.records.seal import MediaType, Plain
@@ -40,19 +41,19 @@ BINARY = "application/octet-stream"
 
 async def submit(context: Context, call: Call) -> Response:
     """A list in JSON, a Bundle to be split, or one record as it is."""
-    chart, grant = call.chart(), call.optional_number("grant", GRANT_MAX)
+    chart, grant, by = call.chart(), call.optional_number("grant", GRANT_MAX), context.settings.labelling
     if call.query_flag("split"):
         if call.media_type not in (FHIR_JSON, JSON):
             raise UnsupportedMediaType(f"only a Bundle in {FHIR_JSON} can be split")
         if _headers(call) != Described():
             raise BadRequest("labels of a Bundle's records come from its resources: leave the headers out")
-        plains = await asyncio.to_thread(_split, await call.body())
+        plains = await asyncio.to_thread(_split, await call.body(), by)
     elif call.media_type == JSON:
-        plains = await asyncio.to_thread(_listed, await call.body())
+        plains = await asyncio.to_thread(_listed, await call.body(), call.query_flag("custom"), by)
     elif call.announced_bytes() > STREAM_ABOVE_BYTES and not _looked_into(call):
         return await _submit_stream(context, call, chart, grant)
     else:
-        plains = [await _single(call)]
+        plains = [await _single(call, by)]
 
     async def begin() -> list[Prepared]:
         return await context.records.submitter.append(chart, plains, grant)
@@ -65,22 +66,23 @@ def _looked_into(call: Call) -> bool:
     return is_fhir(_media_type(call)) and _headers(call).sensitivities is None
 
 
-async def _single(call: Call) -> Plain:
+async def _single(call: Call, by: Labelling) -> Plain:
     headers, media_type = _headers(call), _media_type(call)
     if not _looked_into(call):
-        return headers.plain(await call.body(), media_type)
-    try:
-        body = await call.body(STREAM_ABOVE_BYTES)
-    except BodyTooLarge:
-        raise SensitivitiesUnstated("FHIR of this size is not looked into when it comes as one record") from None
+        body = await call.body()
+    else:
+        try:
+            body = await call.body(STREAM_ABOVE_BYTES)
+        except BodyTooLarge:
+            raise SensitivitiesUnstated("FHIR of this size is not looked into when it comes as one record") from None
     if len(body) <= THREAD_ABOVE_BYTES:
-        return headers.plain(body, media_type)
-    return await asyncio.to_thread(headers.plain, body, media_type)
+        return headers.plain(body, media_type, by)
+    return await asyncio.to_thread(headers.plain, body, media_type, by)
 
 
 async def _submit_stream(context: Context, call: Call, chart: int, grant: int | None) -> Response:
     """Sealed while it comes in; nothing of it is looked into."""
-    described = _headers(call).plain(b"", BINARY)
+    described = _headers(call).plain(b"", BINARY, context.settings.labelling)
     media_type = _media_type(call)
 
     async def begin() -> list[Prepared]:
@@ -111,13 +113,13 @@ async def stored(final: list[Final]) -> RecordsStored:
     )
 
 
-def _split(body: bytes) -> list[Plain]:
-    return [Described().plain(data, FHIR_JSON) for data in bundle_slices(body)]
+def _split(body: bytes, by: Labelling) -> list[Plain]:
+    return [Described().plain(data, FHIR_JSON, by) for data in bundle_slices(body)]
 
 
-def _listed(body: bytes) -> list[Plain]:
+def _listed(body: bytes, custom: bool, by: Labelling) -> list[Plain]:
     return [
-        Described(one.category, one.year, one.sensitivities, one.supersedes).plain(one.data, one.media_type)
+        Described(one.category, one.year, one.sensitivities, one.supersedes, custom).plain(one.data, one.media_type, by)
         for one in parse_json(body, RecordsIn).records
     ]
 
@@ -144,7 +146,7 @@ def _headers(call: Call) -> Described:
         one = convert(values, LabelHeaders, strict=False)
     except ValidationError:
         raise BadRequest("a header among Category, Year, Sensitivities and Supersedes is malformed") from None
-    return Described(one.category, one.year, one.sensitivities, one.supersedes)
+    return Described(one.category, one.year, one.sensitivities, one.supersedes, call.query_flag("custom"))
 
 
 async def own(context: Context, call: Call) -> Response:

@@ -288,6 +288,25 @@ class EventsOut(Struct, frozen=True):
     next: int | None
 
 
+class LabelOut(Struct, frozen=True):
+    """A label, what it means, and whether this institution defined it."""
+
+    code: str
+    meaning: str
+    own: bool
+
+
+class LabelsOut(Struct, frozen=True):
+    """The labels that are known here besides FHIR's resource types, what is done with what cannot be looked into, and
+    how many rules the institution's own table adds, and takes away of the built-in ones."""
+
+    sensitivities: list[LabelOut]
+    categories: list[LabelOut]
+    unexamined: Literal["mark", "plain"]
+    own_rules: int
+    taken_away: int
+
+
 class RecordOut(Struct, frozen=True):
     """A record at its writer: its entry on the ledger, and what is stored here of it. `blob_state` is "ok",
     "missing" or "corrupt", as just read; `length` is that of the plain bytes."""

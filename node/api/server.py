@@ -26,6 +26,7 @@ from node.alerts.rules import Thresholds
 from node.api.errors import BadRequest, RequestError, SocketUnusable, TooManyConnections
 from node.api.peercred import Role, RoleMap, peer_of
 from node.api.problems import problem_response
+from node.records.labelling import Labelling
 from node.records.messages import RECORD_BYTES
 
 BACKLOG = 256
@@ -59,6 +60,7 @@ class ApiSettings(Struct, frozen=True):
     stall_s: float = 120.0
     in_flight_bytes: int = 256 * 1024 * 1024
     thresholds: Thresholds = Thresholds()
+    labelling: Labelling = Labelling()
 
 
 class _Protocol(HttpToolsProtocol):

@@ -118,13 +118,14 @@ def upload(  # where to, what, under which grant, and its labels
     media_type: str,
     grant: int | None = None,
     *,
+    custom: bool = False,
     quiet: bool,
     **labels: str | None,
 ) -> Any:
     """Submit one file as it is, of any size, to another's chart under a grant, and wait until it is final."""
     length = path.stat().st_size
     with path.open("rb") as file, progress(f"sending {path.name}", length, quiet) as step:
-        return session.submit_file(chart, _Counted(file, step), length, media_type, grant, **labels)
+        return session.submit_file(chart, _Counted(file, step), length, media_type, grant, custom=custom, **labels)
 
 
 def download(session: Session, place: str, output: Path, *, quiet: bool) -> int:

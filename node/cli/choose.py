@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from typing import Annotated
+from difflib import get_close_matches
+from typing import Annotated, NamedTuple
 
 import typer
 
 from node.cli.client import Session
 from node.cli.exits import BadArgument
 from node.cli.options import parse_time
-from node.cli.output import warn
 from node.labels import RESOURCE_TYPES, SENSITIVITY_LABELS, YEARS
+from node.records.errors import UnknownCategory, UnknownSensitivity
 from node.wallet import Wallet, label_list
 from protocol.crypto.pseudonyms import PSEUDONYM_BYTES
 from protocol.crypto.tags import NONE, GrantLabels
@@ -35,7 +36,7 @@ SensitivityOption = Annotated[
     typer.Option(
         "--sensitivity",
         help='Also records marked sensitive so, e.g. MH; repeatable. "several" besides for records marked more '
-        "than twice. Without it, no sensitive record.",
+        'than twice, "unexamined" for those that nobody looked into. Without it, none of these.',
     ),
 ]
 PurposeOption = Annotated[
@@ -43,6 +44,10 @@ PurposeOption = Annotated[
     typer.Option("--purpose", help="An HL7 purpose of use, with all below it; repeatable. Default: TREAT."),
 ]
 FromOption = Annotated[str, typer.Option("--from", help="When it begins. Default: now.")]
+CustomOption = Annotated[
+    bool, typer.Option("--custom", help="Take labels that are not known, such as a hospital made up, as written.")
+]
+OWN = "For a label that a hospital made up, add --custom; `chartledger labels list` tells what there is."
 UNTIL_HELP = 'When it ends: a date, or "30d" from now.'
 
 
@@ -92,17 +97,36 @@ def find_grantees(
     return tuple(sorted(numbers))
 
 
+class Known(NamedTuple):
+    """Labels that are no slips: those that every wallet knows, those that this one granted or forbade by before, and
+    those that the node asked defines."""
+
+    categories: frozenset[str]
+    sensitivities: frozenset[str]
+
+
+def known_labels(session: Session, wallet: Wallet) -> Known:
+    """What a wallet and the node at this socket know together."""
+    there, mine = session.labels(), wallet.content.labels
+    own = [{one["code"] for one in there[kind] if one["own"]} for kind in ("categories", "sensitivities")]
+    return Known(frozenset((*RESOURCE_TYPES, NONE, *mine, *own[0])), frozenset((*SENSITIVITY_LABELS, *mine, *own[1])))
+
+
 def read_labels(
-    category: Sequence[str] | None, year: Sequence[str] | None, sensitivity: Sequence[str] | None
+    category: Sequence[str] | None, year: Sequence[str] | None, sensitivity: Sequence[str] | None, known: Known | None
 ) -> GrantLabels:
-    """Labels as they were named; says which of them no FHIR record bears. Raises `BadArgument` for what is no year."""
+    """Labels as they were named. Those that are not `known` are refused, since a slip would forbid nothing; None takes
+    all. Raises `BadArgument` for what is no year, `UnknownCategory` and `UnknownSensitivity`."""
     unknown = sorted(set(year or ()) - set(YEARS))
     if unknown:
         raise BadArgument(f"{unknown[0]!r} is not a year", advice='Write four digits, or "none" for records without.')
-    for one in sorted(set(category or ()) - set(RESOURCE_TYPES)):
-        warn(f"{one} is not a FHIR type: it counts for records that a hospital labelled exactly so")
-    for one in sorted(set(sensitivity or ()) - set(SENSITIVITY_LABELS)):
-        warn(f"{one} is not among HL7's codes: it counts for records that a hospital marked exactly so")
+    if known is not None:
+        for one in sorted(set(category or ()) - known.categories):
+            near = get_close_matches(one, known.categories, 4, 0.5) or sorted(known.categories - set(RESOURCE_TYPES))
+            raise UnknownCategory(f"{one!r} is no kind of record", advice=f"Known are {', '.join(near)} … {OWN}")
+        for one in sorted(set(sensitivity or ()) - known.sensitivities):
+            listed = ", ".join(sorted(known.sensitivities))
+            raise UnknownSensitivity(f"{one!r} is no sensitivity", advice=f"Known are {listed}. {OWN}")
     marks = tuple(sorted(set(sensitivity or ()) - {NONE}))
     return GrantLabels(label_list(category or ()), label_list(year or ()), marks)
 

@@ -78,6 +78,10 @@ class Session:
             )
         return max(head, own)
 
+    def labels(self) -> Document:
+        """Which labels the node knows."""
+        return self.client.get("/v1/labels")
+
     def chart(self, number: int) -> Document:
         """A chart at the final head."""
         return self.client.get(f"/v1/charts/{number}")
@@ -164,22 +168,37 @@ class Session:
             return self.client.post(path, document, key=fresh_key(), wait=True)
 
     def submit_record(
-        self, chart: int, data: bytes, media_type: str, grant: int | None = None, **labels: str | None
+        self,
+        chart: int,
+        data: bytes,
+        media_type: str,
+        grant: int | None = None,
+        *,
+        custom: bool = False,
+        **labels: str | None,
     ) -> Document:
         """Submit one record's exact bytes, to another's chart under a grant, and wait until it is final. `labels` are
         headers by name."""
         headers = {"content-type": media_type} | {name: value for name, value in labels.items() if value is not None}
         with _patience():
-            path, under = f"/v1/charts/{chart}/records", _under(grant)
+            path, under = f"/v1/charts/{chart}/records", _under(grant, custom)
             return self.client.send(path, data, headers, key=fresh_key(), wait=True, **under)
 
     def submit_file(  # where to, what, under which grant, and its labels
-        self, chart: int, file: Source, length: int, media_type: str, grant: int | None = None, **labels: str | None
+        self,
+        chart: int,
+        file: Source,
+        length: int,
+        media_type: str,
+        grant: int | None = None,
+        *,
+        custom: bool = False,
+        **labels: str | None,
     ) -> Document:
         """The same for a file of any size, in bounded memory."""
         headers = {"content-type": media_type} | {name: value for name, value in labels.items() if value is not None}
         with _patience():
-            path, under = f"/v1/charts/{chart}/records", _under(grant)
+            path, under = f"/v1/charts/{chart}/records", _under(grant, custom)
             document: Document = self.client.upload(path, file, length, headers, fresh_key(), **under)
             return document
 
@@ -310,8 +329,8 @@ def connect(socket: Path) -> Iterator[Session]:
         yield Session(client)
 
 
-def _under(grant: int | None) -> dict[str, Any]:
-    return {} if grant is None else {"grant": grant}
+def _under(grant: int | None, custom: bool = False) -> dict[str, Any]:
+    return ({} if grant is None else {"grant": grant}) | ({"custom": "true"} if custom else {})
 
 
 @contextmanager

@@ -11,10 +11,12 @@ import typer
 from node.cli.choose import (
     CategoryOption,
     ChartArgument,
+    CustomOption,
     FromOption,
     PurposeOption,
     SensitivityOption,
     YearOption,
+    known_labels,
     read_end,
     read_labels,
     read_purposes,
@@ -69,6 +71,7 @@ def add(
     category: CategoryOption = None,
     year: YearOption = None,
     sensitivity: SensitivityOption = None,
+    custom: CustomOption = False,
     purpose: PurposeOption = None,
     begin: FromOption = "0m",
     socket: SocketOption = SOCKET,
@@ -80,8 +83,9 @@ def add(
     if unknown:
         raise BadArgument(f"{unknown[0]!r} is nothing that a delegate can do", advice=f"There are: {', '.join(ACTS)}.")
     opened = Wallet.open(wallet, find_passphrase(None, passphrase_file))
-    labels, purposes = read_labels(category, year, sensitivity), read_purposes(purpose)
+    purposes = read_purposes(purpose)
     with connect(socket) as session:
+        labels = read_labels(category, year, sensitivity, None if custom else known_labels(session, opened))
         now = session.ledger_now()
         begins, ends = parse_time(begin, now), read_end(until, until_age, born, now)
         who = read_card(card.read_bytes(), session.chain(), chart)

@@ -10,11 +10,13 @@ from node.cli.choose import (
     UNTIL_HELP,
     CategoryOption,
     ChartArgument,
+    CustomOption,
     FromOption,
     PurposeOption,
     SensitivityOption,
     YearOption,
     find_grantees,
+    known_labels,
     read_labels,
     read_period,
     read_practitioners,
@@ -52,6 +54,7 @@ def grant(  # options
     category: CategoryOption = None,
     year: YearOption = None,
     sensitivity: SensitivityOption = None,
+    custom: CustomOption = False,
     purpose: PurposeOption = None,
     practitioner: Annotated[
         list[str] | None,
@@ -69,15 +72,14 @@ def grant(  # options
 ) -> None:
     """Let institutions read some records of a chart, until a date."""
     opened = Wallet.open(wallet, find_passphrase(None, passphrase_file))
-    labels, purposes, staff = (
-        read_labels(category, year, sensitivity), read_purposes(purpose), read_practitioners(practitioner)
-    )  # fmt: skip
-    if as_delegate and (dry_run or labels != GrantLabels()):
+    purposes, staff = read_purposes(purpose), read_practitioners(practitioner)
+    if as_delegate and (dry_run or category or year or sensitivity):
         raise BadArgument(
             "a delegate's permission covers what the owner let it grant, no more and no less",
             advice="Leave --category, --year, --sensitivity and --dry-run out.",
         )
     with connect(socket) as session:
+        labels = read_labels(category, year, sensitivity, None if custom else known_labels(session, opened))
         begins, ends = read_period(begin, until, session.ledger_now())
         access = ACCESS_READ | ACCESS_WRITE if write else ACCESS_READ
         wish = Wish(find_grantees(session, opened, to, group), labels, purposes, begins, ends, access, staff)

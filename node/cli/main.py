@@ -46,6 +46,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "disclosures": Entry("disclosures", "disclosures", PATIENT, "Who asked to read, when, why, and what was refused."),
     "access": Entry("access", "app", RECORDS, "Emergencies, their reviews, and what looks like snooping."),
     "record": Entry("record", "app", RECORDS, "Submit, list, read, amend, dispute and erase records."),
+    "labels": Entry("labels", "app", RECORDS, "Why records are marked sensitive, and the table that says so."),
     "hold": Entry("erasure", "hold", RECORDS, "Legal holds, which keep records from being erased."),
     "node": Entry("node", "app", OPERATOR, "Make a node's keys and settings, and run it."),
     "genesis": Entry("genesis", "app", OPERATOR, "Make and show the file that a chain starts from."),

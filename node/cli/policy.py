@@ -9,8 +9,10 @@ import typer
 from node.cli.choose import (
     CategoryOption,
     ChartArgument,
+    CustomOption,
     YearOption,
     find_institution,
+    known_labels,
     read_labels,
 )
 from node.cli.client import Document, Session, connect
@@ -98,6 +100,7 @@ def bar(
     category: CategoryOption = None,
     year: YearOption = None,
     sensitivity: BarredSensitivity = None,
+    custom: CustomOption = False,
     emergencies: Annotated[bool, typer.Option("--emergencies", help="In an emergency, too.")] = False,
     socket: SocketOption = SOCKET,
     passphrase_file: PassphraseOption = None,
@@ -105,7 +108,7 @@ def bar(
 ) -> None:
     """Forbid an institution to read some records, or any. It comes before every permission."""
     opened = Wallet.open(wallet, find_passphrase(None, passphrase_file))
-    rule = _rule(socket, institution, (category, year, sensitivity), emergencies)
+    rule = _rule(socket, institution, (category, year, sensitivity), emergencies, None if custom else opened)
     _change(chart, opened, socket, as_json, lambda mode, rules: (mode, rules | {rule}))
 
 
@@ -124,7 +127,7 @@ def unbar(
 ) -> None:
     """Take back what was forbidden to an institution: all of it, or exactly these records."""
     opened = Wallet.open(wallet, find_passphrase(None, passphrase_file))
-    rule = _rule(socket, institution, (category, year, sensitivity), emergencies=False)
+    rule = _rule(socket, institution, (category, year, sensitivity), emergencies=False, wallet=None)
     named = (rule.categories, rule.years, rule.sensitivities)
 
     def change(mode: str, rules: set[Forbidden]) -> tuple[str, set[Forbidden]]:
@@ -141,9 +144,12 @@ def unbar(
     _change(chart, opened, socket, as_json, change)
 
 
-def _rule(socket: Any, institution: str, labels: tuple[Any, Any, Any], emergencies: bool) -> Forbidden:
-    named = read_labels(*labels)
+def _rule(
+    socket: Any, institution: str, labels: tuple[Any, Any, Any], emergencies: bool, wallet: Wallet | None
+) -> Forbidden:
+    """The rule that was named; its labels are held against what is known if there is a wallet to ask."""
     with connect(socket) as session:
+        named = read_labels(*labels, None if wallet is None else known_labels(session, wallet))
         number = None if institution == ALL else find_institution(session, institution)
     return Forbidden(number, named.categories, named.years, named.sensitivities or None, emergencies)
 

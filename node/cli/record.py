@@ -13,6 +13,7 @@ import typer
 
 from node.cli import access, bulk, erasure, export
 from node.cli.bulk import Denied
+from node.cli.choose import CustomOption
 from node.cli.client import Document, Session, connect
 from node.cli.delegate_reading import read_as_delegate
 from node.cli.exits import BadArgument, ExitCode, advice_for, sentence
@@ -65,7 +66,10 @@ def submit(
     media_type: MediaTypeOption = None,
     category: Annotated[str | None, typer.Option("--category", help="Label, where FHIR does not tell it.")] = None,
     year: Annotated[str | None, typer.Option("--year", help="Label, where FHIR does not tell it.")] = None,
-    sensitivity: Annotated[list[str] | None, typer.Option("--sensitivity", help="Label; repeatable.")] = None,
+    sensitivity: Annotated[
+        list[str] | None, typer.Option("--sensitivity", help='Label; repeatable. "none": somebody judged it not to be.')
+    ] = None,
+    custom: CustomOption = False,
     grant: GrantToWriteOption = None,
     socket: SocketOption = SOCKET,
     as_json: JsonOption = False,
@@ -83,9 +87,11 @@ def submit(
             try:
                 kind = media_type or guess_type(path)
                 if path.stat().st_size > (WHOLE_BYTES if whole or kind != FHIR_JSON else BUNDLE_BYTES):
-                    answer = bulk.upload(session, chart, path, kind, grant, quiet=as_json, **labels)
+                    answer = bulk.upload(session, chart, path, kind, grant, custom=custom, quiet=as_json, **labels)
                 else:
-                    answer = _submit(session, chart, path, grant, media_type=kind, whole=whole, labels=labels)
+                    answer = _submit(
+                        session, chart, path, grant, media_type=kind, whole=whole, custom=custom, labels=labels
+                    )
                 done.append({"file": str(path), "records": answer["records"], "height": answer["height"]})
             except OSError as error:
                 skipped.append({"file": str(path), "why": error.strerror or "unreadable"})
@@ -123,6 +129,7 @@ def _submit(
     *,
     media_type: str,
     whole: bool,
+    custom: bool,
     labels: dict[str, str | None],
 ) -> Document:
     data = path.read_bytes()
@@ -139,7 +146,7 @@ def _submit(
             bundle_slices(data)
             return session.submit_bundle(chart, data, grant)
         described(data)
-    return session.submit_record(chart, data, media_type, grant, **labels)
+    return session.submit_record(chart, data, media_type, grant, custom=custom, **labels)
 
 
 @app.command("list")

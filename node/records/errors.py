@@ -39,6 +39,24 @@ class SensitivitiesUnstated(RecordsError):
     )
 
 
+class UnknownSensitivity(RecordsError):
+    """A sensitivity that was stated is not known here."""
+
+    advice = (
+        "GET /v1/labels lists the codes that are known; to use another all the same, define it in the node's table of "
+        "sensitivities, or add custom=true (--custom on the command line)."
+    )
+
+
+class UnknownCategory(RecordsError):
+    """The category that was stated is not known here."""
+
+    advice = (
+        "GET /v1/labels lists the categories that are known; to use another all the same, define it in the node's "
+        "table of sensitivities, or add custom=true (--custom on the command line)."
+    )
+
+
 class NotCustodian(RecordsError):
     """This institution is not the custodian of that chart."""
 

@@ -18,10 +18,15 @@ import re
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
-from node.records import sensitivity
+from node.records import sensitivity_text as reading
 from node.records.errors import BadBundle, BadRecord, NotFhir, SensitivitiesUnstated
+from node.records.labelling import Labelling
 from node.records.seal import Plain
+from node.records.sensitivity import DEFAULT, Marker
+from node.records.sensitivity_codes import SENSITIVITIES, UNEXAMINED
+from node.records.sensitivity_words import LANGUAGES
 from protocol.crypto.tags import NONE, record_labels
 
 FHIR_JSON = "application/fhir+json"
@@ -36,63 +41,24 @@ SENSITIVITY_SYSTEMS = (
 )
 """A coding without a system counts: a label too many hides, one too few would open."""
 
-# fmt: off
-SENSITIVITIES = frozenset(
-    {
-        "ADOL",
-        "CEL",
-        "DIA",
-        "DRGIS",
-        "EMP",
-        "PDS",
-        "PHY",
-        "PRS",
-        "ETH",
-        "GDIS",
-        "HIV",
-        "MST",
-        "SCA",
-        "SDV",
-        "SEX",
-        "SPI",
-        "STD",
-        "TBOO",
-        "VIO",
-        "SICKLE",
-        "DEMO",
-        "DOB",
-        "GENDER",
-        "LIVARG",
-        "MARST",
-        "RACE",
-        "REL",
-        "B",
-        "EMPL",
-        "LOCIS",
-        "SSP",
-        "BH",
-        "MH",
-        "PSY",
-        "PSYTHPN",
-        "SUD",
-        "COGN",
-        "DVD",
-        "EMOTDIS",
-        "ETHUD",
-        "OPIOIDUD",
-    }
+TEXT_TYPES = frozenset(
+    {"application/json", "application/xml", "application/xhtml+xml", "application/hl7-v2", "x-application/hl7-v2+er7"}
 )
-"""HL7 v3 InformationSensitivityPolicy without its abstract codes, R4 4.0.1."""
-# fmt: on
+"""Text that is not called so."""
+
+BUILT_IN = Labelling()
+"""The built-in rules alone."""
 
 _SPACE = b" \t\r\n"
+_CHARSET = re.compile(r"charset\s*=\s*\"?([A-Za-z0-9._:+-]{1,40})")
+_LANGUAGE = re.compile(r'"language"\s*:\s*"([A-Za-z]{2,3})(?:-[A-Za-z0-9-]*)?"')
 _RESOURCE_TYPE = re.compile(r"[A-Z][A-Za-z]{1,63}")
 _YEAR = re.compile(r"(\d{4})(-|$)")
 _objects = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _arrays = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-class _Glance(msgspec.Struct, gc=False):
+class _Glance(Struct, gc=False):
     """The few members that category and year come from; the rest is skipped, and no type is insisted on.
 
     The dates stand in the order in which they are asked for the clinical year.
@@ -160,29 +126,53 @@ def _string(raw: msgspec.Raw | None) -> str | None:
     return value if isinstance(value, str) else None
 
 
-class Described(msgspec.Struct, frozen=True):
-    """What is said of a record besides its bytes, by its sender or by itself; None where nothing is."""
+class Found(Struct, frozen=True):
+    """What a record says of itself. `sensitivities` is None where nothing of it was looked into; `unread` says in words
+    what of it was not."""
+
+    category: str | None = None
+    year: str | None = None
+    labelled: frozenset[str] = frozenset()
+    sensitivities: frozenset[str] | None = None
+    unread: tuple[str, ...] = ()
+
+
+class Described(Struct, frozen=True):
+    """What is said of a record besides its bytes, by its sender; None where nothing is. `custom`: labels may be such as
+    nobody else knows."""
 
     category: str | None = None
     year: str | None = None
     sensitivities: tuple[str, ...] | None = None
     supersedes: int | None = None
+    custom: bool = False
 
-    def plain(self, data: bytes, media_type: str) -> Plain:
+    def plain(self, data: bytes, media_type: str, by: Labelling = BUILT_IN) -> Plain:
         """The record with its labels: as stated here, else as found in it.
 
         Stated sensitivities add to those found and never replace them. Raises `NotFhir` for what is sent as FHIR JSON
-        and is none, and `SensitivitiesUnstated` for FHIR in a form that is not looked into, when nothing is stated.
+        and is none, `SensitivitiesUnstated` for FHIR in a form that is not looked into, when nothing is stated, and
+        `UnknownCategory` or `UnknownSensitivity` for labels that are not known here.
         """
-        found = _found(data, media_type)
+        if not self.custom:
+            by.check(self.category, self.sensitivities or ())
+        found = look(data, media_type, by.marker)
         if found.sensitivities is None and self.sensitivities is None and is_fhir(media_type):
             raise SensitivitiesUnstated("FHIR is looked into in JSON alone, and this record is in another form")
         labels = record_labels(
             self.category or found.category or OTHER_CATEGORY,
             self.year or found.year or NONE,
-            (*(found.sensitivities or ()), *(self.sensitivities or ())),
+            (*self.marks(found, by), *(self.sensitivities or ())),
         )
         return Plain(data, media_type, labels, self.supersedes)
+
+    def marks(self, found: Found, by: Labelling) -> set[str]:
+        """The sensitivities that were found, and `unexamined` if something was not looked into and nobody who knows
+        has judged it: the sender, by a statement, or the EHR, by a label of sensitivity in the resource."""
+        marks = set(found.sensitivities or ())
+        if found.unread and self.sensitivities is None and not found.labelled and by.unexamined == "mark":
+            marks.add(UNEXAMINED)
+        return marks
 
 
 def is_fhir(media_type: str) -> bool:
@@ -190,21 +180,43 @@ def is_fhir(media_type: str) -> bool:
     return "fhir" in _base(media_type)
 
 
+def is_text(media_type: str) -> bool:
+    """Whether a media type that is no FHIR says text whose words can be looked into."""
+    base = _base(media_type)
+    if "fhir" in base or base.endswith("rtf"):
+        return False
+    return base.startswith("text/") or base in TEXT_TYPES or base.endswith(("+xml", "+json"))
+
+
 def _base(media_type: str) -> str:
     return media_type.partition(";")[0].strip().lower()
 
 
-def _found(data: bytes, media_type: str) -> Described:
+def look(data: bytes, media_type: str, marker: Marker = DEFAULT) -> Found:
+    """What a record of any media type says of itself. Raises `NotFhir` for what is sent as FHIR JSON and is none."""
     base = _base(media_type)
     if base == FHIR_JSON:
-        return described(data)
+        return described(data, marker)
     if base == "application/json":
         with contextlib.suppress(NotFhir):  # any other JSON document
-            return described(data)
-    return Described()
+            return described(data, marker)
+    if is_fhir(media_type):
+        return Found()
+    text = reading.decoded(data, charset(media_type)) if is_text(media_type) else None
+    if text is None:
+        what = "text in no encoding that is known" if is_text(media_type) else f"a whole document of type {base}"
+        return Found(unread=(what,))
+    hits, unread = marker.look(text, is_json=base.endswith("json"))
+    return Found(sensitivities=frozenset(hit.rule.label for hit in hits), unread=tuple(unread))
 
 
-def described(resource: bytes) -> Described:
+def charset(media_type: str) -> str | None:
+    """The encoding that a media type states."""
+    found = _CHARSET.search(media_type)
+    return found[1].lower() if found else None
+
+
+def described(resource: bytes, marker: Marker = DEFAULT) -> Found:
     """What one FHIR resource in JSON says of itself. Raises `NotFhir`, and never fails for an odd member."""
     try:
         text = resource.decode()
@@ -214,7 +226,17 @@ def described(resource: bytes) -> Described:
     kind = glance.resourceType
     if not isinstance(kind, str) or not _RESOURCE_TYPE.fullmatch(kind):
         raise NotFhir("the record has no resourceType")
-    return Described(kind, _year(glance), tuple(sorted({*_labelled(text), *sensitivity.found_in(text)})))
+    labelled = _labelled(text)
+    hits, unread = marker.look(text)
+    if '"language"' in text:
+        unread += _foreign(text)
+    return Found(kind, _year(glance), labelled, labelled.union(hit.rule.label for hit in hits), tuple(unread))
+
+
+def _foreign(text: str) -> list[str]:
+    """Languages that the resource, or text in it, says it is in, and of which no word is known."""
+    named = {one.lower() for one in _LANGUAGE.findall(text)}
+    return [f"text in the language {one}" for one in sorted(named - {*LANGUAGES})]
 
 
 def _year(glance: _Glance) -> str | None:

@@ -105,10 +105,10 @@ def test_no_name_text_or_category_is_anywhere_in_the_open(network) -> None:
     hospital.submit_bundle(chart, bundle)
     record = hospital.submit_record(chart, planted(), "application/fhir+json")["records"][0]
     labelled = hospital.submit_record(
-        chart, CANARIES[1].encode(), "text/x-canary", category=CANARIES[2], sensitivities="PSYTHPN"
+        chart, CANARIES[1].encode(), "text/x-canary", custom=True, category=CANARIES[2], sensitivities="PSYTHPN"
     )["records"][0]
     large = CANARIES[0].encode() * 400_000  # sealed as it comes in, and kept outside the database
-    streamed = hospital.submit_record(chart, large, "application/octet-stream")["records"][0]
+    streamed = hospital.submit_record(chart, large, "application/octet-stream", sensitivities="none")["records"][0]
     assert hospital.read_own(chart, streamed) == large
     key = wallet.chart(hospital.chain(), chart)
     now = hospital.ledger_now()

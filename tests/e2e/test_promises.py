@@ -43,7 +43,7 @@ class Writer(threading.Thread):
             self._count += 1
             try:
                 session: Session = self._open(self.custodian)  # type: ignore[operator]
-                answer = session.submit_record(self.chart, data, "application/octet-stream")
+                answer = session.submit_record(self.chart, data, "application/octet-stream", sensitivities="none")
                 self.final[answer["records"][0]] = data
             except Unreachable:
                 self.ended.wait(0.05)  # its node was just killed

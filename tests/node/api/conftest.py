@@ -16,10 +16,13 @@ from node.api.context import Context
 from node.api.peercred import Peer, RoleMap
 from node.api.server import ApiSettings
 from node.api.writes import Writes
+from node.records.labelling import Labelling
+from node.records.sensitivity_table import Table
 from protocol.crypto.tags import GrantLabels
 from tests.node.records.fake_core import SUITE, Chain, Hospital, Network
 from tests.node.records.patient import Patient
 
+LETTERS = Labelling(table=Table(categories={"Letter": "letters of our own"}))
 UID = 1000
 OTHER = 1001
 LOOKER = 2000
@@ -35,7 +38,7 @@ class Desk:
             socket=Path("unused"),
             roles=RoleMap(frozenset({UID, OTHER}), govern_uids=frozenset({UID})),
             wait_s=0.05,
-            **settings,
+            **{"labelling": LETTERS} | settings,
         )
         core = hospital.core
         self.closing = asyncio.Event()

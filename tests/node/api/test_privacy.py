@@ -50,7 +50,7 @@ async def test_no_canary_is_found_anywhere(town: Town, capsys: pytest.CaptureFix
     large = b"".join(" ".join(CANARIES).encode() + noise.randbytes(100_000) for _ in range(90))
     assert len(large) > STREAM_ABOVE_BYTES
     for content in (" ".join(CANARIES).encode(), large):
-        answer = await town.custodian.post(f"{path}?wait=final", content=content, headers=labelled)
+        answer = await town.custodian.post(f"{path}?custom=true&wait=final", content=content, headers=labelled)
         assert answer.status_code == 200, answer.text
     grant = await town.granted()
     asked = {"chart": town.chart, "grant": grant, "purpose": "TREAT", "records": [42]}

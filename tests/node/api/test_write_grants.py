@@ -192,7 +192,7 @@ async def test_the_owner_reads_at_the_writers_socket_and_at_a_holders(city: Writ
 @pytest.mark.parametrize(
     ("headers", "kind"),
     [
-        ({"category": "Canary"}, "category"),
+        ({"category": "Media"}, "category"),
         ({"year": "2023"}, "clinical year"),
         ({"sensitivities": "HIV"}, "sensitivity"),
         ({"sensitivities": "MH,HIV"}, "sensitivity"),

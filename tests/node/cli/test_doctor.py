@@ -37,7 +37,7 @@ def findings(devnet, **edits):
 def test_a_fresh_node_has_nothing_wrong(devnet):
     found = findings(devnet)
     assert {check: finding.state for check, finding in found.items()} == {
-        "settings": "ok", "genesis": "ok", "keystore": "ok", "data": "ok", "ledger": "skipped",
+        "settings": "ok", "labels": "ok", "genesis": "ok", "keystore": "ok", "data": "ok", "ledger": "skipped",
     }  # fmt: skip
 
 

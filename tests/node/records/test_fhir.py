@@ -145,7 +145,7 @@ def test_sensitivities(resource: bytes, first: str, second: str) -> None:
 
 
 def test_what_the_sender_says_adds_sensitivities_and_never_takes_one_away() -> None:
-    labels = Described(category="Note", sensitivities=("SUD",)).plain(security("HIV"), FHIR_JSON).labels
+    labels = Described(category="Note", sensitivities=("SUD",), custom=True).plain(security("HIV"), FHIR_JSON).labels
     assert (labels.category, labels.sensitivity_1, labels.sensitivity_2) == ("Note", "HIV", "SUD")
 
 
@@ -168,7 +168,7 @@ def test_other_bytes_are_binary() -> None:
 )
 def test_fhir_that_is_not_looked_into_must_say_how_sensitive_it_is(media_type: str) -> None:
     with pytest.raises(SensitivitiesUnstated):
-        Described(category="Note").plain(b"<Observation/>", media_type)
+        Described(category="Note", custom=True).plain(b"<Observation/>", media_type)
     for stated, first in (((), NONE), (("none",), NONE), (("HIV",), "HIV")):
         assert Described(sensitivities=stated).plain(b"<Observation/>", media_type).labels.sensitivity_1 == first
 

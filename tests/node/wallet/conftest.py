@@ -26,6 +26,7 @@ from node.cli.main import build
 from node.client import Client
 from node.wallet import Wallet
 from protocol.crypto.keyfiles import Cost
+from tests.node.api.conftest import LETTERS
 from tests.node.records.fake_core import Chain, Hospital, Network
 
 LOW = Cost(passes=1, memory_kib=8)
@@ -85,7 +86,7 @@ class City:
 
         core.status = status  # type: ignore[method-assign]
         uids = frozenset({os.getuid()})
-        settings = ApiSettings(self.socket(number), RoleMap(uids, govern_uids=uids), wait_s=5)
+        settings = ApiSettings(self.socket(number), RoleMap(uids, govern_uids=uids), wait_s=5, labelling=LETTERS)
         server = make_api(settings, core, hospital.records, hospital.ledger.idempotency, b"secret")
         await server.start()
         self.servers.append(server)

@@ -30,7 +30,7 @@ def patient(city: City, person: Callable[..., Person]) -> Person:
 
 
 def submit(city: City, category: str, year: str, marks: list[str] | None = None, chart: int = 0) -> int:
-    labels = {"category": category, "year": year, "sensitivities": ",".join(marks) if marks else None}
+    labels = {"category": category, "year": year, "sensitivities": ",".join(marks or ["none"])}
     answer = city.sessions[0].submit_record(chart, b"%PDF " + category.encode(), "application/pdf", **labels)
     return int(answer["records"][0])
 

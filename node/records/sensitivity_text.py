@@ -1,0 +1,175 @@
+"""Reading what a record says: its strings and words, whatever the escapes, accents and encodings they are written in.
+
+JSON may write any letter as an escape, narratives may write it as an entity, and attachments are base64 of text in
+several encodings; a word must be found in all of them. What is no text that can be read is told apart, since somebody
+must judge it in another way. Pure, and bounded by the length of what it reads.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import html
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from msgspec import Struct
+
+ATTACHMENT_BYTES: Final = 1024 * 1024
+"""Of an attachment in base64, so much is looked into."""
+STRANGE_LETTERS: Final = 40
+"""A record with more letters than this of scripts in which no word is known was not understood."""
+
+_TOKEN: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.\-]*[A-Za-z0-9])?")
+_BETWEEN: Final = str.maketrans({chr(n): " " for n in range(128) if not chr(n).isalnum()})
+_WORD: Final = re.compile(r"[^\W_]+")
+_ESCAPE: Final = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
+_ESCAPES: Final = {"n": " ", "r": " ", "t": " ", "b": " ", "f": " ", "/": "/", '"': "'", "\\": " "}
+_ENTITY: Final = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,20});")
+_DATA: Final = re.compile(r'"data"\s*:\s*"([A-Za-z0-9+/=_\-]{4,})"')
+_LETTERS: Final = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th"})
+_MARKS: Final = re.compile("[\u0300-\u036f\u00ad\u200b-\u200d\u2060\ufeff]")
+_CONTROL: Final = re.compile(b"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+_NOT_TEXT: Final = (b"%PDF", rb"{\rtf", b"\x89PNG", b"\xff\xd8\xff", b"PK\x03\x04", b"II*\x00", b"MM\x00*")
+_AFTER_LATIN: Final = "\u0250"
+"""Where the Latin letters of European languages end."""
+
+
+def fold(text: str) -> str:
+    """`text` in lower case, without accents and soft hyphens; the same for every way to write it."""
+    text = text.lower()
+    if text.isascii():
+        return text
+    return _MARKS.sub("", unicodedata.normalize("NFKD", text.translate(_LETTERS)))
+
+
+def unescaped(text: str) -> str:
+    """JSON text with its escapes undone. A quote and a backslash become what cannot end a string."""
+    if "\\" not in text:
+        return text
+    return _ESCAPE.sub(_character, text)
+
+
+def _character(match: re.Match[str]) -> str:
+    sign = match[1]
+    if len(sign) == 1:
+        return _ESCAPES.get(sign, sign)
+    letter = chr(int(sign[1:], 16))
+    return "'" if letter == '"' else " " if letter == "\\" or letter < " " else letter
+
+
+def strings_of(text: str) -> set[str]:
+    """All strings of JSON text without escapes, names of members too, and what stands between them: so none is lost,
+    however the text is laid out."""
+    return set(text.split('"'))
+
+
+def tokens_of(text: str) -> set[str]:
+    """What may be a code in text that is no JSON."""
+    return set(_TOKEN.findall(text))
+
+
+def words_of(folded: str) -> set[str]:
+    """The words of text that was folded: letters and digits in a row."""
+    return set(folded.translate(_BETWEEN).split() if folded.isascii() else _WORD.findall(folded))
+
+
+def readable(text: str) -> str:
+    """Text with the entities of HTML as the letters that they stand for."""
+    return html.unescape(text) if "&" in text and _ENTITY.search(text) else text
+
+
+def strange(text: str) -> bool:
+    """Whether much of it is in scripts other than Latin, in which no built-in word is written."""
+    return not text.isascii() and sum(map(_is_strange, text)) > STRANGE_LETTERS
+
+
+def has_strange(text: str) -> bool:
+    """Whether any letter is of another script than Latin."""
+    return any(map(_is_strange, text))
+
+
+def _is_strange(sign: str) -> bool:
+    return sign >= _AFTER_LATIN and sign.isalpha()
+
+
+def decoded(data: bytes, charset: str | None = None) -> str | None:
+    """Bytes as text, by their byte order mark, the charset that is stated, UTF-8, or else Windows-1252; None for what
+    is no text, or text that is mostly not words (PDF, RTF)."""
+    if data.startswith(_NOT_TEXT):
+        return None
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        charset = "utf-16"
+    elif _CONTROL.search(data):
+        return None
+    try:
+        return data.decode(charset or "utf-8")
+    except (LookupError, UnicodeError):
+        return None if charset else data.decode("cp1252", "replace")
+
+
+class Attached(Struct, frozen=True):
+    """A member `data` in base64: as it stands, as text (None if it is none), and in words what of it was not read."""
+
+    data: str
+    text: str | None
+    lack: str
+
+
+def attachments(text: str) -> Iterator[Attached]:
+    """What is attached in a resource's text."""
+    if '"data"' not in text:
+        return
+    for data in _DATA.findall(text):
+        head = data[: ATTACHMENT_BYTES // 3 * 4].replace("-", "+").replace("_", "/")
+        try:
+            raw = base64.b64decode(head + "=" * (-len(head) % 4))
+        except (binascii.Error, ValueError):
+            continue  # a member of that name that is no base64: its words were read where they stand
+        if len(head) < len(data):
+            raw = raw[: raw.rfind(b" ") + 1] or raw  # a cut through a letter would make it look like no text
+            lack = "an attachment of more than 1 MiB"
+        else:
+            lack = ""
+        said = decoded(raw)
+        yield Attached(data, said, "an attachment that is no text" if said is None else lack)
+
+
+def is_signature(text: str, data: str) -> bool:
+    """Whether every member `data` of this value belongs to a signature, which is not for reading."""
+    objects: list[bool] = []
+
+    def visit(pairs: list[tuple[str, Any]]) -> None:
+        names = {name for name, _ in pairs}
+        if any(name == "data" and value == data for name, value in pairs):
+            objects.append("sigFormat" in names or {"who", "when", "type"} <= names)
+
+    return _walk(text, visit) and bool(objects) and all(objects)
+
+
+def codings(text: str) -> set[tuple[str, str]]:
+    """Every system with every code beside it in one object of JSON, at whatever depth; of a name that repeats, each
+    value. Of what is no JSON, every string that might be a system with every other."""
+    found: set[tuple[str, str]] = set()
+
+    def visit(pairs: list[tuple[str, Any]]) -> None:
+        codes = [value for name, value in pairs if name == "code" and isinstance(value, str)]
+        systems = [value for name, value in pairs if name == "system" and isinstance(value, str)] if codes else []
+        found.update((system, code) for system in systems for code in codes)
+
+    if not _walk(text, visit):
+        strings = strings_of(text)
+        return {(system, code) for system in strings if ":" in system for code in strings}
+    return found
+
+
+def _walk(text: str, visit: Callable[[list[tuple[str, Any]]], None]) -> bool:
+    """Show each object of JSON text to `visit`, innermost first; False for what cannot be walked to its end."""
+    try:
+        json.loads(text, object_pairs_hook=visit, parse_int=len, parse_float=len, parse_constant=len)
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -1,0 +1,155 @@
+"""What cannot be looked into is marked unless somebody who knows has judged it, and slips in labels are refused."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node.labels import SENSITIVITY_LABELS
+from node.records.errors import UnknownCategory, UnknownSensitivity
+from node.records.fhir import FHIR_JSON, Described, is_text
+from node.records.labelling import Labelling, labelling
+from node.records.sensitivity_codes import UNEXAMINED
+from node.records.sensitivity_table import SensitivityTableInvalid, Table
+from protocol.crypto.tags import NONE, Labels
+
+PDF = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n"
+MARKING = Labelling()
+PLAIN = Labelling(unexamined="plain")
+
+
+def labels(data: bytes, media_type: str, by: Labelling = MARKING, **stated: Any) -> list[str]:
+    made: Labels = Described(**stated).plain(data, media_type, by).labels
+    return [one for one in (made.sensitivity_1, made.sensitivity_2) if one != NONE]
+
+
+def document(data: bytes, content_type: str = "application/pdf", **members: Any) -> bytes:
+    attachment = {"contentType": content_type, "data": base64.b64encode(data).decode()}
+    content = [{"attachment": attachment}]
+    return json.dumps({"resourceType": "DocumentReference", "content": content} | members).encode()
+
+
+@pytest.mark.parametrize(
+    ("data", "media_type"),
+    [
+        (PDF, "application/pdf"),
+        (b"\x89PNG\r\n", "image/png"),
+        (b"\x00" * 128 + b"DICM", "application/dicom"),
+        (rb"{\rtf1 hello}", "application/rtf"),
+        (rb"{\rtf1 hello}", "text/plain"),
+        (b"\x00\x01", "text/plain"),
+        (b"hello", "text/plain; charset=klingon"),
+        (b"hello", "application/octet-stream"),
+        ("η ασθενής εισήχθη με πόνους και εξετάστηκε από τον ιατρό".encode(), "text/plain"),
+    ],
+)
+def test_a_document_that_cannot_be_looked_into_is_marked(data: bytes, media_type: str) -> None:
+    assert labels(data, media_type) == [UNEXAMINED]
+    assert labels(data, media_type, PLAIN) == []
+    assert labels(data, media_type, sensitivities=("none",)) == [], "the sender judged it"
+    assert labels(data, media_type, sensitivities=("MH",)) == ["MH"]
+
+
+@pytest.mark.parametrize(
+    ("data", "media_type", "found"),
+    [
+        (b"All well.", "text/plain", []),
+        (b"All well.", "TEXT/PLAIN; charset=utf-8", []),
+        ("Verdacht auf häusliche Gewalt".encode("latin-1"), "text/plain; charset=ISO-8859-1", ["SDV"]),
+        ("Verdacht auf häusliche Gewalt".encode("cp1252"), "text/plain", ["SDV"]),
+        (b"Diagnose (ICD-10-GM): F32.1 G", "text/plain", ["MH"]),
+        (b"SNOMED 370143000, Tel. 044 123", "text/plain", ["MH"]),
+        (b'<code code="B20" codeSystem="2.16.840.1.113883.6.90"/>', "application/cda+xml", ["HIV"]),
+        (b"<html><p>d&eacute;pression</p></html>", "text/html", ["MH"]),
+        (b'{"a": "preg\\u006eant"}', "application/json", ["SEX"]),
+        (b"OBX|1|TX|||HIV negative", "x-application/hl7-v2+er7", ["HIV"]),
+    ],
+)
+def test_text_that_is_no_fhir_is_looked_into(data: bytes, media_type: str, found: list[str]) -> None:
+    assert is_text(media_type)
+    assert labels(data, media_type) == found
+    assert labels(data, media_type, sensitivities=("none",)) == found, "a statement takes nothing away"
+
+
+def test_an_attachment_that_cannot_be_looked_into_marks_its_resource() -> None:
+    assert labels(document(PDF), FHIR_JSON) == [UNEXAMINED]
+    assert labels(document(PDF), FHIR_JSON, PLAIN) == []
+    assert labels(document(PDF), FHIR_JSON, sensitivities=("none",)) == []
+    assert labels(document(b"All well.", "text/plain"), FHIR_JSON) == []
+    assert labels(document(b"x" * (1024 * 1024 + 99), "text/plain"), FHIR_JSON) == [UNEXAMINED]
+    ehr = {"security": [{"code": "PSY"}]}
+    assert labels(document(PDF, meta=ehr), FHIR_JSON) == ["PSY"], "the EHR judged it"
+    assert labels(document(PDF, description="depression"), FHIR_JSON) == ["MH", UNEXAMINED]
+    elsewhere = json.dumps({"resourceType": "Media", "content": {"contentType": "image/png", "url": "Binary/1"}})
+    assert labels(elsewhere.encode(), FHIR_JSON) == [], "what is not in the record is not released with it"
+
+
+def test_a_signature_is_no_document() -> None:
+    data = base64.b64encode(b"\x00\x01 signed").decode()
+    signature = {"type": [], "when": "2020-01-01", "who": {}, "sigFormat": "application/jose", "data": data}
+    assert labels(json.dumps({"resourceType": "Provenance", "signature": [signature]}).encode(), FHIR_JSON) == []
+    both = {"resourceType": "Bundle", "signature": signature, "entry": [{"resource": json.loads(document(PDF))}]}
+    assert labels(json.dumps(both).encode(), FHIR_JSON) == [UNEXAMINED]
+    same = {"resourceType": "Binary", "contentType": "application/pdf", "data": data}
+    both = {"resourceType": "Bundle", "signature": signature, "entry": [{"resource": same}]}
+    assert labels(json.dumps(both).encode(), FHIR_JSON) == [UNEXAMINED]
+
+
+def test_a_language_of_which_no_word_is_known() -> None:
+    def text(language: str, said: str) -> bytes:
+        return json.dumps({"resourceType": "Observation", "language": language, "note": [{"text": said}]}).encode()
+
+    for language in ("en", "de-AT", "pt-BR", "NL"):
+        assert labels(text(language, "ok"), FHIR_JSON) == []
+    assert labels(text("pl", "ok"), FHIR_JSON) == [UNEXAMINED]
+    assert labels(text("pl", "ok"), FHIR_JSON, PLAIN) == []
+    name = {"resourceType": "Patient", "name": [{"text": "Παπαδόπουλος Γεώργιος"}], "note": "5 µmol/l"}
+    assert labels(json.dumps(name).encode(), FHIR_JSON) == [], "a name in its own script is no text"
+
+
+def test_every_wallet_knows_the_mark() -> None:
+    assert UNEXAMINED in SENSITIVITY_LABELS
+
+
+def test_stated_labels_that_are_not_known_are_refused_by_name_and_never_said_back() -> None:
+    with pytest.raises(UnknownSensitivity) as caught:
+        labels(b"x", "text/plain", sensitivities=("MHH",))
+    assert "MHH" not in f"{caught.value} {caught.value.advice}"
+    assert "HIV, " in caught.value.advice
+    assert "custom=true" in caught.value.advice
+    with pytest.raises(UnknownSensitivity):
+        labels(b"x", "text/plain", sensitivities=("several",))
+    with pytest.raises(UnknownCategory) as refused:
+        labels(b"x", "text/plain", category="Leter")
+    assert "Leter" not in f"{refused.value} {refused.value.advice}"
+    assert labels(b"x", "text/plain", sensitivities=("MHH",), category="Leter", custom=True) == ["MHH"]
+
+
+def test_a_table_makes_labels_known() -> None:
+    by = Labelling(table=Table(sensitivities={"ONC": "cancer"}, categories={"Letter": "letters"}))
+    assert labels(b"x", "text/plain", by, sensitivities=("ONC", UNEXAMINED), category="Letter") == ["ONC", UNEXAMINED]
+    with pytest.raises(UnknownCategory, match="") as caught:
+        labels(b"x", "text/plain", by, category="Leter")
+    assert "table: Letter" in caught.value.advice
+
+
+def test_a_resource_of_a_type_that_is_not_known_says_so_itself() -> None:
+    """Of FHIR R5, for one: nobody made a slip."""
+    made = Described().plain(b'{"resourceType": "BodyStructureNew"}', FHIR_JSON)
+    assert made.labels.category == "BodyStructureNew"
+
+
+def test_made_from_the_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "own.table"
+    file.write_text("mark MH word en sadness\nunmark SEX word fetal\n")
+    by = labelling(file, "plain")
+    assert (by.unexamined, len(by.table.rules), len(by.table.taken_away)) == ("plain", 1, 1)
+    assert labels(b"sadness, fetal", "text/plain", by) == ["MH"]
+    file.write_text("frob")
+    with pytest.raises(SensitivityTableInvalid):
+        labelling(file, "mark")
+    assert labelling(None, "mark") == Labelling()
