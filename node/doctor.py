@@ -130,7 +130,8 @@ def _labels(config: Config) -> Finding:
     except ChartledgerError as error:
         return Finding("labels", "wrong", str(error), error.advice)
     own = len(by.table.rules)
-    has = f"{own} rules of our own" if config.sensitivity_table else "the built-in rules alone"
+    ours = "1 rule of our own" if own == 1 else f"{own} rules of our own"
+    has = ours if config.sensitivity_table else "the built-in rules alone"
     doubts = []
     if by.table.taken_away:
         doubts.append(f"{len(by.table.taken_away)} lines take built-in rules away")

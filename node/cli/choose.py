@@ -122,8 +122,10 @@ def read_labels(
         raise BadArgument(f"{unknown[0]!r} is not a year", advice='Write four digits, or "none" for records without.')
     if known is not None:
         for one in sorted(set(category or ()) - known.categories):
-            near = get_close_matches(one, known.categories, 4, 0.5) or sorted(known.categories - set(RESOURCE_TYPES))
-            raise UnknownCategory(f"{one!r} is no kind of record", advice=f"Known are {', '.join(near)} … {OWN}")
+            near = ", ".join(get_close_matches(one, known.categories, 4, 0.6))
+            own = ", ".join(sorted(known.categories - set(RESOURCE_TYPES)))
+            kinds = f"FHIR's resource types{f', such as {near}' if near else ''}"
+            raise UnknownCategory(f"{one!r} is no kind of record", advice=f"Known are {kinds}, and {own}. {OWN}")
         for one in sorted(set(sensitivity or ()) - known.sensitivities):
             listed = ", ".join(sorted(known.sensitivities))
             raise UnknownSensitivity(f"{one!r} is no sensitivity", advice=f"Known are {listed}. {OWN}")

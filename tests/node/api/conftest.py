@@ -43,6 +43,7 @@ class Desk:
         core = hospital.core
         self.closing = asyncio.Event()
         writes = Writes(core, hospital.ledger.idempotency, SECRET, made.wait_s)
+        self.settings = made
         self.app = make_app(Context(made, core, hospital.records, writes, self.closing), SECRET)
 
     async def ask(self, method: str, path: str, uid: int = UID, **options: Any) -> httpx.Response:

@@ -129,9 +129,10 @@ def test_a_summary_counts() -> None:
 
 
 _WORDS = st.sampled_from(
-    "depression;ST depression;HIV;hearing aids;substance;use;F32.1;C50;370143000;przemoc;häusliche;Gewalt;PSY;0;".split(
-        ";"
-    )
+    [
+        *("depression", "ST depression", "HIV", "hearing aids", "substance", "use", "F32.1", "C50", "370143000"),
+        *("przemoc", "häusliche", "Gewalt", "PSY", "0", ""),
+    ]
 )
 _VALUES = st.recursive(
     _WORDS | st.just(GM) | st.integers() | st.lists(_WORDS, max_size=3).map(" ".join),

@@ -62,7 +62,7 @@ async def test_nobody_else_holds_anything(held: Held) -> None:
 
 async def test_holders_learn_neither_length_nor_labels_from_what_they_keep(five: World) -> None:
     """What lies at a holder for two records of the same padded size differs in nothing that can be measured."""
-    long = Described("A" * 40, "2020", ("HIV", "PSY", "SUD")).plain(b"x", "application/" + "y" * 100)
+    long = Described("A" * 40, "2020", ("HIV", "PSY", "SUD"), custom=True).plain(b"x", "application/" + "y" * 100)
     await append(five, plain("a"), long)
     holder = five.network.hospitals[ranked(five.chain.id, five.chart, 0, range(5))[0]]
     one, two = (await holder.ledger.held.get(five.chart, [1, 2])).values()

@@ -200,7 +200,7 @@ def test_a_revocation_renews_grants_to_come_delegates_and_what_is_forbidden(
 def test_labels_that_a_restored_wallet_does_not_know_are_reported(
     city: City, patient: Person, person: Callable[..., Person]
 ) -> None:
-    patient.does("grant", 0, "--to", 1, "--category", "made-up", "--until", "30d")
+    patient.does("grant", 0, "--to", 1, "--category", "made-up", "--custom", "--until", "30d")
     patient.does("grant", 0, "--to", 2, "--until", "30d")
     patient.does("policy", "bar", 0, "3", "--category", "made-up")
     restored = person("again", patient.wallet.seed)
@@ -214,6 +214,48 @@ def test_labels_that_a_restored_wallet_does_not_know_are_reported(
     assert reads(city, 3, third, late) == "barred"
     restored.does("policy", "set", 0, "--forbid-nothing")
     assert reads(city, 3, third, late) == "disclosed"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("grant", 0, "--to", 1, "--until", "30d"),
+        ("grant", 0, "--to", 1, "--until", "30d", "--dry-run"),
+        ("policy", "bar", 0, "everybody"),
+    ],
+)
+def test_a_label_that_is_not_known_is_refused_before_anything_is_signed(
+    city: City, patient: Person, words: tuple[object, ...]
+) -> None:
+    """A slip in a prohibition would forbid nothing, and nobody would notice."""
+    before = city.sessions[0].chart(0)["events"]
+    told = patient.does(*words, "--sensitivity", "MHH", code=1)
+    assert "'MHH' is no sensitivity" in told
+    assert "HIV, " in told
+    assert "--custom" in told
+    assert "[unknown-sensitivity]" in told
+    told = patient.does(*words, "--category", "Observatoin", code=1)
+    assert "such as Observation" in told
+    assert "[unknown-category]" in told
+    assert city.sessions[0].chart(0)["events"] == before
+    patient.does(*words, "--sensitivity", "MHH", "--category", "Observatoin", "--custom")
+    patient.does(
+        *words, "--category", "Letter", "--sensitivity", "unexamined"
+    )  # the node defines the one, all the other
+
+
+def test_what_was_forbidden_by_a_label_of_ones_own_can_be_taken_back(city: City, patient: Person) -> None:
+    patient.does("policy", "bar", 0, 1, "--sensitivity", "MHH", "--custom")
+    assert "[not-forbidden]" in patient.does("policy", "unbar", 0, 1, "--sensitivity", "MHX", code=1)
+    assert patient.does("policy", "unbar", 0, 1, "--sensitivity", "MHH")["forbidden"] == []
+
+
+def test_what_nobody_looked_into_opens_by_name_alone(city: City, patient: Person) -> None:
+    done = city.sessions[0].submit_record(0, b"%PDF-1.7", "application/pdf")["records"]
+    plain = patient.does("grant", 0, "--to", 1, "--until", "30d")["grant"]
+    assert reads(city, 1, plain, done[0]) == "outside"
+    named = patient.does("grant", 0, "--to", 1, "--until", "30d", "--sensitivity", "unexamined")["grant"]
+    assert reads(city, 1, named, done[0]) == "disclosed"
 
 
 def test_the_policy_is_set_shown_and_taken_back(city: City, patient: Person) -> None:
