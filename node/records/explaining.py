@@ -201,8 +201,8 @@ def _leaves_of(text: str) -> Iterator[Leaf]:
         if isinstance(value, str):
             yield where, value
             if where.endswith(".data"):
-                for attached in reading.attachments(f'"data":"{value}"'):
-                    yield where, attached.text or ""
+                for said in reading.attachments(f'"data":"{value}"')[0]:
+                    yield where, said
         elif isinstance(value, dict):
             for name in value:
                 yield where, name

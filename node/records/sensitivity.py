@@ -25,8 +25,6 @@ from node.records.sensitivity_words import UNLESS, WORDS
 
 STEM_LETTERS: Final = 5
 """A stem is at least so long; shorter ones would begin too many words."""
-BASE64_LETTERS: Final = 64
-"""Base64 longer than this is no word."""
 PHRASE_LETTERS: Final = 40
 """How far before and behind a word a phrase is looked for in which it does not count."""
 BUILT_IN: Final = "built in"
@@ -146,22 +144,22 @@ class Marker:
 
     def look(self, text: str, *, is_json: bool = True) -> tuple[set[Hit], list[str]]:
         """Every rule that applies, and what could not be looked into, in words; mostly nothing."""
-        text = reading.unescaped(text) if is_json else text
-        notes: list[str] = []
-        unread: list[str] = []
-        for attached in list(reading.attachments(text)) if is_json else ():
-            if attached.text is not None:
-                notes.append(attached.text)
-            if attached.lack and not reading.is_signature(text, attached.data):
-                unread.append(attached.lack)
-            if len(attached.data) > BASE64_LETTERS:
-                text = text.replace(attached.data, "")  # or chance would find words in it
-        strings = reading.strings_of(text) if is_json else reading.tokens_of(text)
-        texts = [text, *notes]
-        if self._strange and any(map(reading.strange, texts)):
-            unread.append("text in another script")
-        hits = self._by_words([reading.fold(reading.readable(one)) for one in texts])
-        return hits | self._by_code(strings, text, is_json) | self._by_block(strings, text), unread
+        if not is_json:
+            lacks = ["text in another script"] if self._strange and reading.strange(text) else []
+            return self._hits(reading.tokens_of(text), [reading.fold(reading.readable(text))], text, is_json), lacks
+        text = reading.unescaped(text)
+        notes, lacks = reading.attachments(text)
+        if notes or lacks:
+            text = reading.without_attachments(text)
+        if self._strange and any(map(reading.strange, (text, *notes))):
+            lacks.append("text in another script")
+        strings = reading.strings_of(text)
+        folded = [reading.fold(reading.readable(one)) for one in (" ".join(strings), *notes)]
+        return self._hits(strings, folded, text, is_json), lacks
+
+    def _hits(self, strings: set[str], folded: Sequence[str], text: str, is_json: bool) -> set[Hit]:
+        hits = self._by_words(folded)
+        return hits | self._by_code(strings, text, is_json) | self._by_block(strings, folded[0])
 
     # --- its parts ---------------------------------------------------------------------------------------------------
 
@@ -179,7 +177,6 @@ class Marker:
         return hits
 
     def _by_block(self, strings: set[str], text: str) -> set[Hit]:
-        text = text.lower()
         if not any(part in text for part in _NAMED):
             return set()
         hits = set()

@@ -13,10 +13,8 @@ import html
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
-
-from msgspec import Struct
 
 ATTACHMENT_BYTES: Final = 1024 * 1024
 """Of an attachment in base64, so much is looked into."""
@@ -31,6 +29,10 @@ _ESCAPES: Final = {"n": " ", "r": " ", "t": " ", "b": " ", "f": " ", "/": "/", '
 _ENTITY: Final = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,20});")
 _DATA: Final = re.compile(r'"data"\s*:\s*"([A-Za-z0-9+/=_\-]{4,})"')
 _LETTERS: Final = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th"})
+_LONG_DATA: Final = re.compile(r'"data"\s*:\s*"[A-Za-z0-9+/=_\-]{65,}"')
+_CHARSET: Final = re.compile(
+    r"utf-?(8|16|16[bl]e|32)|(us-)?ascii|iso-8859-\d\d?|latin-?1|windows-125\d|cp(125\d|437|850)"
+)
 _MARKS: Final = re.compile("[\u0300-\u036f\u00ad\u200b-\u200d\u2060\ufeff]")
 _CONTROL: Final = re.compile(b"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _NOT_TEXT: Final = (b"%PDF", rb"{\rtf", b"\x89PNG", b"\xff\xd8\xff", b"PK\x03\x04", b"II*\x00", b"MM\x00*")
@@ -105,49 +107,62 @@ def decoded(data: bytes, charset: str | None = None) -> str | None:
         charset = "utf-16"
     elif _CONTROL.search(data):
         return None
+    if charset is not None and not _CHARSET.fullmatch(charset):
+        return None
     try:
         return data.decode(charset or "utf-8")
     except (LookupError, UnicodeError):
         return None if charset else data.decode("cp1252", "replace")
 
 
-class Attached(Struct, frozen=True):
-    """A member `data` in base64: as it stands, as text (None if it is none), and in words what of it was not read."""
-
-    data: str
-    text: str | None
-    lack: str
-
-
-def attachments(text: str) -> Iterator[Attached]:
-    """What is attached in a resource's text."""
+def attachments(text: str) -> tuple[list[str], list[str]]:
+    """What is attached in a resource's text, in members `data` in base64: what of it is text, and in words what could
+    not be read. A signature is not for reading."""
+    notes: list[str] = []
+    lacks: list[str] = []
     if '"data"' not in text:
-        return
+        return notes, lacks
+    documents: set[str] | None = None
     for data in _DATA.findall(text):
-        head = data[: ATTACHMENT_BYTES // 3 * 4].replace("-", "+").replace("_", "/")
-        try:
-            raw = base64.b64decode(head + "=" * (-len(head) % 4))
-        except (binascii.Error, ValueError):
-            continue  # a member of that name that is no base64: its words were read where they stand
-        if len(head) < len(data):
-            raw = raw[: raw.rfind(b" ") + 1] or raw  # a cut through a letter would make it look like no text
-            lack = "an attachment of more than 1 MiB"
-        else:
-            lack = ""
+        said, lack = _attached(data)
+        if said is not None:
+            notes.append(said)
+        if lack:
+            documents = _documents(text) if documents is None else documents
+            if data in documents:
+                lacks.append(lack)
+    return notes, lacks
+
+
+def without_attachments(text: str) -> str:
+    """The text without its long base64, in which chance would find words."""
+    return _LONG_DATA.sub('"data":""', text)
+
+
+def _attached(data: str) -> tuple[str | None, str]:
+    """A member `data` as text (None if it is none), and what of it was not read."""
+    head = data[: ATTACHMENT_BYTES // 3 * 4].replace("-", "+").replace("_", "/")
+    try:
+        raw = base64.b64decode(head + "=" * (-len(head) % 4))
+    except (binascii.Error, ValueError):
+        return None, ""  # a member of that name that is no base64: its words are read where they stand
+    if len(head) == len(data):
         said = decoded(raw)
-        yield Attached(data, said, "an attachment that is no text" if said is None else lack)
+        return said, "an attachment that is no text" if said is None else ""
+    said = decoded(raw[: raw.rfind(b" ") + 1] or raw)  # a cut through a letter would make it look like no text
+    return said, "an attachment that is no text" if said is None else "an attachment of more than 1 MiB"
 
 
-def is_signature(text: str, data: str) -> bool:
-    """Whether every member `data` of this value belongs to a signature, which is not for reading."""
-    objects: list[bool] = []
+def _documents(text: str) -> set[str]:
+    """The members `data` of a resource that belong to no signature; all of them if it cannot be walked."""
+    found: set[str] = set()
 
     def visit(pairs: list[tuple[str, Any]]) -> None:
         names = {name for name, _ in pairs}
-        if any(name == "data" and value == data for name, value in pairs):
-            objects.append("sigFormat" in names or {"who", "when", "type"} <= names)
+        if "sigFormat" not in names and not {"who", "when", "type"} <= names:
+            found.update(value for name, value in pairs if name == "data" and isinstance(value, str))
 
-    return _walk(text, visit) and bool(objects) and all(objects)
+    return found if _walk(text, visit) else set(_DATA.findall(text))
 
 
 def codings(text: str) -> set[tuple[str, str]]:
