@@ -18,9 +18,10 @@ from node.cli.choose import (
 from node.cli.client import Document, Session, connect
 from node.cli.exits import BadArgument
 from node.cli.options import SOCKET, JsonOption, PassphraseOption, SocketOption, WalletOption
-from node.cli.output import emit, say, table
+from node.cli.output import emit, say, table, warn
 from node.cli.signing import submit_owned
 from node.keystore import find_passphrase
+from node.records.sensitivity_codes import UNEXAMINED
 from node.wallet import Wallet, WalletChart
 from node.wallet import consent as making
 from node.wallet.tagging import Forbidden
@@ -109,6 +110,10 @@ def bar(
     """Forbid an institution to read some records, or any. It comes before every permission."""
     opened = Wallet.open(wallet, find_passphrase(None, passphrase_file))
     rule = _rule(socket, institution, (category, year, sensitivity), emergencies, None if custom else opened)
+    if rule.sensitivities and UNEXAMINED not in rule.sensitivities:
+        warn(
+            f"documents that nobody looked into are not among them: add --sensitivity {UNEXAMINED} to forbid these, too"
+        )
     _change(chart, opened, socket, as_json, lambda mode, rules: (mode, rules | {rule}))
 
 

@@ -243,3 +243,11 @@ def test_whatever_is_taken_can_be_used_and_takes_away_only_what_it_names(lines: 
 def test_any_code_that_a_table_names_is_found(label: str, code: str) -> None:
     own = table(f"mark {label} code {OWN}|{code}")
     assert label in marks(own, coded(OWN, code))
+
+
+def test_the_table_in_the_manual_is_right() -> None:
+    manual = (Path(__file__).parents[3] / "docs" / "operators.md").read_text(encoding="utf-8")
+    own = table(*manual.split("**The table**")[1].split("```")[1].split("\n"))
+    assert (len(own.taken_away), own.sensitivities.keys(), own.categories.keys()) == (3, {"ONC"}, {"Letter"})
+    assert marks(own, coded(GM, "C50.1")) == {"ONC"}
+    assert f"the {len(SENSITIVITIES)} codes of HL7" in manual
