@@ -189,7 +189,7 @@ CHARTS = (
         f"{CHART}/owner-key",
         Role.SUBMIT,
         control.hand_in_owner_key,
-        "Hand in the owner's new envelope key, at the custodian",
+        "Hand in the owner's new envelope key, at the custodian or another writer",
         {JSON: control_schemas.OwnerKeyDone},
         {JSON: control_schemas.OwnerKeyIn},
     ),

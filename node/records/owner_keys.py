@@ -56,16 +56,21 @@ class OwnerKeys:
         self._threads = threads
 
     async def hand_in(self, chart: int, suite: int, public: bytes) -> Literal["in-force", "waiting"]:
-        """Take in an owner's new key. Raises `NotCustodian`, `UnknownChart`, `BadRecord` for bytes that are no key, and
-        `OwnerKeyUnknown` for one that the ledger does not name."""
-        leaf = await self._own_chart(chart)
+        """Take in an owner's new key, as the custodian, or as whoever wrote something to the chart: with its grant gone
+        no permit brings the key any more, and what it wrote is the owner's to read all the same. Raises `NotCustodian`,
+        `UnknownChart`, `BadRecord` for bytes that are no key, and `OwnerKeyUnknown` for one that the ledger does not
+        name."""
+        leaf = await self._chart(chart)
+        keeps = leaf.custodian == self._node.institution
+        if not keeps and not await self._store.list(chart, 0, 1):
+            raise NotCustodian(f"institution {leaf.custodian} is the custodian of chart {chart}, and nothing is here")
         try:
             check_public(suite, public)
         except CryptoError as error:
             raise BadRecord(f"encryption_public is not usable: {error}") from None
         key = HandedKey(chart, suite, public)
         if key.digest == leaf.encryption_key:
-            if (await self._chart_secret(chart)).encryption_public != public:
+            if not keeps or (await self._chart_secret(chart)).encryption_public != public:
                 await self._rows.hand_in(key)
             return "in-force"
         if key.digest not in await self._named_by_change(chart):
@@ -148,10 +153,14 @@ class OwnerKeys:
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, seal)
 
-    async def _own_chart(self, chart: int) -> Chart:
+    async def _chart(self, chart: int) -> Chart:
         leaf = await self._node.chart(chart)
         if leaf is None:
             raise UnknownChart(f"there is no chart {chart}")
+        return leaf
+
+    async def _own_chart(self, chart: int) -> Chart:
+        leaf = await self._chart(chart)
         if leaf.custodian != self._node.institution:
             raise NotCustodian(f"institution {leaf.custodian} is the custodian of chart {chart}")
         return leaf

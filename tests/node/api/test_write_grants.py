@@ -357,6 +357,27 @@ async def test_what_was_written_follows_the_owner_to_a_new_key(city: Written) ->
     assert (await city.submit(grant)).status_code == 200
 
 
+async def test_it_follows_the_owner_even_when_the_grant_has_ended(city: Written) -> None:
+    """Then no permit brings the new key: the owner hands it in, as at the custodian. Nobody else takes it."""
+    grant, record = await city.written()
+    await done(city, city.patient.revoke(city.chart, grant))
+    new = NewOwner(city, "rotated", 0)
+    await done(city, city.patient.sign(RotateOwnerKey(city.chart, 0, new.keys, new.possession)))
+    place = f"/v1/charts/{city.chart}/owner-key"
+    answer = await city.writer.ask("PUT", place, json=new.body)
+    assert answer.json()["state"] == "waiting", answer.text
+    stranger = NewOwner(city, "stranger", 0)
+    assert code(await city.writer.ask("PUT", place, json=stranger.body)) == "owner-key-unknown"
+    other = next(n for n in range(4) if n not in (0, WRITER))
+    assert code(await city.desk(other).ask("PUT", place, json=new.body)) == "not-custodian"
+    await wait_out(city)
+    assert (await city.writer.ask("PUT", place, json=new.body)).json()["state"] == "in-force"
+    while await city.writer.hospital.records.changes.once():
+        pass
+    city.patient.private, city.patient.public = new.private, new.public
+    assert await city.owner_opens(record) == TEXT
+
+
 async def test_a_permit_that_opens_no_more_is_replaced_by_a_new_one(city: Written) -> None:
     grant = await city.may_write()
     rows = city.writer.hospital.ledger.records.permits
