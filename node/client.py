@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
@@ -26,7 +26,13 @@ from protocol.errors import ChartledgerError
 TIMEOUT_S = 120.0
 """Above what a node waits for finality (60 s), so that the node's own answer comes first."""
 TRIES = 4
+TRIES_SENT = 30
+"""How often what carries a key is sent, and how often once a node may have it: one that starts again takes seconds."""
 PAUSE_S = 0.5
+MAYBE = (
+    "It may have been taken. Once the node answers again, see before you repeat it: `chartledger record list` and "
+    "`chartledger chart history` show what stands."
+)
 
 
 class Unreachable(ChartledgerError):
@@ -35,6 +41,8 @@ class Unreachable(ChartledgerError):
     advice = (
         "Start it with `chartledger node run --config FILE`, or name its socket with --socket or CHARTLEDGER_SOCKET."
     )
+    sent = False
+    """Whether a node was there, which may have the request."""
 
 
 class Problem(ChartledgerError):
@@ -103,15 +111,12 @@ class Client:
         """Send a file of `length` bytes from its beginning, in bounded memory; a broken connection leads to another
         try, as for `send`."""
         headers = headers | {"idempotency-key": key, "content-length": str(length)}
-        for left in range(TRIES, 0, -1):
+
+        def attempt() -> bytes:
             body.seek(0)
-            try:
-                return msgspec.json.decode(self._request("POST", path, {"wait": "final", **query}, body, headers))
-            except Unreachable:
-                if left == 1:
-                    raise
-                time.sleep(PAUSE_S)
-        raise AssertionError("the last try returns or raises")
+            return self._request("POST", path, {"wait": "final", **query}, body, headers)
+
+        return self._persist(attempt)
 
     def post(self, path: str, document: Any, *, key: str | None = None, wait: bool = False, **query: Any) -> Any:
         """Send a JSON document; with `wait`, the answer comes when what it submits is final."""
@@ -149,29 +154,41 @@ class Client:
             query["wait"] = "final"
         if key is not None:
             headers = headers | {"idempotency-key": key}
-        for left in range(TRIES if key is not None else 1, 0, -1):
+        if key is None:
+            return msgspec.json.decode(self._request("POST", path, query, body, headers))
+        return self._persist(lambda: self._request("POST", path, query, body, headers))
+
+    def _persist(self, attempt: Callable[[], bytes]) -> Any:
+        """What a request with a key leads to, made again while the connection breaks."""
+        failures, sent = 0, False
+        while True:
             try:
-                return msgspec.json.decode(self._request("POST", path, query, body, headers))
-            except Unreachable:
-                if left == 1:
+                return msgspec.json.decode(attempt())
+            except Unreachable as error:
+                failures, sent = failures + 1, sent or error.sent
+                if not sent and failures >= TRIES:
                     raise
-                time.sleep(PAUSE_S)
-        raise AssertionError("the last try returns or raises")
+                if failures >= TRIES_SENT:
+                    raise Unreachable(str(error), advice=MAYBE) from None
+            time.sleep(PAUSE_S)
 
     def _request(
         self, method: str, path: str, query: dict[str, Any], body: bytes | Source | None, headers: dict[str, str]
     ) -> bytes:
         target = f"{path}?{urlencode(query)}" if query else path
         connection = self._connection()
+        connection.reached = connection.sock is not None
         try:
             return self._answer(connection, method, target, body, headers).read()
         except TimeoutError:
             connection.close()
             raise NotAnswered(f"the node on {self.path} did not answer in time") from None
         except (OSError, HTTPException) as error:
-            connection.close()
             reason = getattr(error, "strerror", None) or "the connection broke"
-            raise Unreachable(f"no node answers on {self.path}: {reason}") from None
+            unreachable = Unreachable(f"no node answers on {self.path}: {reason}")
+            unreachable.sent = connection.reached
+            connection.close()
+            raise unreachable from None
 
     def _answer(
         self, connection: _Connection, method: str, target: str, body: bytes | Source | None, headers: dict[str, str]
@@ -192,16 +209,25 @@ class Client:
 
 
 class _Connection(HTTPConnection):
-    """HTTP over a Unix socket; opened with the first request, and again after `close`."""
+    """HTTP over a Unix socket; opened with the first request, and again after `close`. `reached`: whether somebody was
+    there for the request under way."""
+
+    sock: socket.socket | None
+    reached = False
 
     def __init__(self, path: Path, timeout_s: float) -> None:
         super().__init__("chartledger", timeout=timeout_s)
         self._path = path
 
     def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
+        made = socket.socket(socket.AF_UNIX)
+        try:
+            made.settimeout(self.timeout)
+            made.connect(str(self._path))
+        except BaseException:
+            made.close()
+            raise
+        self.sock, self.reached = made, True
 
 
 def problem_of(body: bytes, status: int) -> ChartledgerError:

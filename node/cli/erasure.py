@@ -13,7 +13,7 @@ import typer
 from node.cli.client import Document, Session, connect
 from node.cli.exits import BadArgument
 from node.cli.options import SOCKET, JsonOption, PassphraseOption, SocketOption, WalletOption
-from node.cli.output import counted, emit, prose, say, table, when
+from node.cli.output import counted, emit, numbers, prose, say, table, when
 from node.cli.signing import submit_owned
 from node.keystore import find_passphrase, write_private
 from node.records.seal import read_owner_plain
@@ -102,7 +102,7 @@ def erasures(chart: ChartArgument, socket: SocketOption = SOCKET, as_json: JsonO
         found = session.client.get(f"/v1/charts/{chart}/erasures")
     columns = ["erasure", "ordered (UTC)", "records", "institution", "receipt", "block"]
     rows = [
-        [one["erasure"], when(one["time_ms"]), ", ".join(map(str, one["records"])), owed["name"], owed["state"],
+        [one["erasure"], when(one["time_ms"]), numbers(one["records"]), owed["name"], owed["state"],
          owed["height"]]
         for one in found for owed in one["receipts"]
     ]  # fmt: skip

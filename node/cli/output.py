@@ -168,6 +168,17 @@ def when(time_ms: int | None) -> str:
     return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def numbers(listed: Sequence[int]) -> str:
+    """Ascending numbers for people: "1-400, 402"."""
+    runs: list[list[int]] = []
+    for one in listed:
+        if runs and one == runs[-1][-1] + 1:
+            runs[-1][1:] = [one]
+        else:
+            runs.append([one])
+    return ", ".join("-".join(map(str, run)) for run in runs)
+
+
 def counted(number: int, what: str) -> str:
     """A number of things for people: "1 record", "2 records"."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"

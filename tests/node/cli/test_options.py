@@ -4,7 +4,7 @@ import pytest
 
 from node.cli.exits import BadArgument, plain
 from node.cli.options import new_passphrase, parse_time
-from node.cli.output import size, when
+from node.cli.output import numbers, size, when
 from node.cli.status import ago
 from node.keystore import NoPassphrase
 
@@ -56,3 +56,11 @@ def test_sizes_and_times_for_people():
     assert when(None) == "-"
     assert ago(3.21) == "3.2 s"
     assert ago(7200) == "2 h"
+
+
+@pytest.mark.parametrize(
+    ("listed", "said"),
+    [([], ""), ([7], "7"), ([1, 2], "1-2"), ([1, 2, 3, 5, 8, 9], "1-3, 5, 8-9"), (list(range(1, 401)), "1-400")],
+)
+def test_numbers_in_a_row_are_said_as_such(listed, said):
+    assert numbers(listed) == said
