@@ -76,6 +76,23 @@ def test_every_operation_has_a_vector_and_a_row_in_the_docs() -> None:
         assert operation.__name__ in vectors, operation.__name__
 
 
+def test_who_writes_a_second_decoder_finds_every_tag_and_field() -> None:
+    from typing import get_args
+
+    from protocol.ledger.events import Event
+    from protocol.types.operations import Operation
+
+    encoding = (ROOT / "docs/spec/encoding.md").read_text(encoding="utf-8")
+    for operation in get_args(Operation):
+        assert re.search(rf"`{operation.__name__}` {operation.__struct_config__.tag}\b", encoding), operation.__name__
+    ledger = (ROOT / "docs/spec/ledger.md").read_text(encoding="utf-8").splitlines()
+    for event in get_args(Event):
+        begins = f"| `{event.__name__}` ({event.__struct_config__.tag}) |"
+        (row,) = [line for line in ledger if line.startswith(begins)]
+        fields = [one for one in row.split("|")[2].strip().split(", ") if one]
+        assert fields == list(event.__struct_fields__[3:]), event.__name__
+
+
 def test_every_limit_is_documented() -> None:
     from protocol import limits
 
