@@ -107,11 +107,11 @@ FILES = {
 
 
 def plain(text: str) -> str:
-    """`text` with what would move the cursor or change colours made visible: names that stand on the ledger are others'
-    to choose."""
+    """`text` with what would move the cursor, change colours or begin a line made visible: names that stand on the
+    ledger are others' to choose, and one may hold a whole line that looks like ours."""
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def advice_for(error: ChartledgerError) -> str:

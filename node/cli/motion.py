@@ -166,7 +166,7 @@ def list_motions(
         ]  # fmt: skip
         table(columns, rows, "no motions" if every else "no open motions")
         for one in convicted:
-            prose(convicted_in_words(one, names), "yellow")
+            prose(convicted_in_words(one, names), style="yellow")
 
     emit({"motions": found, "evidence": convicted}, as_json, render)
 

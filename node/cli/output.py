@@ -71,9 +71,10 @@ def say(text: str, style: str = "") -> None:
     console.print(Text(plain(text), style=style))
 
 
-def prose(text: str, style: str = "", indent: int = 0) -> None:
+def prose(*lines: str, style: str = "", indent: int = 0) -> None:
     """Print sentences, broken between words. What is to be copied goes through `say`, which breaks nothing."""
-    console.print(Padding(Text(plain(text), style=style), (0, 0, 0, indent), expand=False), soft_wrap=False)
+    for line in lines:
+        console.print(Padding(Text(plain(line), style=style), (0, 0, 0, indent), expand=False), soft_wrap=False)
 
 
 def warn(text: str) -> None:

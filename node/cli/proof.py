@@ -56,7 +56,7 @@ def checkpoint(
     output.write_bytes(bundle.write_checkpoint(shown.checkpoint))
     lines = explain(shown, origin)
     document = {**block_document(shown), "file": str(output), "explanation": lines}
-    emit(document, as_json, lambda: prose("\n".join([*lines, f"Checkpoint written to {output}."])))
+    emit(document, as_json, lambda: prose(*lines, f"Checkpoint written to {output}."))
 
 
 def _shown_above(kept: Checkpoint, data: bytes, origin: Genesis | None, *, exactly: bool = False) -> Finality:
@@ -96,7 +96,7 @@ def verify(
     shown = bundle.check(found, genesis=origin, checkpoint=kept, record=data)
     lines = explain(shown, origin)
     document = {"valid": True, **document_of(shown), "explanation": lines}
-    emit(document, as_json, lambda: prose("\n".join(lines)))
+    emit(document, as_json, lambda: prose(*lines))
 
 
 def _trusted(genesis: Path | None, checkpoint: Path | None) -> tuple[Genesis | None, Checkpoint | None]:

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from node.cli.client import Session, connect
-from node.cli.exits import ExitCode
+from node.cli.exits import ExitCode, plain
 from node.cli.options import SOCKET, JsonOption, SocketOption
 from node.cli.output import console, counted, emit, fact_lines, say, size, table, table_of, when, wrapping
 from node.client import NotAnswered, Unreachable
@@ -52,7 +52,7 @@ def _watch(session: Session) -> None:
                 last = _picture(session.status())
             except (Unreachable, NotAnswered) as error:
                 words = f"{error}; trying again. As it was {ago(time.time() - seen)} ago:"
-                live.update(Group(Text(words, style="bold red"), "", last))
+                live.update(Group(Text(plain(words), style="bold red"), "", last))
             else:
                 seen = time.time()
                 live.update(last)
@@ -76,7 +76,9 @@ def _picture(document: dict[str, Any]) -> Group:
         ),
     )
     overdue = _overdue(document["emergencies"])
-    return Group(Text(document["summary"], style=style), *overdue, "", *fact_lines(_facts(document)), "", authorities)
+    return Group(
+        Text(plain(document["summary"]), style=style), *overdue, "", *fact_lines(_facts(document)), "", authorities
+    )
 
 
 def _facts(document: dict[str, Any]) -> Iterable[tuple[str, object]]:

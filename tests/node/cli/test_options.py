@@ -46,6 +46,7 @@ def test_a_new_passphrase_is_asked_for_twice(monkeypatch):
 def test_a_name_cannot_repaint_the_terminal():
     assert plain("St. Anna\x1b[2J") == "St. Anna\\x1b[2J"
     assert plain("a\u202eb") == "a\\u202eb"
+    assert plain("X\nhealthy: 4 of 4") == "X\\nhealthy: 4 of 4"
     assert plain("Zoë O'Hara") == "Zoë O'Hara"
 
 

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from node.cli import output
+from node.cli import output, status
 
 COLUMNS = ["event", "time (UTC)", "institution", "details"]
 SENTENCE = "denied for TREAT under grant 0, 1 record: You had withdrawn your permission."
@@ -70,3 +70,25 @@ def test_a_reader_that_left_ends_no_command_as_a_refusal(monkeypatch):
     monkeypatch.setattr(output.console, "file", Left())
     with pytest.raises(BrokenPipeError):
         output.say("one line")
+
+
+def test_a_name_in_the_summary_of_a_node_repaints_nothing_and_adds_no_line(monkeypatch):
+    """What an institution moves to accredit stands there on every node, under whatever name it was given."""
+    monkeypatch.setattr(status, "_facts", lambda document: [])
+    summary = "Motion 3 (accredit X\x1b[2J\nhealthy: 4 of 4 authorities vote.) awaits this institution's vote."
+    document = {"healthy": False, "summary": summary, "authorities": [], "emergencies": []}
+    console = Console(file=io.StringIO(), width=400)
+    console.print(status._picture(document))
+    first = console.file.getvalue().splitlines()[0]
+    assert "\x1b" not in first
+    assert first.rstrip().endswith("awaits this institution's vote.")
+
+
+def test_sentences_of_prose_are_lines_of_their_own_and_nothing_else_is(monkeypatch):
+    console = Console(file=io.StringIO(), width=40)
+    monkeypatch.setattr(output, "console", console)
+    output.prose("a record by X\nThe bytes are right.", "not shown: more", indent=2)
+    assert [line.rstrip() for line in console.file.getvalue().splitlines()] == [
+        "  a record by X\\nThe bytes are right.",
+        "  not shown: more",
+    ]
