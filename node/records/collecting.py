@@ -23,6 +23,7 @@ from node.records.errors import RecordsError, TooFewHolders
 from node.records.holding_messages import SHARE, HeldDetails, ShareAnswer, Shared, ShareRequest, Shares, batch_digest
 from node.records.messages import INLINE_BYTES, RECORD_BYTES
 from node.records.opening import Key, sealed_bytes_most
+from node.records.parts import Stores
 from node.records.seal import open_held_details
 from node.records.sharing import Sharing
 from node.services import NodeServices, Queries
@@ -85,6 +86,13 @@ def order_of_holders(node: Queries, chart: int, appended: RecordAppended) -> lis
     # The ledger has them ascending; the first choice of placement comes first, for everybody alike.
     order = [one for one in others if one in named] + [one for one in named if one not in others]
     return [*order, *(one for one in others if one not in named)][: limits.HOLDERS_PER_RECORD]
+
+
+def stores_of(node: Queries, chart: int, appended: RecordAppended) -> Stores:
+    """The same for who cannot tell whether shares fit, with the record's writer."""
+    order = order_of_holders(node, chart, appended)
+    named = tuple(one for one in order if one in appended.holders)
+    return Stores(appended.institution, named, tuple(one for one in order if one not in named))
 
 
 class Collector:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from node.records import consent
-from node.records.collecting import order_of_holders
+from node.records.collecting import order_of_holders, stores_of
 from node.records.holding_messages import SHARE, ShareAnswer, ShareRequest
 from node.records.judge import Judge, Judged
 from node.records.messages import BLOB, RELEASE, BlobPiece, BlobRequest, ReleaseAnswer, ReleaseRequest
@@ -64,8 +64,8 @@ class ForDelegates:
             request = ShareRequest(chart, disclosure, (record,), public, height, blobs=False)
             return await self._share(institution, request)
 
-        holders = order_of_holders(self._node, chart, appended)
-        return await gather(appended.institution, holders, give, holders_only=holders_only)
+        stores = stores_of(self._node, chart, appended)
+        return await gather(stores, give, holders_only=holders_only)
 
     async def sealed(self, chart: int, disclosure: int, record: int, source: int | None = None) -> AsyncIterator[bytes]:
         """The record's sealed bytes, from `source` alone or the first that has them. Raises as `check`, and what the

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from node.logs import get_logger
 from node.reading_pass import ReadingPass
-from node.records.collecting import order_of_holders
+from node.records.collecting import order_of_holders, stores_of
 from node.records.messages import BlobPiece
 from node.records.owner_judge import OwnerJudge
 from node.records.owner_messages import (
@@ -68,8 +68,8 @@ class ForOwners:
                 answer = decode(OwnerShareAnswer, raw)
             return _parts(institution, answer)
 
-        holders = order_of_holders(self._node, shown.chart, appended)
-        return await gather(appended.institution, holders, give, holders_only=holders_only)
+        stores = stores_of(self._node, shown.chart, appended)
+        return await gather(stores, give, holders_only=holders_only)
 
     async def sealed(self, shown: ReadingPass, record: int, source: int | None = None) -> AsyncIterator[bytes]:
         """The record's sealed bytes, from `source` alone or the first that has them. Raises as `OwnerJudge.record`, and

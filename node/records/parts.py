@@ -16,6 +16,7 @@ from msgspec import Struct
 from node.records.errors import TooFewHolders
 from node.records.messages import RECORD_BYTES
 from node.records.opening import sealed_bytes_most
+from protocol.crypto.shares import threshold_of
 from protocol.errors import ChartledgerError
 
 PartKind = Literal["key", "owner", "share"]
@@ -24,6 +25,12 @@ Give = Callable[[int], Awaitable["list[Part]"]]
 """(institution) -> what it gives. Raises why it gives nothing."""
 Piece = Callable[[int, int], Awaitable[bytes]]
 """(institution, offset) -> sealed bytes from there on, empty at the end. Raises why it gives none."""
+
+
+HEDGE_S = 1.0
+"""How long the writer is waited for before its holders are asked as well."""
+GRACE_S = 0.25
+"""How long the rest are waited for once enough answered: one of those may lie."""
 
 
 class Part(Struct, frozen=True):
@@ -44,26 +51,88 @@ class Gathered(Struct, frozen=True):
     refused: Mapping[int, str]
 
 
-async def gather(writer: int, holders: Sequence[int], give: Give, *, holders_only: bool) -> Gathered:
-    """What the writer gives, who releases alone; if that is nothing, or with `holders_only`, what all holders give:
-    which of them lies only the reader can tell. Raises `TooFewHolders` if nobody gives anything."""
-    parts: list[Part] = []
-    refused: dict[int, str] = {}
+class Stores(Struct, frozen=True):
+    """Whom to ask for a record: its writer, the holders that its event names, and whom repair may have added since."""
 
-    async def ask(institution: int) -> None:
-        try:
-            parts.extend(await give(institution))
-        except ChartledgerError as error:
-            refused[institution] = str(error)
+    writer: int
+    named: tuple[int, ...]
+    others: tuple[int, ...]
 
+
+async def gather(stores: Stores, give: Give, *, holders_only: bool = False) -> Gathered:
+    """What the writer gives, who releases alone; if that is nothing, or does not come soon, what holders give besides.
+
+    Which of them lies only the reader can tell. So a first answer is what those named give, as soon as it may be
+    enough; with `holders_only`, when that was not the record, all that anybody gives. Raises `TooFewHolders` if nobody
+    gives anything.
+    """
+    found = _Asked(give)
     if not holders_only:
-        await ask(writer)
-    if not parts:
-        await asyncio.gather(*(ask(one) for one in holders if one != writer))
-    if not parts:
-        said = "; ".join(f"institution {one}: {why}" for one, why in sorted(refused.items()))
+        found.ask(stores.writer)
+        await found.wait(HEDGE_S)
+    if not found.parts:
+        named = [one for one in stores.named if one != stores.writer]
+        for one in named:
+            found.ask(one)
+        await found.wait(None, enough=None if holders_only else threshold_of(max(len(named), 2)))
+    if holders_only or not found.parts:
+        for one in stores.others:
+            found.ask(one)
+        await found.wait(None)
+    found.give_up()
+    if not found.parts:
+        said = "; ".join(f"institution {one}: {why}" for one, why in sorted(found.refused.items()))
         raise TooFewHolders(f"nobody gives a part of the record's key: {said or 'there are no holders'}")
-    return Gathered(tuple(parts), refused)
+    return Gathered(tuple(found.parts), found.refused)
+
+
+class _Asked:
+    """Questions under way, and what came of them."""
+
+    def __init__(self, give: Give) -> None:
+        self._give = give
+        self._tasks: dict[asyncio.Task[None], int] = {}
+        self.parts: list[Part] = []
+        self.refused: dict[int, str] = {}
+
+    def ask(self, institution: int) -> None:
+        self._tasks[asyncio.create_task(self._one(institution))] = institution
+
+    async def wait(self, seconds: float | None, enough: int | None = None) -> None:
+        """Until all answered or so many seconds are over; or, with `enough`, a moment after so many institutions gave
+        something, or one gave all of it."""
+        pending = set(self._tasks)
+        try:
+            while pending:
+                if enough is not None and self._gave() >= enough:
+                    await asyncio.wait(pending, timeout=GRACE_S)
+                    return
+                done, pending = await asyncio.wait(
+                    pending, timeout=seconds, return_when=asyncio.FIRST_COMPLETED if enough else asyncio.ALL_COMPLETED
+                )
+                for task in done:
+                    task.result()  # what nobody expected is not swallowed
+                if seconds is not None:
+                    return
+        except BaseException:
+            self.give_up()
+            raise
+
+    def give_up(self) -> None:
+        """Nobody else is waited for; who is still asked is named as such."""
+        for task, institution in self._tasks.items():
+            if not task.done():
+                task.cancel()
+                self.refused.setdefault(institution, "it did not answer soon")
+
+    def _gave(self) -> int:
+        return len({part.institution for part in self.parts})
+
+    async def _one(self, institution: int) -> None:
+        try:
+            self.parts.extend(await self._give(institution))
+        except ChartledgerError as error:
+            self.refused[institution] = str(error)
 
 
 async def sealed_from(sources: Sequence[int], piece: Piece) -> AsyncIterator[bytes]:

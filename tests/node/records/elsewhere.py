@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from node.parts_reading import ReaderKey, WhichRecord, read_parts
+from node.parts_reading import NothingOpens, ReaderKey, WhichRecord, read_parts
 from node.reading_pass import ReadingPass, make_pass
 from node.records.holding_messages import SHARE, ShareAnswer, Shares, batch_digest
 from node.records.messages import BLOB, BlobPiece
@@ -136,10 +136,20 @@ class Scene:
         return await parts(self.world.chart, asking, record, helper.public, holders_only=holders_only)
 
     async def delegate_reads(self, helper: Helper, asking: int, record: int, by: Hospital) -> bytes:
-        found = await self.delegate_parts(helper, asking, record, by)
+        """As the delegate's wallet does it: what was given first, and if that is not the record, what all give."""
         sealed, chart = by.records.for_delegates.sealed, self.world.chart
-        blobs = {one.institution: await _bytes(sealed, chart, asking, record, one.institution) for one in found.parts}
-        return read_parts([helper.mine], self.which(record), found.parts, blobs.__getitem__).data
+
+        async def read(holders_only: bool) -> bytes:
+            found = await self.delegate_parts(helper, asking, record, by, holders_only=holders_only)
+            blobs = {
+                one.institution: await _bytes(sealed, chart, asking, record, one.institution) for one in found.parts
+            }
+            return read_parts([helper.mine], self.which(record), found.parts, blobs.__getitem__).data
+
+        try:
+            return await read(False)
+        except NothingOpens:
+            return await read(True)
 
     # --- the owner
 
@@ -151,14 +161,22 @@ class Scene:
         return replace(made, **changes)
 
     async def owner_reads(self, record: int, by: Hospital, *keys: ReaderKey, **changes: Any) -> bytes:
+        """The same for the owner's wallet."""
         shown = self.shown(by, **changes)
-        found = await by.records.for_owners.parts(shown, record)
-        blobs = {
-            one.institution: await _bytes(by.records.for_owners.sealed, shown, record, one.institution)
-            for one in found.parts
-        }
         mine = keys or (ReaderKey.from_seed(SUITE, self.world.patient.keys.encryption_seed),)
-        return read_parts(mine, self.which(record), found.parts, blobs.__getitem__).data
+
+        async def read(holders_only: bool) -> bytes:
+            found = await by.records.for_owners.parts(shown, record, holders_only=holders_only)
+            blobs = {
+                one.institution: await _bytes(by.records.for_owners.sealed, shown, record, one.institution)
+                for one in found.parts
+            }
+            return read_parts(mine, self.which(record), found.parts, blobs.__getitem__).data
+
+        try:
+            return await read(False)
+        except NothingOpens:
+            return await read(True)
 
 
 async def _bytes(sealed: Callable[..., Any], *arguments: Any) -> bytes:
