@@ -126,6 +126,8 @@ class Repair:
             offers = await self._offers(chart, records)
         if not offers:
             return 0
+        offered = {one.record for one in offers}
+        records = [one for one in records if one.event in offered]  # what does not open here is handed to nobody
         owner = await self._owner(chart)
         made = 0
         for index in range(1, min(len(one.shares) for one in offers) + 1):

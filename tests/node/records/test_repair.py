@@ -59,6 +59,23 @@ async def test_a_record_that_went_in_with_too_few_holders_gets_the_rest(five: Wo
     assert await five.custodian.records.holders(five.chart, [1, 2]) == sorted(order[:3])
 
 
+async def test_what_could_not_be_handed_over_does_not_count_as_held(five: World) -> None:
+    """Beside others of its chart that could: nobody has it, and who looks must be told so."""
+    order = ranked(five.chain.id, five.chart, 0, range(5))
+    five.custodian.core.unreachable.update(order)
+    await append(five, plain(TEXT), plain("second"))
+    five.custodian.core.unreachable.clear()
+    store = five.custodian.ledger.records
+    damaged = (await store.get(five.chart, [1]))[1]
+    await five.custodian.blobs.discard([damaged.blob_id])
+    while await five.custodian.records.repair.top_up():
+        pass
+    kept = await store.get(five.chart, [1, 2])
+    assert [one.held for one in kept[2].copies] == [True] * 3
+    assert (kept[1].copies, kept[1].lacking) == ((), 3)
+    assert (await five.custodian.records.repair.copies()).lacking == 1
+
+
 async def test_what_a_holder_lost_is_noticed_and_handed_over_again(held: Held) -> None:
     repair = held.world.custodian.records.repair
     assert await repair.audit() == 0
