@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise, permutations
+from pathlib import Path
 
 import pytest
 
+from node.cli import wallet as command
 from node.wallet.backup import (
     BadShare,
     BadSharing,
@@ -16,6 +20,7 @@ from node.wallet.backup import (
     make_shares,
     threshold_of,
 )
+from protocol.crypto.wallet import words_from_entropy
 from protocol.errors import ChartledgerError
 
 SEED = bytes(range(32))
@@ -67,3 +72,20 @@ def test_wrong_shares_are_refused_by_name_and_not_repeated(shares: list[str]) ->
 def test_sharings_that_make_no_sense_are_refused(count: int, threshold: int) -> None:
     with pytest.raises(BadSharing):
         make_shares(SEED, count, threshold)
+
+
+def test_a_restoring_that_is_interrupted_leaves_no_half_wallet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would open, and show a part of the charts as if these were all."""
+
+    @contextmanager
+    def interrupted(socket: Path) -> Iterator[None]:
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(command, "connect", interrupted)
+    for name, text in (("words", words_from_entropy(bytes(32))), ("pass", "correct horse")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o600)
+    with pytest.raises(KeyboardInterrupt):
+        command.restore(tmp_path / "wallet", words_file=tmp_path / "words", passphrase_file=tmp_path / "pass")
+    assert not (tmp_path / "wallet").exists()
