@@ -24,6 +24,7 @@ class ExitCode(IntEnum):
     PARTLY = 3  # done, but some input was skipped; each is named
     UNREACHABLE = 4  # no node answers on the socket
     UNHEALTHY = 5  # `status` or `doctor` found something wrong
+    STOPPED = 6  # a node that ran could not go on; started again it may
     UNSAFE = 10  # `simulate` saw a history in which something final was lost, doubled or forked
     STALLED = 11  # `simulate` saw one that did not go on
     CRASHED = 12  # `simulate` saw one that a defect ended

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from node.cli.exits import BadArgument
+from node.cli.exits import BadArgument, ExitCode, report
 from node.cli.options import ConfigOption, JsonOption, NodePassphraseOption, check_name, new_passphrase
 from node.config import load_config, parse_address
 from node.genesis_file import read_genesis
@@ -143,6 +143,10 @@ async def _run(node: Node) -> None:
         told.cancel()
         await node.stop()
     if failed.done():
+        error = failed.exception()
+        if isinstance(error, ChartledgerError):  # a full disk for a minute is no reason to stay down
+            report(error)
+            raise typer.Exit(ExitCode.STOPPED)
         failed.result()
     failed.cancel()
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import structlog
+import typer
 
+from node.cli.exits import ExitCode
 from node.cli.node import _run
 from node.logs import configure_logs, get_logger, log_unhandled
 from protocol.errors import BadWords
@@ -88,3 +90,22 @@ def test_a_node_that_runs_has_what_fails_unheard_logged_so():
 
     with pytest.raises(BadWords):
         asyncio.run(_run(Idle()))
+
+
+def test_a_node_that_could_not_go_on_says_why_and_may_be_started_again(capsys):
+    """Unlike one that is refused at its start, which stays down until somebody mends what is wrong."""
+
+    class Fails:
+        async def start(self):
+            pass
+
+        async def failed(self):
+            raise BadWords("the disk is full")
+
+        async def stop(self):
+            pass
+
+    with pytest.raises(typer.Exit) as ended:
+        asyncio.run(_run(Fails()))
+    assert ended.value.exit_code == ExitCode.STOPPED
+    assert "error: the disk is full." in capsys.readouterr().err
