@@ -139,7 +139,7 @@ class ChartUnknownHere(RecordsError):
 
 
 class OtherSecret(RecordsError):
-    """This custodian keeps another secret for that chart already."""
+    """This is not the chart's secret, or the custodian keeps another already."""
 
     advice = "Use the wallet that opened the chart; the secret of a chart is taken over once and never replaced."
 

@@ -23,6 +23,7 @@ from protocol.types.institutions import STATUS_REMOVED
 from protocol.types.operations import MoveChart
 from tests.node.records.conftest import World, settle
 from tests.node.records.fake_core import SUITE, seed
+from tests.node.records.test_release import grant
 from tests.node.records.test_submit import plain
 
 NEXT = 1
@@ -75,6 +76,25 @@ async def test_what_is_handed_over_is_checked_and_never_replaced(world: World) -
     await take_over(world.chart, handed(world))
     with pytest.raises(OtherSecret):
         await take_over(world.chart, handed(world, secret=bytes(32)))
+
+
+@pytest.mark.parametrize("revoked", [False, True])
+async def test_a_secret_that_made_no_tag_of_the_chart_is_not_taken(world: World, revoked: bool) -> None:
+    """Whoever may submit here could come before the owner: what is written then would open to nobody whom the owner
+    lets, and be barred from nobody."""
+    await settle(world.custodian.core, await world.custodian.records.submitter.append(world.chart, [plain("one")]))
+    if revoked:
+        number = await grant(world, 2)
+        await settle(world.other.core, await world.other.core.prepare([[world.patient.revoke(world.chart, number)]]))
+    await moved(world)
+    take_over = world.reader.records.custody.take_over
+    with pytest.raises(OtherSecret, match="none of the tags"):
+        await take_over(world.chart, handed(world, secret=bytes(32)))
+    await take_over(world.chart, handed(world))
+    (final,) = await settle(world.reader.core, await world.reader.records.submitter.append(world.chart, [plain("two")]))
+    event = decode_event(world.chain.view.events[world.chart, final.receipt.operations[0].first_event])
+    assert isinstance(event, RecordAppended)
+    assert event.entry.tags == tags_of(world.patient.keys.chart_secret, int(revoked), Labels("Observation", "2020"))
 
 
 async def test_the_next_custodian_completes_what_waits(world: World) -> None:
