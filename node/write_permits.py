@@ -1,9 +1,11 @@
 """What an owner gives an institution that it lets write: the chart's tags of certain labels, and its own envelope key.
 
-A wallet makes a permit, and the writer's node checks and keeps it (`node.records.permits`). It holds no secret of the
-chart. It does tell the writer which tags of the chart's present generation stand for the labels that it lists, so the
-writer can recognise these among the chart's records on the ledger; tags of other labels, of other generations and of
-other charts stay what they were to it. Pure; relies on `protocol` and on the errors of `node.records`.
+A wallet makes and signs a permit, and the writer's node checks and keeps it (`node.records.permits`): whoever carries
+it could otherwise give labels each other's tags, or tags of no label, and records would come where the owner's grants
+and bars do not reach them. It holds no secret of the chart. It does tell the writer which tags of the chart's present
+generation stand for the labels that it lists, so the writer can recognise these among the chart's records on the
+ledger; tags of other labels, of other generations and of other charts stay what they were to it. Pure; relies on
+`protocol` and on the errors of `node.records`.
 """
 
 from __future__ import annotations
@@ -13,14 +15,22 @@ from itertools import pairwise
 from typing import Annotated, Final
 
 from msgspec import Meta
+from msgspec.structs import replace
 
 from node.records.errors import BeyondPermit, PermitRefused
 from protocol import limits
 from protocol.crypto.envelopes import check_public
 from protocol.crypto.hashing import encryption_key_digest
+from protocol.crypto.signing import (
+    SIGNATURE_BYTES,
+    SigningKey,
+    WritePermitSubject,
+    verify,
+    write_permit_message,
+)
 from protocol.crypto.tags import CATEGORY, POSITIONS, SENSITIVITY_1, SENSITIVITY_2, YEAR, Label, Labels
 from protocol.errors import CryptoError
-from protocol.types.base import U16, Number, Tag, Wire
+from protocol.types.base import U16, Number, Signature, Tag, Wire
 from protocol.types.operations import GrantTags, Tags4
 
 PERMIT_BYTES: Final = 256 * 1024
@@ -31,9 +41,13 @@ LabelTags = Annotated[tuple[tuple[Label, Tag], ...], Meta(min_length=1, max_leng
 """Strictly ascending by label, so that a table has one encoding."""
 
 
+UNSIGNED: Final = bytes(SIGNATURE_BYTES)
+"""In the place of a signature, until `sign_permit`."""
+
+
 class WritePermit(Wire, frozen=True):
     """For writing under `grant` in the chart's `generation`: the tags of its labels by position, and the owner's public
-    envelope key, of which the ledger has the digest."""
+    envelope key, of which the ledger has the digest. `signature` is the owner's."""
 
     chart: Number
     grant: Number
@@ -41,6 +55,7 @@ class WritePermit(Wire, frozen=True):
     encryption_suite: U16
     encryption_public: Annotated[bytes, Meta(max_length=4_096)]
     tags: tuple[LabelTags, LabelTags, LabelTags, LabelTags]
+    signature: Signature
 
     def __repr__(self) -> str:
         return f"WritePermit(chart={self.chart}, grant={self.grant}, generation={self.generation})"
@@ -68,12 +83,28 @@ class PermittedTags:
         return found
 
 
+def sign_permit(key: SigningKey, chain: bytes, permit: WritePermit) -> WritePermit:
+    """The same permit, signed with this owner key of its chart."""
+    return replace(permit, signature=key.sign(_message(chain, permit)))
+
+
+def is_signed(permit: WritePermit, chain: bytes, owner_key: bytes) -> bool:
+    """Whether this owner key signed it, for this chain."""
+    return verify(owner_key, _message(chain, permit), permit.signature)
+
+
+def _message(chain: bytes, permit: WritePermit) -> bytes:
+    digest = encryption_key_digest(permit.encryption_suite, permit.encryption_public)
+    subject = WritePermitSubject(chain, permit.chart, permit.grant, permit.generation, digest, permit.tags)
+    return write_permit_message(subject)
+
+
 def check_permit(permit: WritePermit, chart: int, granted: GrantTags, encryption_key: bytes) -> None:
     """Whether a permit fits its chart and grant on the ledger: `granted` is what the grant covers, `encryption_key` the
     digest of the owner's envelope key. Raises `PermitRefused`.
 
-    Where the grant lists tags, the table may have no other; that a label has the right one among them is the wallet's
-    word, which only the owner can check.
+    Where the grant lists tags, the table may have no other; that a label has the right one among them, and any tag at
+    all where the grant says any, is the owner's word, and signed (`is_signed`).
     """
     if permit.chart != chart:
         raise PermitRefused(f"it is for chart {permit.chart}")

@@ -13,11 +13,11 @@ from node.records.seal import Kek
 from node.services import NodeServices
 from node.storage.owner_keys import HandedKey
 from node.storage.records_store import RecordsStore
-from node.write_permits import PERMIT_BYTES, WritePermit, check_permit
+from node.write_permits import PERMIT_BYTES, WritePermit, check_permit, is_signed
 from protocol.chart_errors import WriteNotGranted
 from protocol.codec.canonical import decode
 from protocol.crypto.hashing import encryption_key_digest
-from protocol.errors import SealBroken, UnknownChart, UnknownGrant
+from protocol.errors import DecodeError, SealBroken, UnknownChart, UnknownGrant
 from protocol.ledger import decisions
 from protocol.ledger.leaves import Chart, GrantLeaf
 
@@ -42,6 +42,8 @@ class Permits:
             raise PermitRefused("this institution is the chart's custodian, which writes under no grant")
         grant = await self._grant(chart, permit.grant)
         check_permit(permit, chart, grant.terms.tags, leaf.encryption_key)
+        if not is_signed(permit, self._node.chain, leaf.owner_key):
+            raise PermitRefused("it is not signed with the owner key that stands on the ledger for the chart")
         if permit.generation != leaf.generation:
             raise PermitOutdated
         with self._kek.keys.lease():
@@ -60,8 +62,10 @@ class Permits:
             sealed = await self._rows.find(chart, number)
             if sealed is None:
                 raise PermitMissing
-            permit = self._kek.open_permit(sealed, chart, number)
-        if permit.generation != leaf.generation or _digest(permit) != leaf.encryption_key:
+            permit = _opened(self._kek, sealed, chart, number)
+        if permit is None or permit.generation != leaf.generation or _digest(permit) != leaf.encryption_key:
+            raise PermitOutdated
+        if not is_signed(permit, self._node.chain, leaf.owner_key):  # by a key of before, perhaps a thief's
             raise PermitOutdated
         return permit
 
@@ -71,7 +75,8 @@ class Permits:
         found: list[WritePermit] = []
         for grant, sealed in await self._rows.of_chart(chart):
             with suppress(SealBroken):  # `status` says that rows are lost; a new permit takes the place of one
-                found.append(self._kek.open_permit(sealed, chart, grant))
+                permit = _opened(self._kek, sealed, chart, grant)
+                found += [] if permit is None else [permit]
         leaf = await self._node.chart(chart)
         if not found or leaf is None:
             return None
@@ -87,6 +92,14 @@ class Permits:
         if not decisions.may_write(grant, self._node.institution, now, []):
             raise WriteNotGranted
         return grant
+
+
+def _opened(kek: Kek, sealed: bytes, chart: int, grant: int) -> WritePermit | None:
+    """None for one that was taken in when permits were not signed yet. Raises `SealBroken`."""
+    try:
+        return kek.open_permit(sealed, chart, grant)
+    except DecodeError:
+        return None
 
 
 def _digest(permit: WritePermit) -> bytes:

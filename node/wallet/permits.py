@@ -11,7 +11,7 @@ from typing import Any
 from node.labels import RESOURCE_TYPES, SENSITIVITY_LABELS, YEARS
 from node.wallet.file import WalletChart
 from node.wallet.wallet import Wallet
-from node.write_permits import WritePermit
+from node.write_permits import UNSIGNED, WritePermit, sign_permit
 from protocol.crypto.tags import NONE, POSITIONS, tag
 from protocol.errors import ChartledgerError
 
@@ -31,7 +31,7 @@ class NothingPermitted(ChartledgerError):
 
 
 def write_permit(wallet: Wallet, chart: WalletChart, control: dict[str, Any], number: int, suite: int) -> WritePermit:
-    """The permit for grant `number` in the chart's present generation. `control` is the document of GET
+    """The signed permit for grant `number` in the chart's present generation. `control` is the document of GET
     /v1/charts/{chart}/control, `suite` that of the owner's envelope key on the ledger. Raises `NoWriteGrant`,
     `NothingPermitted` or `NoChartSecret`."""
     assert chart.number is not None, "a chart is open before anything is granted"
@@ -49,4 +49,6 @@ def write_permit(wallet: Wallet, chart: WalletChart, control: dict[str, Any], nu
             raise NothingPermitted
     categories, years, first, second = tables
     public = wallet.encryption_public(chart, suite=suite)
-    return WritePermit(chart.number, number, generation, suite, public, (categories, years, first, second))
+    tags = (categories, years, first, second)
+    made = WritePermit(chart.number, number, generation, suite, public, tags, UNSIGNED)
+    return sign_permit(wallet.keys(chart).signing_key(), chart.chain, made)

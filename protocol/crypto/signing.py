@@ -15,7 +15,7 @@ from nacl.exceptions import BadSignatureError
 
 from protocol.codec.canonical import encode
 from protocol.crypto.hashing import operation_digest
-from protocol.types.base import U16, Digest, Name, Number, PublicKey, TimeMs, Wire
+from protocol.types.base import U16, Digest, Name, Number, PublicKey, Tag, TimeMs, Wire
 from protocol.types.governance import Application
 from protocol.types.institutions import Institution
 from protocol.types.operations import Cosignature, Operation, OwnerKeys
@@ -33,6 +33,7 @@ POSSESSION_LABEL = b"chartledger possession v1\0"
 OWNER_POSSESSION_LABEL = b"chartledger owner possession v1\0"
 APPLICATION_LABEL = b"chartledger application v1\0"
 READING_PASS_LABEL = b"chartledger reading pass v1\0"
+WRITE_PERMIT_LABEL = b"chartledger write permit v1\0"
 
 Verifier = Callable[[bytes, bytes, bytes], bool]
 """(public key, message, signature) -> whether it verifies. `verify`, or a caller's cache in front of it."""
@@ -68,6 +69,18 @@ class ReadingPassSubject(Wire, frozen=True):
     encryption_key: Digest
     height: Number
     expires_at: TimeMs
+
+
+class WritePermitSubject(Wire, frozen=True):
+    """What a chart's owner signs to let an institution write: under this grant, in this generation, to an owner whose
+    envelope key has this digest, with these tags for these labels by position."""
+
+    chain: Digest
+    chart: Number
+    grant: Number
+    generation: Number
+    encryption_key: Digest
+    tags: tuple[tuple[tuple[str, Tag], ...], ...]
 
 
 class PossessionSubject(Wire, frozen=True):
@@ -158,6 +171,11 @@ def owner_possession_message(chain: bytes, chart: int, change: int, keys: OwnerK
 def reading_pass_message(subject: ReadingPassSubject) -> bytes:
     """What a chart's owner signs to read it."""
     return READING_PASS_LABEL + encode(subject)
+
+
+def write_permit_message(subject: WritePermitSubject) -> bytes:
+    """What a chart's owner signs to let an institution write."""
+    return WRITE_PERMIT_LABEL + encode(subject)
 
 
 def vote_message(subject: VoteSubject) -> bytes:

@@ -14,14 +14,14 @@ for place in (str(FOLDER), str(FOLDER.parents[1])):
         sys.path.insert(0, place)
 
 from make_sync import write  # noqa: E402 - needs the path above
-from make_wire import material  # noqa: E402
+from make_wire import CHAIN, OWNER, material  # noqa: E402
 
 from node.network import messages as network  # noqa: E402
 from node.reading_pass import ReadingPass  # noqa: E402
 from node.records import detail_messages, messages, owner_messages  # noqa: E402
 from node.records import holding_messages as holding  # noqa: E402
 from node.records.seal import Secret  # noqa: E402
-from node.write_permits import WritePermit  # noqa: E402
+from node.write_permits import UNSIGNED, WritePermit, sign_permit  # noqa: E402
 from protocol.crypto.commitments import Opening  # noqa: E402
 from protocol.crypto.shares import KeyShare  # noqa: E402
 from protocol.crypto.tags import Labels, tag  # noqa: E402
@@ -63,8 +63,8 @@ RECORDS: dict[str, tuple[Any, list[Any]]] = {
     "write-permit": (
         WritePermit,
         [
-            WritePermit(7, 3, 2, 1, material("public", 1_216), TABLES),
-            WritePermit(0, 0, 0, 2, bytes(32), (TABLES[0][:1], *TABLES[1:])),
+            sign_permit(OWNER, CHAIN, WritePermit(7, 3, 2, 1, material("public", 1_216), TABLES, UNSIGNED)),
+            sign_permit(OWNER, CHAIN, WritePermit(0, 0, 0, 2, bytes(32), (TABLES[0][:1], *TABLES[1:]), UNSIGNED)),
         ],
     ),
     "secret": (Secret, [Secret(material("key"), OPENING, "text/plain", 0, LABELS)]),

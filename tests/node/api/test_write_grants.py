@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from node.records.errors import BeyondPermit
 from node.records.opening import Key, open_whole
 from node.records.seal import read_owner_plain
-from node.write_permits import WritePermit
+from node.write_permits import UNSIGNED, WritePermit, sign_permit
 from protocol.chart_errors import WriteNotGranted
 from protocol.codec.canonical import encode
 from protocol.crypto.envelopes import envelope_info, open_envelope
@@ -62,8 +62,12 @@ class Written(City):
             tuple((name, tag(secret, generation, position, name)) for name in listed)
             for position, listed in enumerate(names)
         )
-        made = WritePermit(self.chart, grant, generation, SUITE, self.patient.public, tables)  # type: ignore[arg-type]
-        return replace(made, **other)
+        public = self.patient.public
+        made = WritePermit(self.chart, grant, generation, SUITE, public, tables, UNSIGNED)  # type: ignore[arg-type]
+        return self.signed(replace(made, **other))
+
+    def signed(self, permit: WritePermit) -> WritePermit:
+        return sign_permit(self.patient.key, self.network.chain.id, permit)
 
     async def hand_in(self, permit: WritePermit, number: int = WRITER) -> Any:
         body = {"permit": b64encode(encode(permit)).decode()}
@@ -115,8 +119,8 @@ def code(answer: Any) -> str:
     return str(answer.json()["type"]).rpartition(":")[2]
 
 
-@pytest.fixture
-async def city(tmp_path: Path) -> AsyncIterator[Written]:
+async def a_city(tmp_path: Path) -> AsyncIterator[Written]:
+    """Four hospitals, and a patient with a chart at the first; closed when it is gone on with."""
     network = Network(Chain(4), tmp_path, replicas=3)
     try:
         desks = [Desk(await network.start(number)) for number in range(4)]
@@ -127,6 +131,12 @@ async def city(tmp_path: Path) -> AsyncIterator[Written]:
         yield made
     finally:
         await network.close()
+
+
+@pytest.fixture
+async def city(tmp_path: Path) -> AsyncIterator[Written]:
+    async for made in a_city(tmp_path):
+        yield made
 
 
 async def test_a_record_goes_in_and_comes_out_at_its_writer(city: Written) -> None:
@@ -281,7 +291,7 @@ async def test_what_does_not_fit_the_ledger_is_refused(city: Written) -> None:
         replace(good, tags=(good.tags[0][::-1], *good.tags[1:])),
         replace(good, tags=(swapped, *good.tags[1:])),
     ):
-        answer = await city.hand_in(broken)
+        answer = await city.hand_in(city.signed(broken))
         assert (answer.status_code, code(answer)) == (422, "permit-refused"), answer.text
         assert "Medication" not in answer.text
     assert (await city.hand_in(replace(good, grant=77))).status_code == 404
@@ -347,7 +357,7 @@ async def test_what_was_written_follows_the_owner_to_a_new_key(city: Written) ->
     await done(city, city.patient.sign(RotateOwnerKey(city.chart, 0, new.keys, new.possession)))
     await wait_out(city)
     assert code(await city.submit(grant)) == "permit-outdated"
-    city.patient.private, city.patient.public = new.private, new.public
+    city.patient.private, city.patient.public, city.patient.key = new.private, new.public, new.key
     assert (await city.hand_in(city.permit(grant))).status_code == 200
     while await city.writer.hospital.records.changes.once():
         pass

@@ -17,7 +17,7 @@ from node.records.holding_messages import SHARE, ShareAnswer, Shares, batch_dige
 from node.records.messages import BLOB, BlobPiece
 from node.records.owner_messages import OWNER_BLOB, OWNER_SHARE, OwnerShareAnswer
 from node.records.parts import Gathered
-from node.write_permits import WritePermit
+from node.write_permits import UNSIGNED, WritePermit, sign_permit
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.envelopes import envelope_info, keypair_from_seed, seal_envelope
 from protocol.crypto.hashing import encryption_key_digest
@@ -197,7 +197,8 @@ async def _foreign(world: World) -> int:
     tables: Any = tuple(
         tuple((name, tag(secret, 0, position, name)) for name in listed) for position, listed in enumerate(NAMES)
     )
-    permit = WritePermit(world.chart, number, 0, SUITE, world.patient.public, tables)
+    unsigned = WritePermit(world.chart, number, 0, SUITE, world.patient.public, tables, UNSIGNED)
+    permit = sign_permit(world.patient.key, world.chain.id, unsigned)
     writer = world.network.hospitals[WRITER]
     await writer.records.permits.hand_in(world.chart, encode(permit))
     prepared = await writer.records.submitter.append(world.chart, [plain(FOREIGN.decode())], number)
