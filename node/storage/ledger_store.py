@@ -32,7 +32,7 @@ from node.storage.schema import LEDGER, place, places, span, unplace
 from node.storage.types import Asking, CommittedBlock, EpochEnd, Head, StoredBlock
 from protocol import limits
 from protocol.codec.canonical import decode, encode
-from protocol.ledger.events import decode_event
+from protocol.ledger.events import ChartMoved, decode_event
 from protocol.ledger.keys import authorities as authorities_key
 from protocol.types.block import Header
 from protocol.types.institutions import AuthoritySet, Genesis
@@ -249,15 +249,11 @@ def _store(connection: sqlite3.Connection, blocks: Sequence[CommittedBlock]) -> 
         "INSERT INTO custody VALUES (?, ?)",
         [(decode_event(raw).institution, unplace(at)[0]) for at, raw in opened],
     )
-    moved = [
-        (decode_event(raw).institution, chart)
-        for block in blocks
-        for chart, _, raw in block.events
-        if raw[1:2] == MOVED_TAG
-    ]
-    for custodian, chart in moved:  # one after another: the last of several counts
-        connection.execute("DELETE FROM custody WHERE chart = ?", (chart,))
-        connection.execute("INSERT INTO custody VALUES (?, ?)", (custodian, chart))
+    moves = [(chart, decode_event(raw)) for block in blocks for chart, _, raw in block.events if raw[1:2] == MOVED_TAG]
+    for chart, move in moves:  # one after another: the last of several counts
+        assert isinstance(move, ChartMoved)
+        connection.execute("DELETE FROM custody WHERE custodian = ? AND chart = ?", (move.former, chart))
+        connection.execute("INSERT INTO custody VALUES (?, ?)", (move.institution, chart))
     asked = [
         (place(chart, number),) for block in blocks for chart, number, raw in block.events if raw[1:2] in ASKING_TAGS
     ]
