@@ -149,7 +149,7 @@ def _row(group: Sequence[Look], exempt: str | None, addresses: Mapping[int, str]
         first_ms=first.time_ms,
         last_ms=last.time_ms,
         count=len(group),
-        recipient=first.name if first.delegate is None else f"your delegate, at {first.name}",
+        recipient=first.name if first.delegate is None else f"your delegate, through {first.name}",
         institution=first.institution,
         address=addresses.get(first.institution, NO_ADDRESS) if first.delegate is None else "",
         people=tuple(sorted({who for look in group if (who := who_words(look))})),
