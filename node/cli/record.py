@@ -32,6 +32,11 @@ ReasonOption = Annotated[str | None, typer.Option("--reason", help="Why; the pat
 MediaTypeOption = Annotated[
     str | None, typer.Option("--media-type", help="How the file is to be read. Default: told from its name.")
 ]
+StatedCategory = Annotated[str | None, typer.Option("--category", help="Label, where FHIR does not tell it.")]
+StatedYear = Annotated[str | None, typer.Option("--year", help="Label, where FHIR does not tell it.")]
+StatedSensitivity = Annotated[
+    list[str] | None, typer.Option("--sensitivity", help='Label; repeatable. "none": somebody judged it not to be.')
+]
 GrantToWriteOption = Annotated[
     int | None,
     typer.Option("--grant", help="Write under this grant, to a chart that another institution keeps.", min=0),
@@ -64,11 +69,9 @@ def submit(
     *,
     whole: Annotated[bool, typer.Option("--whole", help="Keep a FHIR Bundle as one record.")] = False,
     media_type: MediaTypeOption = None,
-    category: Annotated[str | None, typer.Option("--category", help="Label, where FHIR does not tell it.")] = None,
-    year: Annotated[str | None, typer.Option("--year", help="Label, where FHIR does not tell it.")] = None,
-    sensitivity: Annotated[
-        list[str] | None, typer.Option("--sensitivity", help='Label; repeatable. "none": somebody judged it not to be.')
-    ] = None,
+    category: StatedCategory = None,
+    year: StatedYear = None,
+    sensitivity: StatedSensitivity = None,
     custom: CustomOption = False,
     grant: GrantToWriteOption = None,
     socket: SocketOption = SOCKET,
@@ -79,7 +82,7 @@ def submit(
     A file that is empty or broken is named and skipped, and the exit code is then 3.
     """
     files = list(_files(paths))
-    labels = {"category": category, "year": year, "sensitivities": ",".join(sensitivity) if sensitivity else None}
+    labels = _stated(category, year, sensitivity)
     done: list[dict[str, Any]] = []
     skipped: list[dict[str, str]] = []
     with connect(socket) as session, progress("submitting", len(files), quiet=as_json) as step:
@@ -111,6 +114,11 @@ def submit(
     emit({"chart": chart, "files": done, "skipped": skipped}, as_json, render)
     if skipped:
         raise typer.Exit(ExitCode.PARTLY)
+
+
+def _stated(category: str | None, year: str | None, sensitivity: list[str] | None) -> dict[str, str | None]:
+    """Labels as headers of a request."""
+    return {"category": category, "year": year, "sensitivities": ",".join(sensitivity) if sensitivity else None}
 
 
 def _stopped_at(path: Path, done: list[dict[str, Any]], files: int) -> None:
@@ -314,17 +322,22 @@ def amend(
     file: Annotated[Path, typer.Argument(help="The new version.")],
     *,
     media_type: MediaTypeOption = None,
+    category: StatedCategory = None,
+    year: StatedYear = None,
+    sensitivity: StatedSensitivity = None,
+    custom: CustomOption = False,
     grant: GrantToWriteOption = None,
     socket: SocketOption = SOCKET,
     as_json: JsonOption = False,
 ) -> None:
-    """Submit a new version of a record. The old one stays, and says so."""
+    """Submit a new version of a record, which is labelled anew. The old one stays, and says so."""
+    labels = _stated(category, year, sensitivity) | {"supersedes": str(record)}
     with connect(socket) as session:
         kind = media_type or guess_type(file)
         if file.stat().st_size > WHOLE_BYTES:
-            answer = bulk.upload(session, chart, file, kind, grant, quiet=as_json, supersedes=str(record))
+            answer = bulk.upload(session, chart, file, kind, grant, custom=custom, quiet=as_json, **labels)
         else:
-            answer = session.submit_record(chart, file.read_bytes(), kind, grant, supersedes=str(record))
+            answer = session.submit_record(chart, file.read_bytes(), kind, grant, custom=custom, **labels)
     emit(
         answer,
         as_json,

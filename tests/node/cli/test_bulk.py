@@ -201,7 +201,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str | None]]:
     found: list[tuple[str, str, str | None]] = []
 
     def upload(session: Any, chart: int, path: Path, kind: str, grant: Any, *, quiet: bool, **labels: Any) -> Any:
-        found.append(("in pieces", path.name, labels.get("sensitivities", labels.get("supersedes"))))
+        found.append(("in pieces", path.name, labels.get("sensitivities") or labels.get("supersedes")))
         return {"records": [1], "height": 1}
 
     def whole(session: Any, chart: int, path: Path, grant: Any, **options: Any) -> Any:

@@ -256,6 +256,14 @@ def test_what_nobody_looked_into_opens_by_name_alone(city: City, patient: Person
     assert reads(city, 1, plain, done[0]) == "outside"
     named = patient.does("grant", 0, "--to", 1, "--until", "30d", "--sensitivity", "unexamined")["grant"]
     assert reads(city, 1, named, done[0]) == "disclosed"
+    judged = patient.wallet.path.with_name("letter.pdf")
+    judged.write_bytes(b"%PDF-1.7 the same")
+    amended = patient.asks("record", "amend", 0, done[0], judged, "--sensitivity", "none", "--category", "Letter")
+    assert reads(city, 1, plain, amended["records"][0]) == "disclosed"
+    told = patient.asks("record", "amend", 0, done[0], judged, "--sensitivity", "MHH", code=1)
+    assert "[unknown-sensitivity]" in told
+    assert "--custom" in told
+    patient.asks("record", "amend", 0, done[0], judged, "--sensitivity", "MHH", "--custom")
 
 
 def test_the_policy_is_set_shown_and_taken_back(city: City, patient: Person) -> None:
