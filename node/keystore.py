@@ -232,7 +232,10 @@ def write_file(
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write `data` to `path` with mode 0600: a reader sees the old file or the whole new one."""
+    """Write `data` to `path` with mode 0600: a reader sees the old file or the whole new one. Raises `KeyfileRefused`
+    for what is no file, such as a device, whose name it would take."""
+    if path.exists() and not path.is_file():
+        raise KeyfileRefused(f"{path} is not a regular file", advice="Name a file.")
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -23,6 +23,7 @@ import msgspec
 
 from node.cli.client import Document, Session, fresh_key
 from node.cli.exits import BadArgument
+from node.cli.files import written_whole
 from node.cli.output import progress
 from node.records.fhir import FHIR_JSON
 from protocol.errors import ChartledgerError
@@ -93,22 +94,6 @@ def alone_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[IO[bytes]]:
-    """A new file, mode 0600, that gets its name when all of it is on disk, and none if anything goes wrong."""
-    part = path.with_name(path.name + ".part")
-    part.unlink(missing_ok=True)
-    try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def upload(  # where to, what, under which grant, and its labels

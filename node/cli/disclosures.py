@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
 from enum import StrEnum
@@ -18,10 +19,11 @@ from node.accounting.render import as_csv, as_html, as_json, harmless
 from node.cli.choose import ChartArgument
 from node.cli.client import Document, Session, connect
 from node.cli.exits import BadArgument
+from node.cli.files import write_whole
 from node.cli.options import SOCKET, JsonOption, PassphraseOption, SocketOption, parse_time
 from node.cli.output import emit, say, table, tell, when
 from node.cli.parts import said_elsewhere
-from node.keystore import close_to_others, find_passphrase
+from node.keystore import find_passphrase
 from node.owner_details import NOT_OPENED, commitment_text, open_said
 from node.wallet import Wallet, WalletChart
 from node.wallet.wallet import NoChartSecret
@@ -107,9 +109,9 @@ def disclosures(
     listed = in_order(read.found)
     rows = [_row(one) for one in listed]
     if as_csv_file is not None:
-        close_to_others(as_csv_file)
-        with as_csv_file.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([COLUMNS, *([_in_csv(cell) for cell in row] for row in rows)])
+        text = io.StringIO()
+        csv.writer(text).writerows([COLUMNS, *([_in_csv(cell) for cell in row] for row in rows)])
+        write_whole(as_csv_file, text.getvalue().encode(), private=True)
     emit([_document(one) for one in read.found], as_json, lambda: _show(listed, rows))
 
 
@@ -237,6 +239,5 @@ def _give_out(content: bytes, out: Path | None) -> None:
         sys.stdout.buffer.write(content)
         sys.stdout.flush()
         return
-    close_to_others(out)
-    out.write_bytes(content)
+    write_whole(out, content, private=True)
     say(f"{len(content)} bytes written to {out}")

@@ -15,6 +15,7 @@ from node.cli import bulk
 from node.cli.choose import ChartArgument
 from node.cli.client import Document, Session, connect
 from node.cli.exits import ExitCode
+from node.cli.files import written_whole
 from node.cli.options import SOCKET, JsonOption, PassphraseOption, SocketOption, WalletOption
 from node.cli.output import counted, emit, progress, say, warn
 from node.cli.parts import read_as_owner
@@ -66,7 +67,7 @@ def _export(session: Session, wallet: Wallet, chart: int, into: Path, *, quiet: 
                         raise
                     missing.append({"record": record, "why": str(error)})
                 else:
-                    with bulk.written_whole(into / bulk.name_of(record, found.media_type)) as file:
+                    with written_whole(into / bulk.name_of(record, found.media_type)) as file:
                         file.write(found.data)
             step(1)
     count = len(records) - len(missing)

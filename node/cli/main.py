@@ -6,6 +6,7 @@ the table below knows names and one line of help; a command's module is imported
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from importlib import import_module
@@ -68,10 +69,22 @@ COMMANDS: Final[dict[str, Entry]] = {
 
 def main() -> None:
     """The console script."""
+    _take_any_text()
     try:
         build(sys.argv[1:])()
     except (Exception, KeyboardInterrupt) as error:  # the last resort: every error ends as one sentence
         sys.exit(report(error))
+
+
+def _take_any_text() -> None:
+    """What a terminal's alphabet lacks is shown as an escape, and what nobody takes goes nowhere: either would end a
+    command as a defect, after it had done its work."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the end
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def build(arguments: list[str]) -> typer.Typer:

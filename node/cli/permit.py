@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from node.cli.bulk import written_whole
 from node.cli.choose import ChartArgument
 from node.cli.client import Document, connect
 from node.cli.exits import BadArgument
+from node.cli.files import written_whole
 from node.cli.options import SOCKET, JsonOption, PassphraseOption, SocketOption, WalletOption
 from node.cli.output import counted, emit, say
 from node.cli.proven import proven_control

@@ -10,6 +10,7 @@ import typer
 
 from node.cli.client import connect
 from node.cli.exits import BadArgument
+from node.cli.files import write_whole
 from node.cli.options import SOCKET, JsonOption, SocketOption
 from node.cli.output import emit, prose
 from node.cli.proof_documents import block_document, document_of
@@ -53,7 +54,7 @@ def checkpoint(
         while len(last.ends) == limits.HOPS_PER_PROOF:  # as far as one proof reaches: the next begins there
             last = _shown_above(last.checkpoint, session.final_proof(last.header.epoch), origin)
             shown = with_fields(last, ends=(*shown.ends, *last.ends))
-    output.write_bytes(bundle.write_checkpoint(shown.checkpoint))
+    write_whole(output, bundle.write_checkpoint(shown.checkpoint), private=False)
     lines = explain(shown, origin)
     document = {**block_document(shown), "file": str(output), "explanation": lines}
     emit(document, as_json, lambda: prose(*lines, f"Checkpoint written to {output}."))

@@ -11,12 +11,13 @@ from typer.core import TyperGroup
 
 from node.cli.client import Session, connect
 from node.cli.exits import BadArgument
+from node.cli.files import write_whole
 from node.cli.options import SOCKET, JsonOption, PassphraseOption, SocketOption
 from node.cli.output import emit, say
 from node.cli.parts import read_as_owner
 from node.cli.proof import read_checkpoint
 from node.cli.qr import TERMINAL, write_qr
-from node.keystore import close_to_others, find_passphrase
+from node.keystore import find_passphrase
 from node.wallet import Wallet
 from protocol.errors import ChartledgerError
 from protocol.proofs import bundle, field
@@ -130,7 +131,7 @@ def history(
             data = _ask(session, chart, "history", epoch=epoch, first=first)
             part = bundle.read_as(HistoryProof, data)
             path = output if not files else output.with_name(f"{output.name}.{len(files) + 1}")
-            path.write_bytes(data)
+            write_whole(path, data, private=False)
             end = first + len(part.events)
             files.append({"file": str(path), "bytes": len(data), "first": first, "events": len(part.events)})
             if not part.after:
@@ -250,7 +251,7 @@ def _give_out(
     if as_json and qr == TERMINAL:
         raise BadArgument("a QR code on the terminal and JSON do not go together", advice="Give --qr a file's name.")
     if output is not None:
-        _write(output, data, private)
+        write_whole(output, data, private=private)
     codes = [] if qr is None else write_qr(data, qr, private=private)
     document |= {"file": None if output is None else str(output), "bytes": len(data), "qr": codes}
 
@@ -262,9 +263,3 @@ def _give_out(
             say(f"proof of {len(data)} bytes as {what}{'' if qr == TERMINAL else ': ' + ', '.join(codes)}")
 
     emit(document, as_json, render)
-
-
-def _write(path: Path, data: bytes, private: bool) -> None:
-    if private:
-        close_to_others(path)
-    path.write_bytes(data)

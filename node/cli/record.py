@@ -17,6 +17,7 @@ from node.cli.choose import CustomOption
 from node.cli.client import Document, Session, connect
 from node.cli.delegate_reading import read_as_delegate
 from node.cli.exits import BadArgument, ExitCode, advice_for, sentence
+from node.cli.files import written_whole
 from node.cli.options import SOCKET, JsonOption, PassphraseOption, SocketOption
 from node.cli.output import counted, emit, print_json, progress, say, table, warn, when
 from node.cli.parts import read_as_owner
@@ -296,7 +297,7 @@ def _tell_standing(session: Session, chart: int, record: int) -> None:
 
 def _give_out(data: bytes, document: dict[str, Any], output: Path | None, as_json: bool) -> None:
     if output is not None:
-        with bulk.written_whole(output) as file:
+        with written_whole(output) as file:
             file.write(data)
         _written(len(data), document, output, as_json)
     elif as_json:

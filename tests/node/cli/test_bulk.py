@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import os
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,9 @@ from node.cli import bulk
 from node.cli import record as command
 from node.cli.bulk import Denied, FolderInUse, OtherDisclosure
 from node.cli.exits import BadArgument
+from node.cli.files import write_whole
 from node.client import Unreachable
+from node.keystore import KeyfileRefused, write_private
 from node.records.errors import SensitivitiesUnstated
 
 CHAIN = bytes(range(32))
@@ -248,3 +252,36 @@ def test_a_file_that_is_skipped_is_told_with_what_to_do(
     with pytest.raises(typer.Exit):
         command.submit(5, [tmp_path])
     assert "not looked into. State --sensitivity CODE" in capsys.readouterr().err
+
+
+def test_what_is_no_file_keeps_its_name(tmp_path: Path) -> None:
+    """Whoever may would have made a file of /dev/null."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as threads:
+        read_ = threads.submit(pipe.read_bytes)
+        write_whole(pipe, b"as it is", private=True)
+        assert read_.result() == b"as it is"
+    assert pipe.is_fifo()
+    with pytest.raises(KeyfileRefused, match="not a regular file"):
+        write_private(pipe, b"a key")
+    assert pipe.is_fifo()
+    assert [one.name for one in tmp_path.iterdir()] == ["pipe"]
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_what_cannot_be_written_whole_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, private: bool
+) -> None:
+    """A checkpoint that was kept for years is not lost to a full disk."""
+    write_whole(tmp_path / "kept", b"old", private=private)
+    assert bool(stat.S_IMODE((tmp_path / "kept").stat().st_mode) & 0o044) is not private
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_whole(tmp_path / "kept", b"new", private=private)
+    assert (tmp_path / "kept").read_bytes() == b"old"
+    assert [one.name for one in tmp_path.iterdir()] == ["kept"]

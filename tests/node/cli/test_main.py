@@ -51,6 +51,22 @@ def test_a_running_node_carries_nothing_of_other_commands():
     assert not loaded & {"httpx", "mnemonic", "node.cli.output", "node.demo", "node.bench", "node.devnet"}
 
 
+def test_what_a_terminal_cannot_show_ends_no_command(tmp_path):
+    """It ended as a defect, after it had done its work."""
+    alphabet = {"PYTHONIOENCODING": "ascii"}
+    told = run("genesis", "show", tmp_path / "Zoë 医", env=alphabet)
+    assert told.returncode == ExitCode.REFUSED
+    assert r"\u533b" in told.stderr
+    code = "import sys; from node.cli.main import _take_any_text; _take_any_text(); print('Zoë 医')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env={**os.environ, **alphabet}, check=True)
+    assert done.stdout.endswith(b" \\u533b\n")
+
+
+def test_a_command_that_nobody_listens_to_does_its_work():
+    command = f"{sys.executable} -m node.cli.main --version >&- 2>&-"
+    assert subprocess.run(command, shell=True, check=False).returncode == ExitCode.DONE
+
+
 def test_help_names_every_command():
     told = run("--help")
     assert told.returncode == 0
