@@ -312,6 +312,10 @@ class Session:
         """A proof of what happened to a chart from event `first` on, canonical bytes, as much as one carries."""
         return self.client.read(f"/v1/proofs/charts/{chart}/history", first=first, epoch=epoch)
 
+    def grant_proof(self, chart: int, grant: int, epoch: int = 0) -> bytes:
+        """A proof of how a grant stands, or that there is none, canonical bytes."""
+        return self.client.read(f"/v1/proofs/charts/{chart}/grants/{grant}", epoch=epoch)
+
     def genesis(self) -> bytes:
         """What the chain started from, canonical bytes: their digest is the chain's id."""
         return self.client.read("/v1/genesis")

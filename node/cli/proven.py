@@ -10,8 +10,9 @@ from protocol.codec.canonical import decode
 from protocol.crypto.hashing import chain_id
 from protocol.errors import DecodeError
 from protocol.ledger.leaves import Chart
-from protocol.proofs import bundle, final, history, inclusion
+from protocol.proofs import bundle, final, grant, history
 from protocol.proofs.final import Finality
+from protocol.proofs.grant import GrantProof
 from protocol.proofs.history import HistoryProof
 from protocol.proofs.light import Checkpoint
 from protocol.types.institutions import Genesis
@@ -24,8 +25,9 @@ def proven_control(session: Session, chain: bytes, chart: int, *, whole: bool) -
     genesis = _genesis(session, chain)
     near = _near_the_head(session, genesis)
     if not whole:
-        proof = bundle.read_inclusion(session.proof(chart, 0, near.header.epoch))
-        shown = inclusion.check(proof, genesis, checkpoint=near)
+        # A grant's proof, whether there is one or not, shows the chart's leaf beside it and needs none of its events.
+        proof = bundle.read_as(GrantProof, session.grant_proof(chart, 0, near.header.epoch))
+        shown = grant.check(proof, genesis=genesis, checkpoint=near)
         _check_asked(shown.chart, chart, shown.final, near)
         return proven.shown(told, decode(Chart, proof.leaf), None, session.ledger_now())
     claims = []

@@ -140,7 +140,7 @@ def test_proofs_that_are_of_something_else(
     session = city.sessions[0]
     other = Person(city, "other", patient._run)
     other.does("chart", "open")
-    old, old_part = session.proof(0, 0), session.history_proof(0, 0)
+    old, old_part = session.grant_proof(0, 0), session.history_proof(0, 0)
     patient.does("grant", 0, "--to", 1, "--until", "30d")
     patient.does("policy", "bar", 0, 2)
     if where == "genesis":
@@ -151,11 +151,11 @@ def test_proofs_that_are_of_something_else(
     elif where == "rubbish":
         monkeypatch.setattr(Session, "genesis", lambda _self: b"\x00")
     elif where == "chart":
-        proof, part = Session.proof, Session.history_proof
-        monkeypatch.setattr(Session, "proof", lambda self, _chart, event, epoch=0: proof(self, 1, event, epoch))
+        proof, part = Session.grant_proof, Session.history_proof
+        monkeypatch.setattr(Session, "grant_proof", lambda self, _chart, n, epoch=0: proof(self, 1, n, epoch))
         monkeypatch.setattr(Session, "history_proof", lambda self, _chart, at, epoch=0: part(self, 1, at, epoch))
     elif where == "older":
-        monkeypatch.setattr(Session, "proof", lambda *_, **__: old)
+        monkeypatch.setattr(Session, "grant_proof", lambda *_, **__: old)
         monkeypatch.setattr(Session, "history_proof", lambda *_, **__: old_part)
     else:
         part = Session.history_proof
