@@ -43,8 +43,8 @@ class Labelling(Struct, frozen=True):
             raise UnknownCategory(
                 advice=f"Known are FHIR R4's resource types, and of this institution's table: {own}. {CUSTOM}"
             )
-        known = self.sensitivities()
-        if any(one != NONE and one not in known for one in sensitivities):
+        stated = set(sensitivities) - {NONE}
+        if stated and not stated <= (known := self.sensitivities()).keys():
             raise UnknownSensitivity(advice=f"Known are: {', '.join(known)}. {CUSTOM}")
 
 
