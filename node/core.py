@@ -27,10 +27,10 @@ from node.latency import Latencies
 from node.logs import get_logger
 from node.mempool import Entry, Mempool
 from node.network.interface import Channel, Network
-from node.proposals import Proposals
 from node.queries import Queries
 from node.reports import Reports
 from node.router import Router
+from node.sansio.proposals import Proposals
 from node.services import FinalBlock, Outcome, Prepared
 from node.standing import Standing
 from node.storage.ledger_store import LedgerStore

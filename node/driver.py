@@ -182,8 +182,8 @@ class Driver:
         journal = self.term.voting_key
         if journal is None or journal.size_bytes - self._journal_base < COMPACT_BYTES or not self._may_compact():
             return
-        records = [encode(record) for record in self.machine.journal_snapshot()]
-        await asyncio.get_running_loop().run_in_executor(None, journal.rewrite, records, self.term.epoch)
+        records = self.machine.journal_snapshot()
+        await asyncio.get_running_loop().run_in_executor(None, journal.keep, records, self.term.epoch)
         self._journal_base = journal.size_bytes
 
     def _arm(self, timer: tuple[int, int] | None) -> None:

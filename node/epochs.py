@@ -1,11 +1,7 @@
 """From one epoch to the next: which machine votes, with which key and which journal.
 
-One consensus machine lives for one epoch, so its set and parameters never change under it. `Epochs` makes the next one
-once the epoch's last block is on disk, from what the final head says and from the vote keys that this node holds. Why a
-node follows without voting is decided here, and said in words.
-
-A vote key's journal may hold records of later epochs than the chain on disk does, when that was dropped to be fetched
-anew: they are kept through every rewrite until their epoch comes, and in the epochs before them the node only follows.
+`Epochs` makes the next machine once the epoch's last block is on disk, from what the final head says and from the vote
+keys that this node holds. When, and whether it votes, is decided by `node.sansio.terms`; keys and journals are here.
 """
 
 from __future__ import annotations
@@ -16,47 +12,32 @@ from pathlib import Path
 from typing import cast
 
 import msgspec
-from msgspec import Struct
 
 from node.keystore import Keystore, KeystoreFile
 from node.logs import get_logger
+from node.sansio import terms
+from node.sansio.terms import FinalState
 from node.standing import Standing
 from node.storage.journal import Journal, Owner, journals
-from protocol import limits
 from protocol.codec.canonical import decode, encode
-from protocol.consensus.chain import FinalHead
-from protocol.consensus.core import Config as MachineConfig
 from protocol.consensus.effects import Record
-from protocol.consensus.machine import Machine
-from protocol.consensus.votes import epoch_of
 from protocol.crypto.signing import SigningKey, Verifier, sign_vote, verify
 from protocol.errors import ChartledgerError, DecodeError, JournalBroken
-from protocol.params import Params
-from protocol.types.block import Header
 from protocol.types.institutions import AuthoritySet
-from protocol.types.votes import Certificate, Vote, VoteSubject
+from protocol.types.votes import Vote, VoteSubject
 
 log = get_logger("epochs")
 
 _RECORD = cast(type[Record], Record)
 
 
-class FinalState(Struct, frozen=True):
-    """A final block that is on disk with its state. `certificate` finalizes it (None at the genesis only), `former`
-    the last block of the epoch before the next block's (None in the first)."""
-
-    header: Header
-    certificate: Certificate | None
-    former: Certificate | None
-
-
-class VotingKey:
-    """One vote key that this node holds, and the journal of what it signed."""
+class VotingKey(terms.VotingKeyCore):
+    """See `terms.VotingKeyCore`; its journal is a file."""
 
     def __init__(self, key: SigningKey, journal: Journal, records: Sequence[Record]) -> None:
+        super().__init__(records)
         self.key = key
         self._journal = journal
-        self._records = list(records)  # of a start, as long as a machine may come that needs them
 
     @property
     def size_bytes(self) -> int:
@@ -64,13 +45,13 @@ class VotingKey:
         return self._journal.size_bytes
 
     @property
-    def first_epoch(self) -> int:
-        """The first in which the key may sign: what it signed before that is not here any more."""
-        return max([self._journal.epoch, *(epoch_of(record) for record in self._records)])
+    def epoch(self) -> int:
+        """See `Journal.epoch`."""
+        return self._journal.epoch
 
-    def records_of(self, epoch: int) -> list[Record]:
-        """What was read at the start of this epoch's."""
-        return [record for record in self._records if epoch_of(record) == epoch]
+    def sign(self, subject: VoteSubject, index: int) -> Vote:
+        """The signed vote of the authority with this index."""
+        return sign_vote(self.key, subject, index)
 
     async def write(self, records: Sequence[bytes]) -> None:
         """Append and sync. Raises `JournalBroken`."""
@@ -84,17 +65,9 @@ class VotingKey:
         """See `Journal.mark`."""
         return self._journal.mark()
 
-    def begin(self, epoch: int) -> None:
-        """The epochs before this one are over, their last blocks on disk: sign in none of them, and forget what was
-        signed there. Blocks. Raises `JournalBroken`."""
-        if self._journal.epoch < epoch:
-            self.rewrite([encode(record) for record in self.records_of(epoch)], epoch)
-
-    def rewrite(self, records: Sequence[bytes], epoch: int) -> None:
-        """Keep these records of this epoch, and those of later ones. Blocks. Raises `JournalBroken`."""
-        self._records = [record for record in self._records if epoch_of(record) >= epoch]
-        later = [encode(record) for record in self._records if epoch_of(record) > epoch]
-        self._journal.rewrite([*records, *later], max(epoch, self._journal.epoch))
+    def replace(self, records: Sequence[Record], epoch: int) -> None:
+        """See `Journal.rewrite`. Blocks. Raises `JournalBroken`."""
+        self._journal.rewrite([encode(record) for record in records], epoch)
 
     def close(self) -> None:
         """Close the journal."""
@@ -184,25 +157,7 @@ def _without_votes_before(keystore: Keystore, public: bytes) -> Keystore:
     return msgspec.structs.replace(keystore, votes=keystore.votes[publics.index(public) :])
 
 
-class Term(Struct, frozen=True):
-    """One epoch's machine. Without `voting_key` it follows; `why_silent` says why, and what to do, if it has a seat."""
-
-    machine: Machine
-    authorities: AuthoritySet
-    voting_key: VotingKey | None
-    why_silent: str | None
-
-    @property
-    def epoch(self) -> int:
-        return self.authorities.epoch
-
-
-class Seat(Struct, frozen=True):
-    """A node's part in one epoch: its index if it votes and with what, or why it does not although it has a seat."""
-
-    index: int | None
-    voting_key: VotingKey | None
-    why_silent: str | None
+Term = terms.Term[VotingKey]
 
 
 class Epochs:
@@ -226,62 +181,24 @@ class Epochs:
         self._verifier = verifier
 
     async def next(self, epoch: int) -> Term | None:
-        """The term after this epoch's, once its last block is on disk; None until then.
-
-        None also while the head in memory is in yet another epoch, whose block comes to disk any moment: parameters and
-        set are those of the head in memory. Raises `JournalBroken` for a disk that refuses.
-        """
+        """The term after this epoch's, once its last block is on disk; None until then (see `terms.due`). Raises
+        `JournalBroken` for a disk that refuses."""
         state = self._stored()
-        if state.header.child_epoch == epoch or self._standing.authorities.epoch != state.header.child_epoch:
+        if not terms.due(epoch, state, self._standing):
             return None
         authorities, params = self._standing.authorities, self._standing.params
         seat = await asyncio.to_thread(self._seat, authorities)
-        return self._term(state, authorities, params, seat)
+        return terms.new_term(self._chain, authorities, params, state, seat, self._verifier)
 
     def first(self) -> Term:
         """The term at a start, when nothing else runs yet. Blocks. Raises `JournalBroken` for a disk that refuses."""
-        authorities = self._standing.authorities
-        return self._term(self._stored(), authorities, self._standing.params, self._seat(authorities))
+        authorities, params = self._standing.authorities, self._standing.params
+        seat = self._seat(authorities)
+        return terms.new_term(self._chain, authorities, params, self._stored(), seat, self._verifier)
 
-    def _seat(self, authorities: AuthoritySet) -> Seat:
+    def _seat(self, authorities: AuthoritySet) -> terms.Seat[VotingKey]:
         """This node's part in this epoch. Blocks."""
-        epoch = authorities.epoch
-        for index, member in enumerate(authorities.members):
-            if member.institution != self._institution:
-                continue
-            try:
-                voting_key = self._keys.take(member.vote_key)
-            except JournalBroken as error:
-                log.warning("this node does not vote", reason=str(error), advice=error.advice)
-                return Seat(None, None, f"{error}. {error.advice}")
-            if voting_key.first_epoch > epoch:
-                why = f"it has voted in epoch {voting_key.first_epoch} already, and catches up until then by itself."
-                return Seat(None, None, why)
-            voting_key.begin(epoch)
-            self._keys.destroy_before(member.vote_key)
-            return Seat(index, voting_key, None)
-        return Seat(None, None, None)
-
-    def _term(self, state: FinalState, authorities: AuthoritySet, params: Params, seat: Seat) -> Term:
-        index, voting_key = seat.index, seat.voting_key
-        config = MachineConfig(
-            chain=self._chain,
-            epoch=authorities.epoch,
-            vote_keys=tuple(member.vote_key for member in authorities.members),
-            institutions=tuple(member.institution for member in authorities.members),
-            index=index,
-            delta_ms=params.delta_ms,
-            timeout_cap_ms=params.timeout_cap_ms,
-            block_bytes=params.block_bytes,
-            depth=limits.UNFINALIZED_DEPTH,
-        )
-
-        def sign(subject: VoteSubject) -> Vote:
-            assert voting_key is not None
-            assert index is not None
-            return sign_vote(voting_key.key, subject, index)
-
-        final = FinalHead(state.header, None if state.header.ends_epoch else state.certificate)
-        records = [] if voting_key is None else voting_key.records_of(authorities.epoch)
-        machine = Machine(config, records, final, self._verifier, sign, state.former)
-        return Term(machine, authorities, voting_key, seat.why_silent)
+        seat = terms.take_seat(authorities, self._institution, self._keys)
+        if seat.why_silent is not None:
+            log.warning("this node does not vote", reason=seat.why_silent)
+        return seat

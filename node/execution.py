@@ -9,7 +9,7 @@ every rule; the clock rule alone, which is for voting only (design, section 4), 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -18,7 +18,8 @@ from node.caches import Lru, VerifiedSignatures, bytes_of
 from node.clock import Clock
 from node.intake import Intake
 from node.mempool import Entry, Mempool, Slot, room_in
-from node.sansio.asking import Obsolete, check_clock
+from node.sansio.asking import Obsolete
+from node.sansio.proposals import applied, called_for, validate
 from node.standing import Standing
 from protocol.consensus.effects import Build, Validate
 from protocol.crypto.hashing import block_digest
@@ -37,6 +38,7 @@ from protocol.ledger.state import read_set
 from protocol.ledger.transition import Execution, Receipt
 from protocol.ledger.tree import TreeChanges, Walk
 from protocol.ledger.view import Changes
+from protocol.params import Params
 from protocol.types.block import Block, Header
 from protocol.types.transaction import TransactionBody
 
@@ -72,6 +74,11 @@ class Executed(Struct, frozen=True, eq=False):
     @property
     def header(self) -> Header:
         return self.block.header
+
+    @property
+    def leaves(self) -> Mapping[bytes, bytes]:
+        """The state's leaves that it changed."""
+        return self.overlay.changes.leaves
 
 
 class Executor:
@@ -128,16 +135,15 @@ class Executor:
             good: list[Entry] = []
             receipts: list[Receipt] = []
             bad: list[tuple[Entry, InvalidTransaction]] = []
-            for number, entry in enumerate(entries, 1):
-                try:
-                    receipts.append(execution.apply(entry.body, entry.signed_by))
+            for number, (entry, result) in enumerate(applied(execution, entries, _signed_by), 1):
+                if isinstance(result, InvalidTransaction):
+                    bad.append((entry, result))
+                else:
                     good.append(entry)
-                except InvalidTransaction as error:
-                    bad.append((entry, error))
+                    receipts.append(result)
                 if number % TURN == 0:
                     await asyncio.sleep(0)
-            heartbeat = timestamp - parent.timestamp >= self._standing.params.heartbeat_ms
-            if not (good or wanted.allow_empty or heartbeat):
+            if not called_for(wanted, parent, timestamp, self._standing.params, len(good)):
                 return None, bad
             changes = execution.changes()
             tree = await self._update_tree(wanted.parent, changes)
@@ -155,22 +161,24 @@ class Executor:
             return block, bad
 
     async def validate(self, wanted: Validate) -> None:
-        """Execute the block, and hold it against this node's clock unless a quorum voted for it.
+        """See `node.sansio.proposals.validate`."""
+        await validate(self, wanted)
 
-        Raises `InvalidBlock` for what is wrong for good, `Refused` for what the clock does not allow, `Obsolete`.
-        """
-        header = wanted.block.header
-        digest = block_digest(header)
-        if wanted.certified:
-            if digest in self._clock_waits:
-                self._clock_waits[digest].set()
-            await self.execute(wanted.block)
-            return
-        check_clock(header.timestamp, self._clock.wall_ms(), self._standing.params)
-        await self.execute(wanted.block)
-        await self._await_clock(header.timestamp, digest)
+    def params(self) -> Params:
+        """Those at the final head."""
+        return self._standing.params
 
-    async def _await_clock(self, timestamp: int, digest: bytes) -> None:
+    def wall_ms(self) -> int:
+        """What this node believes the time to be."""
+        return self._clock.wall_ms()
+
+    def end_wait(self, digest: bytes) -> None:
+        """A quorum voted for the block: whether its time has come does not matter any more."""
+        if digest in self._clock_waits:
+            self._clock_waits[digest].set()
+
+    async def await_clock(self, timestamp: int, digest: bytes) -> None:
+        """Wait until this node's clock shows this time, or until `end_wait`."""
         certified = self._clock_waits.setdefault(digest, asyncio.Event())
         try:
             while (ahead := timestamp - self._clock.wall_ms()) > 0:
@@ -218,11 +226,8 @@ class Executor:
             at_ms = next_timestamp(head, self._clock.wall_ms()) if timestamp is None else timestamp
             execution = Execution(view, head, at_ms, self._verify)
             results: list[Receipt | InvalidTransaction] = []
-            for number, entry in enumerate(entries, 1):
-                try:
-                    results.append(execution.apply(entry.body, entry.signed_by))
-                except InvalidTransaction as error:
-                    results.append(error)
+            for number, (_, result) in enumerate(applied(execution, entries, _signed_by), 1):
+                results.append(result)
                 if number % TURN == 0:
                     await asyncio.sleep(0)
             return results
@@ -352,3 +357,7 @@ class Executor:
         )
         self._executed[executed.digest] = executed
         return executed
+
+
+def _signed_by(entry: Entry) -> Callable[[bytes], bool]:
+    return entry.signed_by

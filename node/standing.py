@@ -7,11 +7,11 @@ final block wrote.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Protocol
 
 from node.mempool import Entry, room_in
-from node.storage.ledger_store import LedgerStore
 from protocol import limits
 from protocol.errors import Expired, Oversize, Replayed, UnknownInstitution, UnknownKey
 from protocol.ledger import keys
@@ -19,6 +19,7 @@ from protocol.ledger.blocks import TRANSACTION_OVERHEAD_BYTES
 from protocol.ledger.leaves import Counters, Emergencies, decode_leaf
 from protocol.ledger.windows import FRESH, Window, used
 from protocol.params import Params
+from protocol.types.block import Header
 from protocol.types.institutions import RETIRED_KEY, AuthoritySet, Institution
 
 SETS_KEPT = 16
@@ -130,7 +131,22 @@ class Standing:
             raise Replayed
 
 
-async def standing_leaves(store: LedgerStore) -> dict[bytes, bytes]:
+class Head(Protocol):
+    """What is stored of the final head."""
+
+    @property
+    def header(self) -> Header: ...
+
+
+class LeafStore(Protocol):
+    """The final state on disk."""
+
+    async def head(self) -> Head | None: ...
+
+    async def read_leaves(self, wanted: Sequence[bytes]) -> dict[bytes, bytes]: ...
+
+
+async def standing_leaves(store: LeafStore) -> dict[bytes, bytes]:
     """Parameters, institutions, windows and the latest authority sets as they stand on disk."""
     head = await store.head()
     assert head is not None

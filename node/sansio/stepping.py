@@ -167,11 +167,6 @@ class Stepping(Generic[T]):
 
     # --- terms ---------------------------------------------------------------------------------------------------
 
-    def over(self, child_epoch: int) -> bool:
-        """Whether the term is over, since a block stored at this node has children of this epoch. A machine that has
-        halted is followed by none."""
-        return self.halted is None and child_epoch != self.epoch
-
     def take(self, term: T) -> None:
         """Put this term in the place of the former, whose timer and outstanding questions lapse; then `begin` it.
         Nothing else of the old machine's is outstanding: effects are carried out with the step that made them."""

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from node.mempool import Entry, Mempool, Slot, room_in
 from node.sansio.asking import Obsolete
+from node.sansio.proposals import applied, called_for
 from node.simulation.misjudging import misjudged
 from protocol.consensus.effects import Build
 from protocol.crypto.hashing import block_digest
@@ -88,6 +89,11 @@ class Executed(Struct, frozen=True, eq=False):
     @property
     def header(self) -> Header:
         return self.block.header
+
+    @property
+    def leaves(self) -> dict[bytes, bytes]:
+        """The state's leaves that it changed."""
+        return {key: self.state.leaves[key] for key in self.changed}
 
 
 class Recall(Protocol):
@@ -194,13 +200,12 @@ class ChainState:
         return self._take(self._recall.execute(parent, block, digest))
 
     def build(
-        self, wanted: Build, institution: int, pool: Mempool, wall_ms: int
+        self, wanted: Build, institution: int, pool: Mempool, wall_ms: int, params: Params
     ) -> tuple[Block | None, list[tuple[Entry, InvalidTransaction]]]:
         """A block as `wanted`, None if nothing goes in, and what was found to be invalid. Raises `Obsolete`."""
         parent = self._states.get(wanted.parent)
         if parent is None:
             raise Obsolete
-        params = parent.params()
         entries = pool.select(room_in(wanted.size_limit), params.block_transactions, self._carried(wanted.parent))
         timestamp = next_timestamp(parent.header, wall_ms)
         view = view_for(parent, [entry.body for entry in entries])
@@ -208,14 +213,13 @@ class ChainState:
         good: list[Entry] = []
         receipts: list[Receipt] = []
         bad: list[tuple[Entry, InvalidTransaction]] = []
-        for entry in entries:
-            try:
-                receipts.append(execution.apply(entry.body, signed_by(self._recall, entry)))
+        for entry, result in applied(execution, entries, self._signed_by):
+            if isinstance(result, InvalidTransaction):
+                bad.append((entry, result))
+            else:
                 good.append(entry)
-            except InvalidTransaction as error:
-                bad.append((entry, error))
-        heartbeat = timestamp - parent.header.timestamp >= params.heartbeat_ms
-        if not (good or wanted.allow_empty or heartbeat):
+                receipts.append(result)
+        if not called_for(wanted, parent.header, timestamp, params, len(good)):
             return None, bad
         changes = execution.changes()
         root, nodes = parent.header.state_root, {}
@@ -230,6 +234,9 @@ class ChainState:
         self._take(executed)
         return block, bad
 
+    def _signed_by(self, entry: Entry) -> Callable[[bytes], bool]:
+        return signed_by(self._recall, entry)
+
     def disguise(self, block: Block, as_built: Block) -> None:
         """A traitor proposes this in place of what it built, and goes on as if it were the same."""
         built = self._executed[block_digest(as_built.header)]
@@ -242,19 +249,12 @@ class ChainState:
         executed, parent = self._executed.get(block_digest(block.header)), self._states.get(block.header.parent)
         return None if executed is None or parent is None else misjudged(parent, executed)
 
-    def try_all(self, entries: Sequence[Entry], wall_ms: int) -> list[InvalidTransaction | None]:
-        """What refuses each, one after the other, in a block on the final head; changes nothing."""
+    def try_all(self, entries: Sequence[Entry], timestamp: int) -> list[Receipt | InvalidTransaction]:
+        """What each, one after the other, would do in a block of this time on the final head; changes nothing."""
         head = self.head
         view = view_for(head, [entry.body for entry in entries])
-        execution = Execution(view, head.header, next_timestamp(head.header, wall_ms), self._recall.verify)
-        results: list[InvalidTransaction | None] = []
-        for entry in entries:
-            try:
-                execution.apply(entry.body, signed_by(self._recall, entry))
-                results.append(None)
-            except InvalidTransaction as error:
-                results.append(error)
-        return results
+        execution = Execution(view, head.header, timestamp, self._recall.verify)
+        return [result for _, result in applied(execution, entries, self._signed_by)]
 
     def finalized(self, executed: Executed) -> None:
         """The block, whose parent is the head, is final: what does not descend from it is let go."""
@@ -268,10 +268,6 @@ class ChainState:
                 kept[digest] = one.state
                 descending[digest] = one
         self._states, self._executed = kept, descending
-
-    def descending(self) -> list[Executed]:
-        """Executed blocks above the head, lowest first."""
-        return list(self._executed.values())
 
     def _take(self, executed: Executed) -> Executed:
         self._executed[executed.digest] = executed

@@ -21,13 +21,15 @@ from protocol.types.votes import Certificate
 
 
 class Journal:
-    """One vote key's journal. `sequence` counts the synced records over its whole life, rewrites included."""
+    """One vote key's journal. `sequence` counts the synced records over its whole life, rewrites included; `epoch` is
+    the first in which the key may sign."""
 
     def __init__(self) -> None:
         self.durable: list[Record] = []
         self.unsynced: list[Record] = []
         self.sequence = 0
-        self._copies: list[tuple[list[Record], int]] = [([], 0)]
+        self.epoch = 0
+        self._copies: list[tuple[list[Record], int, int]] = [([], 0, 0)]
 
     def append(self, record: Record) -> None:
         """Write without waiting for the disk."""
@@ -39,10 +41,12 @@ class Journal:
         self.sequence += len(self.unsynced)
         self.unsynced = []
 
-    def rewrite(self, records: Sequence[Record]) -> None:
-        """Put these in the place of all."""
+    def rewrite(self, records: Sequence[Record], epoch: int) -> None:
+        """Put these in the place of all; the key signs in no epoch before this one from now on."""
         self.durable = list(records)
+        self.unsynced = []
         self.sequence += 1
+        self.epoch = epoch
 
     def crash(self, torn: bool, rng: Random) -> None:
         """What was not synced is lost: all, or if torn, all but a beginning, whose last record is cut off if half."""
@@ -54,14 +58,14 @@ class Journal:
 
     def copy(self) -> None:
         """Somebody makes a copy."""
-        self._copies.append((list(self.durable), self.sequence))
+        self._copies.append((list(self.durable), self.sequence, self.epoch))
 
     def put_back(self, mark: int) -> bool:
         """Somebody puts the newest copy in the journal's place that does not reach the mark, by which alone anybody
         could tell; False if there is none. The first copy was made with the journal."""
-        for records, sequence in reversed(self._copies):
+        for records, sequence, epoch in reversed(self._copies):
             if sequence < mark:
-                self.durable, self.sequence = list(records), sequence
+                self.durable, self.sequence, self.epoch = list(records), sequence, epoch
                 return True
         return False
 

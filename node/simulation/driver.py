@@ -8,11 +8,13 @@ drifts, and a network that may lie. Relies on `host` for what there is besides t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from node.sansio.stepping import Evidence, Ledger, Step, Stepping
+from node.sansio.terms import Term, due
 from node.simulation import tasks
 from node.simulation.chainstate import ChainState
 from node.simulation.client import Client
@@ -24,11 +26,12 @@ from node.simulation.memory import Memory
 from node.simulation.oracles import records as seen
 from node.simulation.syncing import Syncing
 from node.simulation.traitors.base import Traitor
+from node.simulation.votekeys import VotingKey
+from node.standing import Standing
 from protocol.consensus.effects import Behind, Build, Effect, Equivocation, Send, SetTimer, Validate
 from protocol.consensus.events import Event, Received, Verdict
 from protocol.consensus.machine import Machine
 from protocol.errors import ChartledgerError
-from protocol.types.institutions import AuthoritySet
 from protocol.types.votes import ConsensusMessage, Proposal, Vote
 
 if TYPE_CHECKING:
@@ -38,22 +41,14 @@ RECEIVED, OTHER, EFFECT = range(3)
 LOOK_EVERY = 128  # steps between two looks at the size of a machine
 
 
-class Term(NamedTuple):
-    """One epoch's machine, and the journal of the key that it votes with."""
-
-    machine: Machine
-    authorities: AuthoritySet
-    journal: Journal | None
-
-
 class Struck(Exception):
     """The power fails here."""
 
 
-class Watched(Stepping[Term]):
+class Watched(Stepping[Term[VotingKey]]):
     """Writes into the history what goes into the machine and what comes out, and lets the power fail in between."""
 
-    def __init__(self, driver: Driver, term: Term, ledger: Ledger) -> None:
+    def __init__(self, driver: Driver, term: Term[VotingKey], ledger: Ledger) -> None:
         self._driver = driver
         self._world = driver.world
         self._left = -1
@@ -108,6 +103,7 @@ class Driver(ABC):
     machine: Machine
     stepping: Watched
     chain: ChainState
+    standing: Standing
     holding: Holding
     syncing: Syncing
     client: Client
@@ -125,7 +121,7 @@ class Driver(ABC):
 
     def begin_life(self) -> None:
         """Nothing is under way."""
-        self._busy = False
+        self._busy = self._stored = False
         self.steps = 0
         self._timer_us: int | None = None
 
@@ -179,17 +175,24 @@ class Driver(ABC):
         if not self._busy:
             self.wake()
 
+    def look(self) -> None:
+        """Final blocks came to disk: one of them may have ended the epoch."""
+        self._stored = True
+        self.wake()
+
     # --- the loop ------------------------------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """Something waits, or a block came to disk: step, unless a step is under way."""
+        """Something waits: step, unless a step is under way."""
         if self._busy:
             return
         self._busy = True
-        stepping, disk = self.stepping, self.disk
+        stepping = self.stepping
         while True:
-            if stepping.over(disk.state.header.child_epoch):
-                self.change_term()
+            if self._stored:
+                self._stored = False
+                if stepping.halted is None and due(stepping.epoch, self.finality.state(), self.standing):
+                    self.change_term()
             if not stepping.waiting:
                 break
             step = stepping.step(self.clock.monotonic_ms(self.world.now_us))
@@ -236,9 +239,9 @@ class Driver(ABC):
 
     def _afterwards(self) -> None:
         limit = self.world.plan.compact_records
-        journal = self.journal
-        if limit and journal is not None and len(journal.durable) > limit and self.finality.idle:
-            journal.rewrite(self.machine.journal_snapshot())
+        voting_key = self.stepping.term.voting_key
+        if limit and voting_key is not None and len(voting_key.journal.durable) > limit and self.finality.idle:
+            voting_key.keep(self.machine.journal_snapshot(), self.stepping.epoch)
         if self.steps >= LOOK_EVERY:
             self.steps = 0
             self.world.tell(seen.Stepped(self.world.now_us // 1_000, self.number, self.machine.load()))
@@ -301,18 +304,19 @@ class Driver(ABC):
 
     def build(self, wanted: Build) -> None:
         """Begin `Stepping.build`."""
-        self._begin(self.stepping.build(wanted))
+        self.begin(self._answer(partial(self.stepping.build, wanted)))
 
     def validate(self, wanted: Validate) -> None:
         """Begin `Stepping.validate`."""
-        self._begin(self.stepping.validate(wanted))
+        self.begin(self._answer(partial(self.stepping.validate, wanted)))
 
-    def _begin(self, question: Coroutine[tasks.Pause, None, Event | None]) -> None:
+    def begin(self, work: tasks.Work) -> None:
+        """Run this until it is done, or the node goes down."""
         life = self.life
-        tasks.begin(self.world, self._answer(question), lambda: self.up and self.life == life)
+        tasks.begin(self.world, work, lambda: self.up and self.life == life)
 
-    async def _answer(self, question: Coroutine[tasks.Pause, None, Event | None]) -> None:
-        answer = await question
+    async def _answer(self, ask: Callable[[], Coroutine[Any, None, Event | None]]) -> None:
+        answer = await ask()
         if answer is not None:
             self.post(answer)
 

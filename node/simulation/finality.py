@@ -1,152 +1,79 @@
-"""Takes what became final at one node to its disk, in order, and then tells whom it concerns (see `node.finality`).
-
-One commit runs at a time, and what piles up meanwhile goes into the next. Nobody is told that something is final before
-it is stored here. Where the stored head ends an epoch, the machine of the next one takes over.
-"""
+"""One node's disk under what becomes final. What that causes, and in which order, `node.sansio.finality` says."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from node.sansio.asking import Obsolete
+from node.sansio.finality import Batch, Final, FinalityCore, ForkSeen, Promise
+from node.simulation import tasks
 from node.simulation.chainstate import Executed
 from node.simulation.disk import StoredBlock
 from node.simulation.oracles import records as seen
 from protocol.codec.canonical import encode
-from protocol.consensus.events import CaughtUp
-from protocol.crypto.hashing import block_digest
 from protocol.errors import InvalidBlock
-from protocol.ledger import keys
-from protocol.sync.ranges import Segment
-from protocol.types.block import Block
-from protocol.types.votes import Certificate
 
 if TYPE_CHECKING:
     from node.simulation.host import Host
 
 
-class Finality:
+class Finality(FinalityCore[Executed]):
     """One life's."""
 
     def __init__(self, host: Host) -> None:
+        disk = host.disk
+        super().__init__(
+            executor=host.executor,
+            pool=host.holding.pool,
+            standing=host.standing,
+            gossip=host.holding,
+            outcomes=host.holding,
+            certificate=disk.certificate,
+            former=disk.epoch_ends.get(disk.state.header.child_epoch - 1),
+        )
         self._host = host
-        self._waiting: list[tuple[tuple[Block, ...], Certificate, bool]] = []
-        self._busy = False
-        self._notarized: dict[bytes, None] = {}
+        self._running = False
 
-    @property
-    def idle(self) -> bool:
-        """Whether everything that is known to be final is stored."""
-        return not self._waiting and not self._busy
+    def promise(self) -> tasks.Promise:
+        """One that nobody has kept yet."""
+        return tasks.Promise(self._host.world)
 
-    def notarized(self, digest: bytes) -> None:
-        """A quorum voted for this block."""
-        executed = self._host.chain.known(digest)
-        if executed is None:
-            self._notarized[digest] = None
-        else:
-            self._host.holding.notarized(executed)
+    async def kept(self, promise: Promise) -> None:
+        """Wait until this one is."""
+        await promise
 
-    def executed(self, executed: Executed) -> None:
-        """This block was executed."""
-        if executed.digest in self._notarized:
-            del self._notarized[executed.digest]
-            self._host.holding.notarized(executed)
+    def wake(self) -> None:
+        """Have what is queued stored, if nothing is being stored."""
+        if not self._running:
+            self._running = True
+            self._host.begin(self._run())
 
-    def put(self, blocks: tuple[Block, ...], certificate: Certificate, by_sync: bool = False) -> None:
-        """These blocks are final, oldest first."""
-        self._waiting.append((blocks, certificate, by_sync))
-        if not self._busy:
-            self._store_some()
-
-    def synced(self, segments: list[Segment]) -> None:
-        """The same by sync: what does not execute is the peer's lie, although a quorum signed it."""
-        chain = self._host.chain
+    async def _run(self) -> None:
+        await tasks.Pause(0)
         try:
-            for segment in segments:
-                for block in segment.blocks:
-                    if block.header.height > chain.head.header.height:
-                        chain.execute(block, block_digest(block.header))
-        except (InvalidBlock, Obsolete):
-            self._host.syncing.refused()
-            return
-        for segment in segments:
-            self.put(segment.blocks, segment.certificate, by_sync=True)
-        if self.idle:
-            self._host.syncing.stored()
+            await self.store()
+        except (ForkSeen, InvalidBlock) as error:  # as in a node, which ends then
+            self._host.stop(str(error))
+        self._running = False
 
-    def _store_some(self) -> None:
-        host = self._host
-        executed: list[Executed] = []
-        stored: list[StoredBlock] = []
-        caught_up: tuple[Block, Certificate] | None = None
-        waiting, self._waiting = self._waiting, []
-        for blocks, certificate, by_sync in waiting:
-            for block in blocks:
-                if self._is_old(block):
-                    continue
-                last = certificate if block is blocks[-1] else None
-                one = self._take(block, certificate)
-                executed.append(one)
-                stored.append(StoredBlock(block, encode(block), encode(block.header), last))
-            if by_sync and stored and stored[-1].block is blocks[-1]:  # not what was fetched twice and is old
-                caught_up = blocks[-1], certificate
-        if host.halted is not None or not stored:
-            return
-        self._busy = True
-        delay_us = host.disk.duration_us(host.world.plan.store_ms if host.world.faulty else (0, 0))
-        if delay_us:
-            host.world.at(delay_us, self._stored, (host.life, executed, stored, caught_up))
-        else:
-            self._stored(host.life, executed, stored, caught_up)
+    async def commit(self, blocks: Sequence[Final[Executed]]) -> None:
+        """Onto the disk, all in one, when it is done."""
+        host, world = self._host, self._host.world
+        await tasks.Pause(host.disk.duration_us(world.plan.store_ms if world.faulty else (0, 0)))
+        stored = [
+            StoredBlock(one.executed.block, encode(one.executed.block), encode(one.executed.header), one.certificate)
+            for one in blocks
+        ]
+        host.disk.store(stored, blocks[-1].executed.state, host.journal)
+        for one in blocks:
+            for id_ in one.settled:
+                host.disk.outbox.pop(id_, None)
+            executed = one.executed
+            world.tell(seen.BlockStored(world.now_us // 1_000, host.number, executed.header.height, executed.digest))
 
-    def _is_old(self, block: Block) -> bool:
-        host = self._host
-        height = block.header.height
-        if height > host.chain.head.header.height:
-            return False
-        if height <= len(host.disk.blocks) and host.disk.blocks[height - 1].block.header != block.header:
-            host.stop(f"two different blocks are final at height {height}")
-        return True
-
-    def _take(self, block: Block, certificate: Certificate) -> Executed:
-        host = self._host
-        executed = host.chain.execute(block, block_digest(block.header))
-        host.world.became_final(host, executed)
-        host.world.tell(seen.BlockFinal(host.world.now_us // 1_000, host.number, block, certificate))
-        host.chain.finalized(executed)
-        host.holding.finalized(executed)
-        return executed
-
-    def _stored(
-        self,
-        life: int,
-        executed: list[Executed],
-        stored: list[StoredBlock],
-        caught_up: tuple[Block, Certificate] | None,
-    ) -> None:
-        host = self._host
-        if not host.up or host.life != life:
-            return
-        self._busy = False
-        world = host.world
-        host.disk.store(stored, executed[-1].state, host.journal)
-        now_ms = world.now_us // 1_000
-        for one in executed:
-            world.tell(seen.BlockStored(now_ms, host.number, one.header.height, one.digest))
-        for id_, one in host.holding.stored(executed):
-            world.told(host, id_, one)
-            world.tell(seen.ClientTold(now_ms, host.number, id_, one.header.height))
-            host.client.told(id_, one)
-        changed = frozenset().union(*(one.changed for one in executed))
-        if any(key[0] == keys.KIND_INSTITUTION for key in changed):
-            host.look_at_members()
-        host.client.look_at_motions(host.disk.state, changed)
-        if caught_up is not None:
-            host.post(CaughtUp(*caught_up))
-        host.wake()
-        host.work(fresh=False)
-        host.schedule_heartbeat()
-        if self._waiting:
-            self._store_some()
-        host.syncing.stored()
+    def take(self, executed: Executed, batch: Batch) -> Final[Executed]:
+        """Make the block the final head in memory."""
+        host, world = self._host, self._host.world
+        world.became_final(host, executed)
+        world.tell(seen.BlockFinal(world.now_us // 1_000, host.number, executed.block, batch.certificate))
+        return super().take(executed, batch)

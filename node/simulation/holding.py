@@ -7,15 +7,17 @@ or can never be, look again at what a state refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Final, Protocol
 
-from node.doubts import Doubts
 from node.mempool import Entry, Mempool
 from node.refusals import Refusals
-from node.simulation.chainstate import ChainState, Executed, State
+from node.simulation.chainstate import ChainState, Executed
 from node.simulation.disk import Disk
-from protocol import limits
+from node.simulation.finality import Finality
+from node.simulation.ledger import Executor
+from node.simulation.tasks import Pause, Promise
+from node.standing import Standing
 from protocol.errors import (
     Busy,
     ChartExists,
@@ -25,9 +27,6 @@ from protocol.errors import (
     InvalidTransaction,
     Replayed,
 )
-from protocol.ledger import keys
-from protocol.ledger.leaves import decode_leaf
-from protocol.ledger.windows import Window, used
 from protocol.sync.messages import GossipMessage, Have, Transactions, Want
 
 POOL_BYTES: Final = 64 << 20
@@ -48,6 +47,9 @@ class Keeper(Protocol):
     number: int
     disk: Disk
     chain: ChainState
+    standing: Standing
+    executor: Executor
+    finality: Finality
 
     def monotonic_ms(self) -> int: ...
 
@@ -67,13 +69,16 @@ class Keeper(Protocol):
 
     def tick_later(self, delay_ms: int) -> None: ...
 
+    def settled(self, id_: bytes, executed: Executed) -> None: ...
+
+    def begin(self, work: Coroutine[Pause | Promise, None, None]) -> None: ...
+
 
 class Holding:
     """One life's. After a restart what the outbox holds is taken up again."""
 
     def __init__(self, keeper: Keeper) -> None:
         self.pool = Mempool(POOL_BYTES)
-        self._doubts = Doubts(self.pool)
         self._keeper = keeper
         self._own: dict[bytes, Entry] = {}
         self._unpooled: dict[bytes, Entry] = {}
@@ -81,8 +86,6 @@ class Holding:
         self._gone: set[bytes] = set()
         self._refusals = Refusals(REFUSED_MOST)
         self._wanted: dict[bytes, int] = {}
-        self._lost: list[Entry] = []
-        self._notarized: dict[bytes, None] = {}
         self._ticking = False
         self._look_ms, self._pause_ms = 0, LOOK_MS
 
@@ -140,29 +143,37 @@ class Holding:
         for peer in peers:
             self._keeper.tell(peer, message)
 
-    def review(self) -> None:
+    async def review(self) -> None:
         """The head moved: bury what is lost for good, pool again what is valid after all."""
         self._pause_ms = LOOK_MS
-        self._look(at_head=True)
+        await self._look(at_head=True)
 
-    def _look(self, at_head: bool) -> None:
+    async def _look(self, at_head: bool) -> None:
         self._look_ms = self._keeper.monotonic_ms() + self._pause_ms
         self._pause_ms = min(2 * self._pause_ms, LOOK_CAP_MS)
         if not (self._parked or self._unpooled):
             return
-        head = self._keeper.chain.head
+        head_ms = self._keeper.executor.head.timestamp
         for entry in [*self._unpooled.values(), *self._parked.values()]:
-            if used_up(entry, head):
+            if not self._fresh(entry, head_ms):
                 self._bury(entry)
         parked = list(self._parked.values())
-        at_ms = head.header.timestamp + 1 if at_head else self._keeper.wall_ms()
-        for entry, error in zip(parked, self._keeper.chain.try_all(parked, at_ms), strict=True):
-            if at_head and isinstance(error, FOR_GOOD):
+        results = await self._keeper.executor.try_all(parked, head_ms + 1 if at_head else None)
+        for entry, result in zip(parked, results, strict=True):
+            if at_head and isinstance(result, FOR_GOOD):
                 self._bury(entry)
-            elif error is None:
+            elif not isinstance(result, InvalidTransaction):
                 del self._parked[entry.id]
                 self._unpooled[entry.id] = entry
         self._retry(push=True)
+
+    def _fresh(self, entry: Entry, head_ms: int) -> bool:
+        """Whether number and time allow the transaction above the head."""
+        try:
+            self._keeper.standing.check_fresh(entry, head_ms)
+        except (Expired, Replayed):
+            return False
+        return True
 
     def _bury(self, entry: Entry) -> None:
         self._unpooled.pop(entry.id, None)
@@ -172,51 +183,32 @@ class Holding:
 
     # --- finality ------------------------------------------------------------------------------------------------
 
-    def finalized(self, executed: Executed) -> None:
-        """A block is final, and not stored yet."""
-        self._gone.update(executed.ids)
-        carried = {id_ for one in self._keeper.chain.descending() for id_ in one.ids if one.digest in self._notarized}
-        self._lost += self.pool.finalize(executed.slots, carried)
+    def settled(self, executed: Executed) -> tuple[bytes, ...]:
+        """Ids of the block's transactions that are in the outbox."""
+        return tuple(id_ for id_ in executed.ids if id_ in self._keeper.disk.outbox)
 
-    def stored(self, executed: Sequence[Executed]) -> list[tuple[bytes, Executed]]:
-        """These blocks are stored: (id, block) of own transactions that are final now."""
-        told = []
-        for one in executed:
-            self._notarized.pop(one.digest, None)
-            for id_ in one.ids:
-                if self._own.pop(id_, None) is not None or id_ in self._keeper.disk.outbox:
-                    self._unpooled.pop(id_, None)
-                    self._parked.pop(id_, None)
-                    self._keeper.disk.outbox.pop(id_, None)
-                    told.append((id_, one))
-        self._look_again(empty=not executed[-1].ids)
-        return told
+    def final(self, executed: Executed) -> None:
+        """The block is final and stored."""
+        for id_ in executed.ids:
+            if self._own.pop(id_, None) is not None:
+                self._unpooled.pop(id_, None)
+                self._parked.pop(id_, None)
+                self._keeper.settled(id_, executed)
 
-    def _look_again(self, empty: bool) -> None:
-        refused, self._lost = self._lost, []
-        refused += self.pool.expired(self._keeper.chain.head.header.timestamp)
-        stale = self.pool.stale(everything=empty)
-        if stale:
-            errors = self._keeper.chain.try_all(stale, self._keeper.wall_ms())
-            refused += [entry for entry, error in zip(stale, errors, strict=True) if error is not None]
-        self.refuse(refused)
-        self.review()
-
-    def refuse(self, entries: Sequence[Entry]) -> None:
-        """These were found invalid: they leave the pool. Own ones are looked at again, others' are not asked for."""
-        if not entries:
-            return
-        self.pool.remove([entry.id for entry in entries])
-        self._refusals.add(entries, self._keeper.monotonic_ms())
+    def refused(self, entries: Sequence[Entry]) -> None:
+        """These left the pool for what is wrong with them: own ones are looked at again."""
         for entry in entries:
             if entry.id in self._own:
                 self._parked[entry.id] = self._own[entry.id]
                 self._tick_on()
 
-    def notarized(self, executed: Executed) -> None:
-        """A quorum voted for this block: what it carries is no work of its own."""
-        self._notarized[executed.digest] = None
-        self.pool.set_carried(executed.ids)
+    def forget(self, ids: Iterable[bytes]) -> None:
+        """These are final, or can never be: they are not asked for."""
+        self._gone.update(ids)
+
+    def doubt(self, entries: Iterable[Entry]) -> None:
+        """These were found invalid: they are heard of again from the institution that signed them, after a while."""
+        self._refusals.add(entries, self._keeper.monotonic_ms())
 
     # --- gossip --------------------------------------------------------------------------------------------------
 
@@ -251,7 +243,7 @@ class Holding:
 
     def _admit(self, sender: int, raws: Sequence[bytes]) -> None:
         bit = 1 << sender
-        head = self._keeper.chain.head
+        head_ms = self._keeper.executor.head.timestamp
         new = False
         for raw in raws:
             known = self.pool.known(raw)
@@ -260,7 +252,7 @@ class Holding:
                 continue
             try:
                 entry = self._keeper.entry(raw)
-                if not self._welcome(entry.id, sender) or entry.id in self._parked or not fresh(entry, head):
+                if not self._welcome(entry.id, sender) or entry.id in self._parked or not self._fresh(entry, head_ms):
                     continue
                 entry.holders = bit
                 entry.added_ms = self._keeper.monotonic_ms()
@@ -285,7 +277,7 @@ class Holding:
         for entry in self.pool:
             entry.holders &= ~(1 << peer)
 
-    def tick(self) -> None:
+    async def tick(self) -> None:
         """Every `TICK_MS` while something waits: announce, remind the leader, look again at what was refused and
         at what the head may refuse."""
         self._ticking = False
@@ -293,18 +285,11 @@ class Holding:
         if len(self.pool):
             self._announce(now)
         if self._parked and now >= self._look_ms:
-            self._look(at_head=False)
-        self._try_again(now)
+            await self._look(at_head=False)
+        await self._keeper.finality.try_again(now)
         self._keeper.work(fresh=False)
         if len(self.pool) or self._parked:
             self._tick_on()
-
-    def _try_again(self, now: int) -> None:
-        chain = self._keeper.chain
-        carrying = any(one.ids for one in chain.descending() if one.digest in self._notarized)
-        doubtful = self._doubts.due(chain.head.header.height, now, carrying)
-        errors = chain.try_all(doubtful, self._keeper.wall_ms()) if doubtful else []
-        self.pool.judge((entry, error is None) for entry, error in zip(doubtful, errors, strict=True))
 
     def _tick_on(self) -> None:
         if not self._ticking:
@@ -334,27 +319,3 @@ class Holding:
                 entry.told_ms = now
         for peer, ids in lacking.items():
             self._keeper.tell(peer, Have(tuple(ids[:4_096])))
-
-
-def used_up(entry: Entry, state: State) -> bool:
-    """Whether the transaction can never become final above this state: its number is used, or its time is over."""
-    return not fresh(entry, state)
-
-
-def fresh(entry: Entry, state: State) -> bool:
-    """Whether number and time allow the transaction above this state."""
-    body = entry.body
-    if body.valid_until <= state.header.timestamp:
-        return False
-    key = keys.window(body.institution, body.key) if body.institution <= keys.INSTITUTION_MAX else b""
-    raw = state.leaves.get(key)
-    if raw is None:
-        return True
-    window = decode_leaf(key, raw)
-    assert isinstance(window, Window)
-    return not used(window, body.number, limits.WINDOW_BITS_INSTITUTION)
-
-
-def refusal(chain: ChainState, entry: Entry, wall_ms: int) -> InvalidTransaction | None:
-    """What refuses this transaction on the final head, if anything."""
-    return chain.try_all([entry], wall_ms)[0]

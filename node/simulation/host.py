@@ -10,31 +10,29 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from node.mempool import Entry
+from node.sansio.proposals import Proposals
+from node.sansio.terms import Term, new_term, take_seat
 from node.simulation import keyring
-from node.simulation.chainstate import ChainState
+from node.simulation.chainstate import ChainState, Executed
 from node.simulation.client import Client
 from node.simulation.clock import HostClock
 from node.simulation.dice import dice
 from node.simulation.disk import Disk, Journal
-from node.simulation.driver import Driver, Term, Watched
+from node.simulation.driver import Driver, Watched
 from node.simulation.finality import Finality
 from node.simulation.holding import Holding
-from node.simulation.ledger import Ledger
+from node.simulation.ledger import Executor
 from node.simulation.oracles import records as seen
 from node.simulation.syncing import Syncing
-from protocol import limits
-from protocol.consensus.chain import FinalHead
-from protocol.consensus.events import Started
-from protocol.consensus.machine import Config, Machine
-from protocol.crypto.signing import vote_message
-from protocol.errors import JournalBroken
+from node.simulation.votekeys import VoteKeys, VotingKey
+from node.standing import Standing
+from protocol.consensus.events import CaughtUp, Started
 from protocol.ledger import keys
 from protocol.ledger.leaves import decode_leaf
 from protocol.sync.messages import FinalRange, GossipMessage, RangeRequest
 from protocol.sync.ranges import Segment
 from protocol.types.institutions import STATUS_ACCREDITED, AuthoritySet, Institution
 from protocol.types.operations import Operation
-from protocol.types.votes import Vote, VoteSubject
 
 if TYPE_CHECKING:
     from node.simulation.world import World
@@ -82,12 +80,17 @@ class Host(Driver):
         self.said: dict[int, int] = {}
         self._rotating = False
         self.chain = ChainState(self.memory, self.disk.state)
+        self.standing = Standing(self.disk.state.leaves)
+        self.executor = Executor(self)
         self.client = Client(self, self.rng, self.world.plan.dissent)
         self.syncing = Syncing(self)
         self.holding = Holding(self)
         self.finality = Finality(self)
+        self.finality.listeners.append(self._on_final)
+        self.finality.after_commit.append(self._after_commit)
+        self._vote_keys = VoteKeys(self.node, self.disk, self.memory)
         term = self._term()
-        self.stepping = Watched(self, term, Ledger(self))
+        self.stepping = Watched(self, term, Proposals(self.executor, self.finality))
         self._took(term)
         self.look_at_members()
         durable = self.journal.durable if self.journal is not None else []
@@ -114,50 +117,20 @@ class Host(Driver):
         _, down_ms, torn = self.doomed
         self.world.actions.take_down(self, down_ms, torn)
 
-    def _term(self) -> Term:
+    def _term(self) -> Term[VotingKey]:
         """The term of the epoch of the next block, from what is stored."""
-        state = self.disk.state
-        header, params = state.header, state.params()
-        epoch = header.child_epoch
-        authorities = state.authorities(epoch)
-        assert authorities is not None
-        seats = {member.institution: index for index, member in enumerate(authorities.members)}
-        index = None if self.institution is None else seats.get(self.institution)
-        journal = own = None
-        if index is not None:
-            public = authorities.members[index].vote_key
-            own = next(
-                (k for n in range(self.disk.vote_keys) if (k := keyring.vote_key(self.node, n)).public == public), None
-            )
-            try:
-                journal = self.disk.open_journal(public)
-                self.disk.mark(journal)
-            except JournalBroken:
-                index = None
-                self.world.at(1_000_000, self._rotate, (self.life,))
-        config = Config(
-            header.chain,
-            epoch,
-            tuple(member.vote_key for member in authorities.members),
-            tuple(member.institution for member in authorities.members),
-            index,
-            params.delta_ms,
-            params.timeout_cap_ms,
-            params.block_bytes,
-            limits.UNFINALIZED_DEPTH,
-        )
+        authorities, params = self.standing.authorities, self.standing.params
+        seat = take_seat(authorities, self.institution, self._vote_keys)
+        if seat.voting_key is not None:
+            self.disk.mark(seat.voting_key.journal)
+        if seat.why_silent is not None:
+            self.world.at(1_000_000, self._rotate, (self.life,))
+        chain, state = self.disk.state.header.chain, self.finality.state()
+        return new_term(chain, authorities, params, state, seat, self.memory.verify)
 
-        def sign(subject: VoteSubject) -> Vote:
-            assert own is not None and index is not None
-            return Vote(subject, index, self.memory.sign(own, vote_message(subject)))
-
-        records = [] if journal is None else list(journal.durable)
-        final = FinalHead(header, None if header.ends_epoch else self.disk.certificate)
-        machine = Machine(config, records, final, self.memory.verify, sign, self.disk.epoch_ends.get(epoch - 1))
-        return Term(machine, authorities, journal)
-
-    def _took(self, term: Term) -> None:
-        self.machine, self.authorities, self.journal = term
+    def _took(self, term: Term[VotingKey]) -> None:
+        self.machine, self.authorities = term.machine, term.authorities
+        self.journal = None if term.voting_key is None else term.voting_key.journal
         self.index_of = self.stepping.indexes
 
     def change_term(self) -> None:
@@ -243,16 +216,30 @@ class Host(Driver):
 
     def work(self, fresh: bool) -> None:
         """Tell the machine when there begins or ceases to be work."""
-        head = self.chain.head
-        has_work = self.holding.pool.has_work or (
-            self.wall_ms() - head.header.timestamp >= self.world.plan.heartbeat_ms
-        )
-        if self.up and self.stepping.set_work(has_work, fresh):
+        if self.up and self.stepping.set_work(self.finality.has_work(self.wall_ms()), fresh):
             self.wake()
+
+    def _on_final(self, executed: Executed) -> None:
+        if any(key[0] == keys.KIND_INSTITUTION for key in executed.changed):
+            self.look_at_members()
+        self.client.look_at_motions(self.disk.state, executed.changed)
+
+    def _after_commit(self) -> None:
+        self.look()
+        self.work(fresh=False)
+        self.schedule_heartbeat()
+        self.syncing.stored()
+
+    def settled(self, id_: bytes, executed: Executed) -> None:
+        """An own transaction is final and stored: whoever submitted it is told."""
+        world = self.world
+        world.told(self, id_, executed)
+        world.tell(seen.ClientTold(world.now_us // 1_000, self.number, id_, executed.header.height))
+        self.client.told(id_, executed)
 
     def schedule_heartbeat(self) -> None:
         """Look when the head will be as old as it may be on an idle chain."""
-        due_ms = self.disk.state.header.timestamp + self.world.plan.heartbeat_ms - self.wall_ms()
+        due_ms = self.disk.state.header.timestamp + self.standing.params.heartbeat_ms - self.wall_ms()
         self.world.idly(max(0, due_ms) * 1_000, self._heartbeat, (self.life, self.disk.state.digest))
 
     def _heartbeat(self, life: int, head: bytes) -> None:
@@ -282,7 +269,7 @@ class Host(Driver):
 
     def _tick(self, life: int) -> None:
         if self.up and life == self.life:
-            self.holding.tick()
+            self.begin(self.holding.tick())
 
     def tell(self, to: int, message: GossipMessage) -> None:
         """Send pending transactions, or their ids."""
@@ -323,7 +310,13 @@ class Host(Driver):
 
     def synced(self, segments: list[Segment]) -> None:
         """Final blocks were fetched."""
-        self.finality.synced(segments)
+        self.begin(self._store(segments))
+
+    async def _store(self, segments: list[Segment]) -> None:
+        for stored in [self.finality.put(segment.blocks, segment.certificate) for segment in segments]:
+            await stored
+        self.post(CaughtUp(segments[-1].blocks[-1], segments[-1].certificate))
+        self.syncing.stored()
 
     def peer_up(self, peer: int) -> None:
         """Another node can be reached again."""

@@ -1,7 +1,7 @@
 """Runs a node's coroutines on the virtual clock: what a node awaits on asyncio, a history awaits here.
 
-Only what stands in `Pause` lasts; all else that `node.sansio` awaits is there at once. One pause, one entry of the
-world's heap, so a history stays a function of its plan.
+Only a `Pause` or a `Promise` lasts; all else that `node.sansio` awaits is there at once. Both go through the world's
+heap, so a history stays a function of its plan.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Protocol
 
-Work = Coroutine["Pause", None, None]
+Work = Coroutine["Pause | Promise", None, None]
 
 
 class Clock(Protocol):
@@ -30,6 +30,36 @@ class Pause:
         yield self
 
 
+class Promise:
+    """Awaited: until somebody keeps it (see `node.sansio.finality.Promise`). Who waits goes on a moment later."""
+
+    __slots__ = ("_clock", "_done", "_waiting")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._done = False
+        self._waiting: list[tuple[Work, Callable[[], bool]]] = []
+
+    def done(self) -> bool:
+        """Whether it is kept."""
+        return self._done
+
+    def set_result(self, result: None = None, /) -> None:
+        """Keep it."""
+        self._done = True
+        for work, alive in self._waiting:
+            self._clock.at(0, begin, (self._clock, work, alive))
+        self._waiting = []
+
+    def wait(self, work: Work, alive: Callable[[], bool]) -> None:
+        """Run this on once it is kept."""
+        self._waiting.append((work, alive))
+
+    def __await__(self) -> Generator[Promise, None, None]:
+        if not self._done:
+            yield self
+
+
 def begin(clock: Clock, work: Work, alive: Callable[[], bool]) -> None:
     """Run this as far as it goes at once, then on after each pause, unless it is not `alive` any more: what a node was
     about to do when it went down is never done."""
@@ -37,7 +67,10 @@ def begin(clock: Clock, work: Work, alive: Callable[[], bool]) -> None:
         work.close()
         return
     try:
-        pause = work.send(None)
+        until = work.send(None)
     except StopIteration:
         return
-    clock.at(pause.delay_us, begin, (clock, work, alive))
+    if isinstance(until, Pause):
+        clock.at(until.delay_us, begin, (clock, work, alive))
+    else:
+        until.wait(work, alive)

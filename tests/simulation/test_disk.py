@@ -127,8 +127,8 @@ def test_what_is_fetched_twice_does_not_hide_how_far_the_head_came() -> None:
     heights: list[int] = []
 
     def fetch() -> None:
-        world.hosts[3].finality.synced(segments)
-        world.hosts[3].finality.synced(segments[:2])
+        world.hosts[3].synced(segments)
+        world.hosts[3].synced(segments[:2])
 
     def look() -> None:
         heights.append(world.hosts[3].machine.chain.head.header.height)

@@ -102,7 +102,7 @@ class World:
     def append(self, records: Sequence[bytes]) -> None:
         self.done.append(("appended", len(records)))
 
-    def rewrite(self, records: Sequence[bytes], epoch: int) -> None:
+    def keep(self, records: Sequence[fx.Record], epoch: int) -> None:
         self.size_bytes = 0
         self.done.append(("rewritten", len(records)))
 

@@ -15,7 +15,7 @@ import pytest
 from node.driver import Driver
 from node.execution import Executed, Executor
 from node.mempool import Entry, make_entry
-from node.proposals import Proposals
+from node.sansio.proposals import Proposals
 from node.services import Final
 from node.storage.ledger_store import LedgerStore
 from node.storage.outbox import Outbox, StoredReceipt

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.doubts import FIRST_MS, Doubts
 from node.mempool import ENTRY_OVERHEAD_BYTES, Entry, Mempool
+from node.sansio.doubts import FIRST_MS, Doubts
 from protocol import limits
 from protocol.errors import Busy, Replayed
 from protocol.types.base import Wire

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from node import submission as module
-from node.finality import ForkSeen
 from node.mempool import HEADER_BYTES, make_entry
+from node.sansio.finality import ForkSeen
 from node.services import Dead, Final, Prepared, Waiting
 from node.storage.ledger_store import LedgerStore
 from node.storage.types import CommittedBlock

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from node.epochs import Epochs, FinalState, VoteKeys
+from node.epochs import Epochs, VoteKeys
 from node.institution_keys import encryption_digest, new_institution
 from node.keystore import (
     ENCRYPTION_KEYS,
@@ -22,6 +22,7 @@ from node.keystore import (
     write_keystore,
 )
 from node.rotations import forget, new_certificate, new_encryption_key, new_operations_key, new_vote_key
+from node.sansio.terms import FinalState
 from node.standing import Standing
 from node.storage.journal import Journal, Owner, journal_path, journals
 from protocol.codec.canonical import encode
@@ -144,7 +145,7 @@ async def test_records_of_a_later_epoch_outlive_compactions_before_it(home: Home
     again = home.vote_keys()
     voting_key = again.take(KEY)
     assert voting_key.first_epoch == 2
-    voting_key.rewrite([encode(vote(1, 5))], 1)
+    voting_key.keep([vote(1, 5)], 1)
     assert home.journal() == [encode(vote(1, 5)), encode(vote(2, 1)), encode(vote(2, 3))]
     voting_key.begin(2)
     assert voting_key.records_of(2) == [vote(2, 1), vote(2, 3)]
