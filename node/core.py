@@ -21,7 +21,7 @@ from node.epochs import Epochs, Term, VoteKeys
 from node.execution import Executed, Executor
 from node.feed import Feed
 from node.finality import Finality
-from node.gossip import TICK_MS, Gossip
+from node.gossip import Gossip
 from node.intake import Intake
 from node.latency import Latencies
 from node.logs import get_logger
@@ -31,6 +31,7 @@ from node.queries import Queries
 from node.reports import Reports
 from node.router import Router
 from node.sansio.proposals import Proposals
+from node.sansio.spreading import TICK_MS, admit
 from node.services import FinalBlock, Outcome, Prepared
 from node.standing import Standing
 from node.storage.ledger_store import LedgerStore
@@ -39,7 +40,7 @@ from node.submission import Submission
 from node.sync import Sync
 from protocol.crypto.hashing import chain_id
 from protocol.crypto.signing import SigningKey
-from protocol.errors import Busy, ChartledgerError, Expired, Oversize, Replayed
+from protocol.errors import ChartledgerError
 from protocol.types.institutions import Genesis
 from protocol.types.operations import SignedOperation
 from protocol.types.votes import Certificate
@@ -247,32 +248,24 @@ class Core(Queries):
 
     def heartbeat_due(self) -> bool:
         """Whether the last block is as old as the parameters allow on an idle chain."""
-        age = self.ground.clock.wall_ms() - self.executor.head.timestamp
-        return age >= self.standing.params.heartbeat_ms
+        return self.finality.heartbeat_due(self.ground.clock.wall_ms())
 
     def _refresh_work(self) -> None:
-        self.driver.set_work(self.pool.has_work or self.heartbeat_due())
+        self.driver.set_work(self.finality.has_work(self.ground.clock.wall_ms()))
 
     def _new_work(self) -> None:
-        self.driver.set_work(self.pool.has_work or self.heartbeat_due(), fresh=True)
+        self.driver.set_work(self.finality.has_work(self.ground.clock.wall_ms()), fresh=True)
 
     def _admit(self, entries: Sequence[Entry]) -> list[Entry]:
         """Take others' checked transactions into the pool."""
-        now = self.ground.clock.monotonic_ms()
-        head_ms = self.executor.head.timestamp
-        new = []
-        for entry in entries:
-            try:
-                self.standing.check_fits(entry.raw)
-                self.standing.check_fresh(entry, head_ms)
-                entry.added_ms = now
-                if self.pool.add(entry):
-                    new.append(entry)
-            except (Expired, Oversize, Replayed):
-                self.gossip.forget([entry.id])
-            except Busy:
-                continue  # counted by the pool; an announcement brings it again
-        return new
+        return admit(
+            entries,
+            pool=self.pool,
+            standing=self.standing,
+            head_ms=self.executor.head.timestamp,
+            now_ms=self.ground.clock.monotonic_ms(),
+            forget=self.gossip.forget,
+        )
 
     def _on_final(self, executed: Executed) -> None:
         if not self.sync.active:  # what was fetched tells nothing of how fast finality is

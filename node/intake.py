@@ -16,11 +16,12 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor as Threads
 
 from node.mempool import Entry, make_entry
+from node.sansio.vouching import signed_with
 from node.standing import Standing
 from protocol import limits
 from protocol.codec.canonical import decode
-from protocol.crypto.signing import transaction_message_of, verify
-from protocol.errors import BadSignature, ChartledgerError, ForeignChain, UnknownInstitution, UnknownKey
+from protocol.crypto.signing import verify
+from protocol.errors import ChartledgerError
 from protocol.types.transaction import Transaction
 
 CHUNK = 64
@@ -70,16 +71,5 @@ class Intake:
     def check_one(self, raw: bytes, *, in_block: bool = False) -> Entry:
         """The entry of one transaction. Raises the named error that refuses it."""
         transaction = decode(Transaction, raw, limits.TRANSACTION_BYTES)
-        body = transaction.body
-        if body.chain != self._chain:
-            raise ForeignChain
-        try:
-            public = self._standing.operation_key(body.institution, body.key)
-        except (UnknownInstitution, UnknownKey):
-            if in_block:
-                return make_entry(transaction, raw, None)
-            raise
-        good = verify(public, transaction_message_of(raw), transaction.signature)
-        if not good and not in_block:
-            raise BadSignature(f"it is not signed with operations key {body.key} of institution {body.institution}")
-        return make_entry(transaction, raw, public if good else None)
+        public = signed_with(transaction, raw, self._chain, self._standing, verify, in_block=in_block)
+        return make_entry(transaction, raw, public)

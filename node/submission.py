@@ -2,7 +2,7 @@
 
 What is in flight spans less than the anti-replay window, or the oldest could fall below it. A transaction is in the
 outbox until its block is stored (then a receipt takes its place in the same SQLite transaction) or until it can never
-become final any more.
+become final any more: what becomes of it until then is decided by `node.sansio.pending`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from node.latency import Latencies
 from node.logs import get_logger
 from node.mempool import Entry, Mempool, make_entry
 from node.numbering import Numbers
+from node.sansio.pending import PendingCore
 from node.services import Dead, Final, Outcome, Prepared, Waiting
 from node.standing import Standing
 from node.storage.outbox import Outbox, Outgoing
@@ -28,11 +29,8 @@ from protocol import limits
 from protocol.codec.canonical import decode, encode
 from protocol.crypto.signing import SigningKey, sign_transaction
 from protocol.errors import (
-    AlreadyReported,
     Busy,
-    ChartExists,
     ChartledgerError,
-    CosignatureExpired,
     Expired,
     InvalidTransaction,
     NotAccredited,
@@ -40,7 +38,6 @@ from protocol.errors import (
     Replayed,
     Unauthorised,
     UnknownKey,
-    WrongKey,
 )
 from protocol.ledger.transition import Receipt
 from protocol.types.operations import SignedOperation
@@ -53,15 +50,9 @@ SPAN_MARGIN = 512
 VALID_MS = 60 * 60 * 1_000
 """How long a transaction that this node signs may wait to become final, if the chain's parameters allow as much."""
 REMEMBERED = 16_384
-LOOK_MS, LOOK_CAP_MS = 1_000, 8_000
-"""How long after a block what was refused is looked at again, if no other block came; then twice as long, and so on."""
-FOR_GOOD = (Replayed, Expired, ChartExists, CosignatureExpired, AlreadyReported)
-OF_KEYS = (WrongKey, UnknownKey)
-"""What no later block can mend: of keys if the one it needs has stood on this copy of the ledger, since none that was
-replaced or retired comes back. Other causes may pass, so the transaction stays pending until it expires."""
 
 
-class Submission:
+class Submission(PendingCore):
     """See `node.services.Submission`; told by `node.finality` what became of each transaction."""
 
     def __init__(
@@ -78,22 +69,17 @@ class Submission:
         clock: Clock,
         work: Callable[[], None],
     ) -> None:
+        super().__init__(executor=executor, standing=standing, pool=pool, clock=clock)
         self.latencies = Latencies()
         self.expired: list[bytes] = []  # ids of own transactions that ran out since the start, newest last
+        self._executor: Executor = executor
+        self._clock: Clock = clock
         self._institution = institution
-        self._executor = executor
         self._intake = intake
-        self._standing = standing
-        self._pool = pool
         self._gossip = gossip
         self._outbox = outbox
-        self._clock = clock
         self._work = work
-        self._pending: dict[bytes, Entry] = {}  # what the outbox holds, in order
         self._numbers_pending: dict[int, None] = {}  # of the signing key, in order of their adding
-        self._unpooled: dict[bytes, Entry] = {}  # pending, but not offered to the pool, or it had no room
-        self._parked: dict[bytes, Entry] = {}  # pending, but refused on some state: the final one decides
-        self._look_ms, self._pause_ms = 0, LOOK_MS
         self._checked: Lru[bytes, Entry] = Lru(REMEMBERED)
         self._outcomes: Lru[bytes, Final | Dead] = Lru(REMEMBERED)
         self._waiters = Waiters()
@@ -113,11 +99,6 @@ class Submission:
             self._numbers_pending = {e.body.number: None for e in self._pending.values() if e.body.key == key}
             self._room.set()
 
-    @property
-    def pending(self) -> int:
-        """Own transactions that are neither final nor dead."""
-        return len(self._pending)
-
     async def load(self) -> None:
         """After a start: take up what the outbox holds, even what is ahead of a ledger that is being fetched anew."""
         waiting = await self._outbox.pending()
@@ -129,10 +110,11 @@ class Submission:
             elif one.valid_until <= self._executor.head.timestamp:
                 refused.append((one.id, Expired()))
             else:
-                self._hold(result)
-                (self._parked if result.verified is None else self._unpooled)[result.id] = result
-        await self._bury(refused)
-        self._retry()
+                self._own(result)
+                self.take_up(result)
+        if refused:
+            await self.drop(refused)
+        self.retry()
 
     # --- in ------------------------------------------------------------------------------------------------------
 
@@ -202,9 +184,9 @@ class Submission:
         now = self._clock.monotonic_ms()
         for entry in fresh:
             entry.added_ms = now
-            self._hold(entry)
-            self._unpooled[entry.id] = entry
-        self._retry()
+            self._own(entry)
+        self.hold(fresh)
+        self.retry()
 
     def _maybe_final(self, entries: Sequence[Entry]) -> bool:
         """Whether some number is used up on the ledger already."""
@@ -216,24 +198,10 @@ class Submission:
                 return True
         return False
 
-    def _retry(self) -> None:
-        """Pool and gossip what waits for room."""
-        pooled = []
-        for entry in list(self._unpooled.values()):
-            if not self._standing.fits(entry.raw):  # a motion made blocks smaller: another may make them larger
-                self._parked[entry.id] = self._unpooled.pop(entry.id)
-                continue
-            try:
-                self._pool.add(entry)
-                pooled.append(entry)
-            except Busy:
-                break
-            except Replayed:  # another transaction with this number waits there: one of them will be final
-                self._parked[entry.id] = entry
-            del self._unpooled[entry.id]
-        if pooled:
-            self._gossip.push(pooled)
-            self._work()
+    def pooled(self, entries: Sequence[Entry]) -> None:
+        """Pushed to every peer, and work."""
+        self._gossip.push(entries)
+        self._work()
 
     async def outcomes(self, ids: Sequence[bytes], wait_s: float) -> list[Outcome]:
         """See `node.services.Submission.outcomes`."""
@@ -290,57 +258,8 @@ class Submission:
                 done[id_] = Final(id_, height, timestamp, receipt)
         self._finish(done)
 
-    def refused(self, entries: Sequence[Entry]) -> None:
-        """These left the pool; what refused them may be a state or a time that never becomes final."""
-        self._parked.update({entry.id: entry for entry in entries if entry.id in self._pending})
-
-    async def review(self) -> None:
-        """The head moved: bury what is lost for good, and pool again what is valid after all."""
-        self._pause_ms = LOOK_MS
-        self._look_after(self._clock.monotonic_ms())
-        head_ms = self._executor.head.timestamp
-        aside = [*self._unpooled.values(), *self._parked.values()]
-        lost: list[tuple[bytes, ChartledgerError]] = []
-        for entry in aside:
-            try:
-                self._standing.check_fresh(entry, head_ms)
-            except (Replayed, Expired) as error:
-                lost.append((entry.id, error))
-        # At the earliest time that a block may still have: what is too late then is too late for good.
-        parked = list(self._parked.values())
-        results = await self._executor.try_all(parked, head_ms + 1) if parked else []
-        for entry, result in zip(parked, results, strict=True):
-            if not isinstance(result, InvalidTransaction):
-                self._unpark(entry)
-            elif isinstance(result, FOR_GOOD) or (entry.verified is not None and isinstance(result, OF_KEYS)):
-                lost.append((entry.id, result))
-        await self._bury(lost)
-        self._retry()
-
-    async def tick(self) -> None:
-        """Pool again what was refused and is valid on the head after all, without waiting for a block: on an idle chain
-        the next may be a heartbeat away, if nobody else holds what would call for one. Call often."""
-        now = self._clock.monotonic_ms()
-        if not self._parked or now < self._look_ms:
-            return
-        self._look_after(now)
-        parked = list(self._parked.values())
-        for entry, result in zip(parked, await self._executor.try_all(parked), strict=True):
-            if not isinstance(result, InvalidTransaction):
-                self._unpark(entry)
-        self._retry()
-
-    def _unpark(self, entry: Entry) -> None:
-        if self._standing.fits(entry.raw) and self._parked.pop(entry.id, None) is not None:
-            self._unpooled[entry.id] = entry
-
-    def _look_after(self, now: int) -> None:
-        self._look_ms = now + self._pause_ms
-        self._pause_ms = min(2 * self._pause_ms, LOOK_CAP_MS)
-
-    async def _bury(self, lost: Sequence[tuple[bytes, ChartledgerError]]) -> None:
-        if not lost:
-            return
+    async def drop(self, lost: Sequence[tuple[bytes, ChartledgerError]]) -> None:
+        """Out of the outbox, and whoever waits is told why."""
         await self._outbox.drop([id_ for id_, _ in lost])
         for id_, error in dict(lost).items():
             log.warning("own transaction cannot become final", transaction=id_.hex(), code=error.code)
@@ -351,9 +270,7 @@ class Submission:
     def _finish(self, outcomes: Mapping[bytes, Final | Dead]) -> None:
         self._outcomes.update(outcomes)
         for id_ in outcomes:
-            entry = self._pending.pop(id_, None)
-            self._unpooled.pop(id_, None)
-            self._parked.pop(id_, None)
+            entry = self.release(id_)
             if entry is not None and entry.body.key == self._key:
                 self._numbers_pending.pop(entry.body.number, None)
             self._waiters.settled(id_)
@@ -362,8 +279,7 @@ class Submission:
 
     # --- inside --------------------------------------------------------------------------------------------------
 
-    def _hold(self, entry: Entry) -> None:
-        self._pending[entry.id] = entry
+    def _own(self, entry: Entry) -> None:
         if entry.body.key == self._key:
             self._numbers_pending[entry.body.number] = None
 

@@ -1,44 +1,27 @@
-"""What waits at one node to become final: its pool, its own transactions, and how they spread.
+"""What waits at one node to become final: its pool, its own transactions, and what others send it.
 
-The pool is `node.mempool`. Around it stands what `node.gossip`, `node.submission` and `node.finality` do in a node:
-push in full, announce what others may lack, remind the leader, keep own transactions in the outbox until they are final
-or can never be, look again at what a state refused.
+How it spreads is decided by `node.sansio.spreading`, what becomes of own transactions by `node.sansio.pending`. The
+outbox on the simulated disk is here, and a tick that ends when nothing waits, so that a history can.
 """
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final, Protocol
 
 from node.mempool import Entry, Mempool
-from node.refusals import Refusals
-from node.simulation.chainstate import ChainState, Executed
+from node.sansio.pending import PendingCore
+from node.sansio.spreading import TICK_MS, Spreading, admit
+from node.simulation.chainstate import Executed
 from node.simulation.disk import Disk
 from node.simulation.finality import Finality
 from node.simulation.ledger import Executor
-from node.simulation.tasks import Pause, Promise
+from node.simulation.tasks import Work
 from node.standing import Standing
-from protocol.errors import (
-    Busy,
-    ChartExists,
-    ChartledgerError,
-    CosignatureExpired,
-    Expired,
-    InvalidTransaction,
-    Replayed,
-)
-from protocol.sync.messages import GossipMessage, Have, Transactions, Want
+from protocol.errors import ChartledgerError
+from protocol.sync.messages import GossipMessage
 
 POOL_BYTES: Final = 64 << 20
-TICK_MS: Final = 250
-RELAY_AFTER_MS: Final = 500
-REMIND_MS: Final = 1_000
-WANT_AGAIN_MS: Final = 2_000
-LOOK_MS: Final = 1_000
-LOOK_CAP_MS: Final = 8_000
-REFUSED_MOST: Final = 65_536
-FOR_GOOD: Final = (Replayed, Expired, ChartExists, CosignatureExpired)
-"""What no later block can mend."""
 
 
 class Keeper(Protocol):
@@ -46,22 +29,21 @@ class Keeper(Protocol):
 
     number: int
     disk: Disk
-    chain: ChainState
     standing: Standing
     executor: Executor
     finality: Finality
 
     def monotonic_ms(self) -> int: ...
 
-    def wall_ms(self) -> int: ...
+    def checked(self, raw: bytes, *, in_block: bool) -> Entry: ...
 
-    def entry(self, raw: bytes) -> Entry: ...
-
-    def connected(self) -> Sequence[int]: ...
+    def connected(self) -> Collection[int]: ...
 
     def institution_of(self, peer: int) -> int | None: ...
 
-    def tell(self, to: int, message: GossipMessage) -> None: ...
+    def tell(self, peer: int, message: GossipMessage) -> None: ...
+
+    def tell_all(self, message: GossipMessage) -> None: ...
 
     def leader(self) -> int | None: ...
 
@@ -71,115 +53,46 @@ class Keeper(Protocol):
 
     def settled(self, id_: bytes, executed: Executed) -> None: ...
 
-    def begin(self, work: Coroutine[Pause | Promise, None, None]) -> None: ...
+    def begin(self, work: Work) -> None: ...
 
 
-class Holding:
+class Holding(PendingCore):
     """One life's. After a restart what the outbox holds is taken up again."""
 
     def __init__(self, keeper: Keeper) -> None:
         self.pool = Mempool(POOL_BYTES)
+        super().__init__(executor=keeper.executor, standing=keeper.standing, pool=self.pool, clock=keeper)
+        self.spreading = Spreading(keeper, self.pool, self, self._admit, keeper)
         self._keeper = keeper
-        self._own: dict[bytes, Entry] = {}
-        self._unpooled: dict[bytes, Entry] = {}
-        self._parked: dict[bytes, Entry] = {}  # refused on some state: not pooled again before one takes them
-        self._gone: set[bytes] = set()
-        self._refusals = Refusals(REFUSED_MOST)
-        self._wanted: dict[bytes, int] = {}
-        self._ticking = False
-        self._look_ms, self._pause_ms = 0, LOOK_MS
+        self._admitting = self._ticking = False
 
     def load(self) -> None:
         """Take up the outbox."""
         for raw in list(self._keeper.disk.outbox.values()):
-            self._own_entry(self._keeper.entry(raw))
-        self._retry(push=True)
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing here waits for a block."""
-        return not len(self.pool)
+            self.take_up(self._keeper.checked(raw, in_block=True))
+        self.retry()
 
     # --- own -----------------------------------------------------------------------------------------------------
 
-    def submit(self, entries: Sequence[Entry], to: Iterable[int]) -> None:
-        """Own: durable here, pooled, and pushed to those named."""
+    def submit(self, entries: Sequence[Entry]) -> None:
+        """Own: durable here, pooled, and pushed."""
         for entry in entries:
             self._keeper.disk.outbox[entry.id] = entry.raw
-            self._own_entry(entry)
-        self._retry(push=False)
-        self._push(entries, to)
+            entry.added_ms = self._keeper.monotonic_ms()
+        self.hold(entries)
+        self.retry()
 
-    def _own_entry(self, entry: Entry) -> None:
-        entry.added_ms = self._keeper.monotonic_ms()
-        self._own[entry.id] = entry
-        self._unpooled[entry.id] = entry
+    def pooled(self, entries: Sequence[Entry]) -> None:
+        """Pushed to every peer, and work."""
+        self.spreading.push(entries)
+        self._keeper.work(fresh=True)
+        self._tick_on()
 
-    def _retry(self, push: bool) -> None:
-        pooled = []
-        for entry in list(self._unpooled.values()):
-            try:
-                self.pool.add(entry)
-                pooled.append(entry)
-            except Busy:
-                break
-            except Replayed:
-                self._parked[entry.id] = entry
-            del self._unpooled[entry.id]
-        if pooled:
-            if push:
-                self._push(pooled, self._keeper.connected())
-            self._keeper.work(fresh=True)
-            self._tick_on()
-
-    def _push(self, entries: Sequence[Entry], to: Iterable[int]) -> None:
-        now = self._keeper.monotonic_ms()
-        peers = list(to)
-        for entry in entries:
-            entry.told_ms = now
-            for peer in peers:
-                entry.holders |= 1 << peer
-        message = Transactions(tuple(entry.raw for entry in entries))
-        for peer in peers:
-            self._keeper.tell(peer, message)
-
-    async def review(self) -> None:
-        """The head moved: bury what is lost for good, pool again what is valid after all."""
-        self._pause_ms = LOOK_MS
-        await self._look(at_head=True)
-
-    async def _look(self, at_head: bool) -> None:
-        self._look_ms = self._keeper.monotonic_ms() + self._pause_ms
-        self._pause_ms = min(2 * self._pause_ms, LOOK_CAP_MS)
-        if not (self._parked or self._unpooled):
-            return
-        head_ms = self._keeper.executor.head.timestamp
-        for entry in [*self._unpooled.values(), *self._parked.values()]:
-            if not self._fresh(entry, head_ms):
-                self._bury(entry)
-        parked = list(self._parked.values())
-        results = await self._keeper.executor.try_all(parked, head_ms + 1 if at_head else None)
-        for entry, result in zip(parked, results, strict=True):
-            if at_head and isinstance(result, FOR_GOOD):
-                self._bury(entry)
-            elif not isinstance(result, InvalidTransaction):
-                del self._parked[entry.id]
-                self._unpooled[entry.id] = entry
-        self._retry(push=True)
-
-    def _fresh(self, entry: Entry, head_ms: int) -> bool:
-        """Whether number and time allow the transaction above the head."""
-        try:
-            self._keeper.standing.check_fresh(entry, head_ms)
-        except (Expired, Replayed):
-            return False
-        return True
-
-    def _bury(self, entry: Entry) -> None:
-        self._unpooled.pop(entry.id, None)
-        self._parked.pop(entry.id, None)
-        self._own.pop(entry.id, None)
-        self._keeper.disk.outbox.pop(entry.id, None)
+    async def drop(self, lost: Sequence[tuple[bytes, ChartledgerError]]) -> None:
+        """Out of the outbox."""
+        for id_, _ in lost:
+            self.release(id_)
+            self._keeper.disk.outbox.pop(id_, None)
 
     # --- finality ------------------------------------------------------------------------------------------------
 
@@ -190,132 +103,74 @@ class Holding:
     def final(self, executed: Executed) -> None:
         """The block is final and stored."""
         for id_ in executed.ids:
-            if self._own.pop(id_, None) is not None:
-                self._unpooled.pop(id_, None)
-                self._parked.pop(id_, None)
+            if self.release(id_) is not None:
                 self._keeper.settled(id_, executed)
 
     def refused(self, entries: Sequence[Entry]) -> None:
         """These left the pool for what is wrong with them: own ones are looked at again."""
-        for entry in entries:
-            if entry.id in self._own:
-                self._parked[entry.id] = self._own[entry.id]
-                self._tick_on()
+        super().refused(entries)
+        self._tick_on()
 
     def forget(self, ids: Iterable[bytes]) -> None:
         """These are final, or can never be: they are not asked for."""
-        self._gone.update(ids)
+        self.spreading.forget(ids)
 
     def doubt(self, entries: Iterable[Entry]) -> None:
         """These were found invalid: they are heard of again from the institution that signed them, after a while."""
-        self._refusals.add(entries, self._keeper.monotonic_ms())
+        self.spreading.doubt(entries)
 
-    # --- gossip --------------------------------------------------------------------------------------------------
+    # --- others' -------------------------------------------------------------------------------------------------
 
     def hear(self, sender: int, message: GossipMessage) -> None:
         """From another node."""
-        bit = 1 << sender
-        if isinstance(message, Transactions):
-            self._admit(sender, message.transactions)
-        elif isinstance(message, Have):
-            now = self._keeper.monotonic_ms()
-            missing = []
-            for id_ in message.ids:
-                entry = self.pool.get(id_)
-                if entry is not None:
-                    entry.holders |= bit
-                elif self._welcome(id_, sender) and now - self._wanted.get(id_, -WANT_AGAIN_MS) >= WANT_AGAIN_MS:
-                    self._wanted[id_] = now
-                    missing.append(id_)
-            if missing:
-                self._keeper.tell(sender, Want(tuple(missing)))
-        else:
-            found = [entry for id_ in message.ids if (entry := self.pool.get(id_)) is not None]
-            for entry in found:
-                entry.holders |= bit
-            if found:
-                self._keeper.tell(sender, Transactions(tuple(entry.raw for entry in found)))
+        self.spreading.hear(sender, message)
+        if self.spreading.waiting and not self._admitting:
+            self._admitting = True
+            self._keeper.begin(self._admit_waiting())
 
-    def _welcome(self, id_: bytes, sender: int) -> bool:
-        keeper = self._keeper
-        heard = self._refusals.hears(id_, keeper.institution_of(sender), keeper.monotonic_ms())
-        return heard and id_ not in self._gone
+    async def _admit_waiting(self) -> None:
+        await self.spreading.admit_waiting(self._new)
+        self._admitting = False
 
-    def _admit(self, sender: int, raws: Sequence[bytes]) -> None:
-        bit = 1 << sender
-        head_ms = self._keeper.executor.head.timestamp
-        new = False
+    async def check(self, raws: Sequence[bytes]) -> list[Entry | ChartledgerError]:
+        """See `node.sansio.spreading.Intake`."""
+        results: list[Entry | ChartledgerError] = []
         for raw in raws:
-            known = self.pool.known(raw)
-            if known is not None:
-                known.holders |= bit
-                continue
             try:
-                entry = self._keeper.entry(raw)
-                if not self._welcome(entry.id, sender) or entry.id in self._parked or not self._fresh(entry, head_ms):
-                    continue
-                entry.holders = bit
-                entry.added_ms = self._keeper.monotonic_ms()
-                new |= self.pool.add(entry)
-            except ChartledgerError:
-                continue
-        if new:
-            self._keeper.work(fresh=True)
-            self._tick_on()
+                results.append(self._keeper.checked(raw, in_block=False))
+            except ChartledgerError as error:
+                results.append(error)
+        return results
 
-    def peer_up(self, peer: int) -> None:
-        """Announce everything pending: the peer may have been away."""
-        bit = 1 << peer
-        ids = [entry.id for entry in self.pool]
-        for entry in self.pool:
-            entry.holders |= bit
-        if ids:
-            self._keeper.tell(peer, Have(tuple(ids[:4_096])))
+    def _admit(self, entries: Sequence[Entry]) -> list[Entry]:
+        keeper = self._keeper
+        return admit(
+            entries,
+            pool=self.pool,
+            standing=keeper.standing,
+            head_ms=keeper.executor.head.timestamp,
+            now_ms=keeper.monotonic_ms(),
+            forget=self.forget,
+        )
 
-    def peer_down(self, peer: int) -> None:
-        """What was sent to it may be lost."""
-        for entry in self.pool:
-            entry.holders &= ~(1 << peer)
+    def _new(self) -> None:
+        self._keeper.work(fresh=True)
+        self._tick_on()
 
-    async def tick(self) -> None:
-        """Every `TICK_MS` while something waits: announce, remind the leader, look again at what was refused and
-        at what the head may refuse."""
+    # --- the tick ------------------------------------------------------------------------------------------------
+
+    async def look(self) -> None:
+        """Every `TICK_MS` while something waits: announce, remind the leader, look again at what was refused and at
+        what the head may refuse."""
         self._ticking = False
-        now = self._keeper.monotonic_ms()
         if len(self.pool):
-            self._announce(now)
-        if self._parked and now >= self._look_ms:
-            await self._look(at_head=False)
-        await self._keeper.finality.try_again(now)
+            self.spreading.tick(self._keeper.leader())
+        await self.tick()
+        await self._keeper.finality.try_again(self._keeper.monotonic_ms())
         self._keeper.work(fresh=False)
-        if len(self.pool) or self._parked:
-            self._tick_on()
+        self._tick_on()
 
     def _tick_on(self) -> None:
-        if not self._ticking:
+        if not self._ticking and (len(self.pool) or self.parked):
             self._ticking = True
-            delay_ms = TICK_MS if len(self.pool) else max(TICK_MS, self._look_ms - self._keeper.monotonic_ms())
-            self._keeper.tick_later(delay_ms)
-
-    def _announce(self, now: int) -> None:
-        peers = self._keeper.connected()
-        everyone = 0
-        for peer in peers:
-            everyone |= 1 << peer
-        leader = self._keeper.leader()
-        lacking: dict[int, list[bytes]] = {}
-        for entry in self.pool:
-            if now - entry.added_ms < RELAY_AFTER_MS:
-                break
-            if entry.unfit:
-                continue
-            if everyone & ~entry.holders:
-                for peer in peers:
-                    if not entry.holders >> peer & 1:
-                        lacking.setdefault(peer, []).append(entry.id)
-                entry.holders |= everyone
-            elif leader is not None and not entry.carried and now - entry.told_ms >= REMIND_MS and leader in peers:
-                lacking.setdefault(leader, []).append(entry.id)
-                entry.told_ms = now
-        for peer, ids in lacking.items():
-            self._keeper.tell(peer, Have(tuple(ids[:4_096])))
+            self._keeper.tick_later(TICK_MS)

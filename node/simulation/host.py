@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from node.mempool import Entry
 from node.sansio.proposals import Proposals
 from node.sansio.terms import Term, new_term, take_seat
+from node.sansio.vouching import signed_with
 from node.simulation import keyring
 from node.simulation.chainstate import ChainState, Executed
 from node.simulation.client import Client
@@ -192,8 +193,18 @@ class Host(Driver):
         return self.clock.wall_ms(self.world.now_us)
 
     def entry(self, raw: bytes) -> Entry:
-        """A pool entry. Raises the named error that refuses the bytes."""
-        return self.memory.entry(raw)
+        """A pool entry of an own transaction, signed here."""
+        entry = self.memory.entry(raw)
+        entry.verified = keyring.operations_key(self.node).public
+        return entry
+
+    def checked(self, raw: bytes, *, in_block: bool) -> Entry:
+        """A pool entry, with the key that it is signed with. Raises the named error that refuses it."""
+        entry, chain = self.memory.entry(raw), self.disk.state.header.chain
+        entry.verified = signed_with(
+            entry.transaction, raw, chain, self.standing, self.memory.verify, in_block=in_block
+        )
+        return entry
 
     def sign(self, node: int, message: bytes) -> bytes:
         """With the operations key of a node."""
@@ -251,9 +262,7 @@ class Host(Driver):
         world = self.world
         for entry in entries:
             world.submitted(self, entry, owed, watched)
-        gossip = world.plan.gossip if world.faulty else 1.0
-        to = [n for n in self.connected() if gossip >= 1.0 or self.rng.random() < gossip]
-        self.holding.submit(entries, to)
+        self.holding.submit(entries)
 
     def after(self, delay_ms: int, operation: Operation) -> None:
         """Submit an operation a while later."""
@@ -269,11 +278,18 @@ class Host(Driver):
 
     def _tick(self, life: int) -> None:
         if self.up and life == self.life:
-            self.begin(self.holding.tick())
+            self.begin(self.holding.look())
 
-    def tell(self, to: int, message: GossipMessage) -> None:
+    def tell(self, peer: int, message: GossipMessage) -> None:
         """Send pending transactions, or their ids."""
-        self.world.carry(self.number, to, Host.hear_gossip, message)
+        self.world.carry(self.number, peer, Host.hear_gossip, message)
+
+    def tell_all(self, message: GossipMessage) -> None:
+        """The same to every peer, but for whom gossip does not reach."""
+        gossip = self.world.plan.gossip if self.world.faulty else 1.0
+        for peer in self.connected():
+            if gossip >= 1.0 or self.rng.random() < gossip:
+                self.tell(peer, message)
 
     def hear_gossip(self, sender: int, message: GossipMessage) -> None:
         """Pending transactions, or their ids, arrived."""
@@ -324,7 +340,7 @@ class Host(Driver):
         if self.up and institution in self.accredited and self.institution in self.world.hosts[peer].accredited:
             assert institution is not None
             self.syncing.ask_height(peer)
-            self.holding.peer_up(peer)
+            self.holding.spreading.on_peer_up(peer)
             self.stepping.peer_up(institution)
             self.wake()
 
@@ -343,4 +359,4 @@ class Host(Driver):
         """Another node cannot be reached any more."""
         if self.up:
             self.syncing.lost(peer)
-            self.holding.peer_down(peer)
+            self.holding.spreading.on_peer_down(peer)

@@ -7,9 +7,10 @@ heap, so a history stays a function of its plan.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
-Work = Coroutine["Pause | Promise", None, None]
+R = TypeVar("R")
+Work = Coroutine[Any, None, None]
 
 
 class Clock(Protocol):
@@ -58,6 +59,28 @@ class Promise:
     def __await__(self) -> Generator[Promise, None, None]:
         if not self._done:
             yield self
+
+
+class Task(Generic[R]):
+    """Work that runs beside whoever began it: await it, or `cancel` it (see `node.sansio.catching_up.Running`)."""
+
+    def __init__(self, clock: Clock, work: Coroutine[Any, None, R], alive: Callable[[], bool]) -> None:
+        self._cancelled = False
+        self._result: list[R] = []
+        self._done = Promise(clock)
+        begin(clock, self._run(work), lambda: alive() and not self._cancelled)
+
+    async def _run(self, work: Coroutine[Any, None, R]) -> None:
+        self._result.append(await work)
+        self._done.set_result()
+
+    def cancel(self) -> None:
+        """Go no further."""
+        self._cancelled = True
+
+    def __await__(self) -> Generator[Promise, None, R]:
+        yield from self._done.__await__()
+        return self._result[0]
 
 
 def begin(clock: Clock, work: Work, alive: Callable[[], bool]) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from node.refusals import Refusals
+from node.sansio.refusals import Refusals
+from node.sansio.spreading import Spreading
 from node.simulation import chainstate, memory
 from node.simulation.chainstate import Executed, Recall, State
 from node.simulation.disk import Disk, Journal
-from node.simulation.holding import Holding
 from node.simulation.syncing import Syncing
 from protocol.errors import InvalidBlock
 from protocol.ledger import blocks, evidence, governance, seats, windows
@@ -109,10 +109,10 @@ def votes_from_an_old_journal(patch: Patch) -> None:
 
 @mutant("the pool outlives a connection")
 def forgets_its_pool_on_reconnect(patch: Patch) -> None:
-    def forgetful(self: Holding, peer: int) -> None:
-        self.pool.remove([entry.id for entry in self.pool])
+    def forgetful(self: Spreading, peer: int) -> None:
+        self._pool.remove([entry.id for entry in self._pool])
 
-    patch.setattr(Holding, "peer_up", forgetful)
+    patch.setattr(Spreading, "on_peer_up", forgetful)
 
 
 @mutant("what was refused is heard again from whom it is of")

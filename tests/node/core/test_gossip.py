@@ -9,11 +9,12 @@ from typing import Any, cast
 
 import pytest
 
-from node import gossip as module
-from node.gossip import RELAY_AFTER_MS, REMIND_MS, Gossip
+from node.gossip import Gossip
 from node.mempool import Entry, Mempool
 from node.network.interface import Channel, Network
-from node.refusals import CAP_MS, FIRST_MS, Refusals
+from node.sansio import spreading as module
+from node.sansio.refusals import CAP_MS, FIRST_MS, Refusals
+from node.sansio.spreading import RELAY_AFTER_MS, REMIND_MS
 from protocol.codec.canonical import decode, encode
 from protocol.errors import BadSignature, ChartledgerError, DecodeError
 from protocol.sync.messages import GossipMessage, Have, Transactions, Want
