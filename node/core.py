@@ -236,7 +236,7 @@ class Core(Queries):
                 self.gossip.tick(self._leader_elsewhere())
             await self.submission.tick()
             await self.finality.try_again(self.ground.clock.monotonic_ms())
-            self.sync.compare()
+            self.sync.compare_pings()
             self._refresh_work()
 
     def _leader_elsewhere(self) -> int | None:

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from node.simulation import keyring
 from node.simulation.chainstate import State
+from protocol.codec.canonical import encode
 from protocol.consensus.effects import Record
 from protocol.errors import JournalBroken
 from protocol.types.block import Block
@@ -74,9 +75,17 @@ class StoredBlock(Struct, frozen=True, gc=False):
     """A final block; `certificate` if it is the last of those that became final together."""
 
     block: Block
-    raw: bytes
-    raw_header: bytes
+    block_raw: bytes
+    header_raw: bytes
     certificate: Certificate | None
+
+    @property
+    def height(self) -> int:
+        return self.block.header.height
+
+    @property
+    def certificate_raw(self) -> bytes | None:
+        return None if self.certificate is None else encode(self.certificate)
 
 
 class Disk:

@@ -114,6 +114,7 @@ class Driver(ABC):
     up: bool
     life: int
     halted: str | None
+    failed: bool
     doomed: tuple[int, int, bool] | None  # (effects, down_ms, torn): see `plan.Crash.after`
     accredited: dict[int, None]
     members_at: list[int]
@@ -247,7 +248,7 @@ class Driver(ABC):
             self.world.tell(seen.Stepped(self.world.now_us // 1_000, self.number, self.machine.load()))
 
     def stop(self, reason: str) -> None:
-        """It votes and follows no more."""
+        """It votes no more."""
         if self.halted is None:
             self.halted = reason
             self.world.tell(seen.Stopped(self.world.now_us // 1_000, self.number, reason))
@@ -312,8 +313,17 @@ class Driver(ABC):
 
     def begin(self, work: tasks.Work) -> None:
         """Run this until it is done, or the node goes down."""
+        tasks.begin(self.world, work, self.living())
+
+    def living(self) -> Callable[[], bool]:
+        """Whether what this life of the node began goes on."""
         life = self.life
-        tasks.begin(self.world, work, lambda: self.up and self.life == life)
+        return lambda: self.up and self.life == life and not self.failed
+
+    def fail(self, reason: str) -> None:
+        """It cannot go on: in a node, the process ends."""
+        self.failed = True
+        self.stop(reason)
 
     async def _answer(self, ask: Callable[[], Coroutine[Any, None, Event | None]]) -> None:
         answer = await ask()

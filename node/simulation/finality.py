@@ -53,7 +53,7 @@ class Finality(FinalityCore[Executed]):
         try:
             await self.store()
         except (ForkSeen, InvalidBlock) as error:  # as in a node, which ends then
-            self._host.stop(str(error))
+            self._host.fail(str(error))
         self._running = False
 
     async def commit(self, blocks: Sequence[Final[Executed]]) -> None:

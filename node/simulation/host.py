@@ -27,11 +27,10 @@ from node.simulation.oracles import records as seen
 from node.simulation.syncing import Syncing
 from node.simulation.votekeys import VoteKeys, VotingKey
 from node.standing import Standing
-from protocol.consensus.events import CaughtUp, Started
+from protocol.consensus.events import Started
 from protocol.ledger import keys
 from protocol.ledger.leaves import decode_leaf
 from protocol.sync.messages import FinalRange, GossipMessage, RangeRequest
-from protocol.sync.ranges import Segment
 from protocol.types.institutions import STATUS_ACCREDITED, AuthoritySet, Institution
 from protocol.types.operations import Operation
 
@@ -76,17 +75,17 @@ class Host(Driver):
         self.up = True
         self.life += 1
         self.halted = None
+        self.failed = False
         self.begin_life()
         self.accredited = {}
-        self.said: dict[int, int] = {}
         self._rotating = False
         self.chain = ChainState(self.memory, self.disk.state)
         self.standing = Standing(self.disk.state.leaves)
         self.executor = Executor(self)
         self.client = Client(self, self.rng, self.world.plan.dissent)
-        self.syncing = Syncing(self)
         self.holding = Holding(self)
         self.finality = Finality(self)
+        self.syncing = Syncing(self)
         self.finality.listeners.append(self._on_final)
         self.finality.after_commit.append(self._after_commit)
         self._vote_keys = VoteKeys(self.node, self.disk, self.memory)
@@ -200,10 +199,8 @@ class Host(Driver):
 
     def checked(self, raw: bytes, *, in_block: bool) -> Entry:
         """A pool entry, with the key that it is signed with. Raises the named error that refuses it."""
-        entry, chain = self.memory.entry(raw), self.disk.state.header.chain
-        entry.verified = signed_with(
-            entry.transaction, raw, chain, self.standing, self.memory.verify, in_block=in_block
-        )
+        entry, chain, verifier = self.memory.entry(raw), self.disk.state.header.chain, self.memory.verify
+        entry.verified = signed_with(entry.transaction, raw, chain, self.standing, verifier, in_block=in_block)
         return entry
 
     def sign(self, node: int, message: bytes) -> bytes:
@@ -239,7 +236,6 @@ class Host(Driver):
         self.look()
         self.work(fresh=False)
         self.schedule_heartbeat()
-        self.syncing.stored()
 
     def settled(self, id_: bytes, executed: Executed) -> None:
         """An own transaction is final and stored: whoever submitted it is told."""
@@ -303,57 +299,34 @@ class Host(Driver):
     def hear_ask(self, sender: int, asked: tuple[int, RangeRequest]) -> None:
         """Somebody asks for final blocks."""
         if self.up and self.world.hosts[sender].institution in self.accredited:
-            self.syncing.serve(sender, *asked)
+            self.begin(self.syncing.serve(sender, *asked))
 
-    def answer(self, to: int, serial: int, answer: FinalRange) -> None:
-        """Send final blocks."""
-        if self.lying and self.traitor is not None:
+    def answer(self, to: int, serial: int, answer: FinalRange | None) -> None:
+        """Send final blocks, or refuse."""
+        if answer is not None and self.lying and self.traitor is not None:
             answer = self.traitor.answering(answer)
         self.world.carry(self.number, to, Host.hear_answer, (serial, answer))
 
-    def hear_answer(self, sender: int, answered: tuple[int, FinalRange]) -> None:
+    def hear_answer(self, sender: int, answered: tuple[int, FinalRange | None]) -> None:
         """Final blocks arrived."""
-        if self.up and self.halted is None:
+        if self.up and not self.failed:
             self.syncing.hear(sender, *answered)
-
-    def sync_later(self, delay_ms: int, serial: int) -> None:
-        """A timeout, or a pause."""
-        self.world.idly(delay_ms * 1_000, self._sync_fired, (self.life, serial))
-
-    def _sync_fired(self, life: int, serial: int) -> None:
-        if self.up and life == self.life:
-            self.syncing.fired(serial)
-
-    def synced(self, segments: list[Segment]) -> None:
-        """Final blocks were fetched."""
-        self.begin(self._store(segments))
-
-    async def _store(self, segments: list[Segment]) -> None:
-        for stored in [self.finality.put(segment.blocks, segment.certificate) for segment in segments]:
-            await stored
-        self.post(CaughtUp(segments[-1].blocks[-1], segments[-1].certificate))
-        self.syncing.stored()
 
     def peer_up(self, peer: int) -> None:
         """Another node can be reached again."""
         institution = self.world.hosts[peer].institution
         if self.up and institution in self.accredited and self.institution in self.world.hosts[peer].accredited:
             assert institution is not None
-            self.syncing.ask_height(peer)
+            self.syncing.on_peer_up(peer)
             self.holding.spreading.on_peer_up(peer)
             self.stepping.peer_up(institution)
             self.wake()
 
     def compare(self) -> None:
         """Ask whoever was ahead at the last look already, as pings tell (see `node.sync`)."""
-        if not self.up or self.halted is not None:
+        if not self.up or self.failed:
             return
-        head, before = len(self.disk.blocks), self.said
-        self.said = {peer: len(self.world.hosts[peer].disk.blocks) for peer in self.connected()}
-        if not self.syncing.active:
-            for peer in self.said:
-                if before.get(peer, 0) > head:
-                    self.syncing.ask_height(peer)
+        self.syncing.compare({peer: len(self.world.hosts[peer].disk.blocks) for peer in self.connected()})
 
     def peer_down(self, peer: int) -> None:
         """Another node cannot be reached any more."""

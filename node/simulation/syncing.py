@@ -1,203 +1,168 @@
-"""One node's catching up by ranges of final blocks, and its answers to others (see `node.sync`).
+"""One node's catching up by ranges of final blocks over the simulated network, and its answers to others.
 
-Whom to ask for what is said by `protocol.sync.planner`, what an answer is worth by `protocol.sync.ranges`; certificates
-count by the set that this node's own state says for their epoch.
+Whom to ask for what, what an answer is worth and what is served is decided by `node.sansio.catching_up`.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Collection, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from node.simulation.chainstate import ChainState
+from node.sansio.catching_up import TIMEOUT_S, CatchingUp, Checked, Unservable, serve
 from node.simulation.disk import Disk, StoredBlock
-from node.simulation.memory import Memory
-from protocol.codec.canonical import encode
-from protocol.consensus.quorum import check_certificate
-from protocol.errors import BadCertificate, ChartledgerError
-from protocol.sync.messages import BLOCKS_PER_RANGE, HEADERS_PER_RANGE, FinalRange, RangeBlock, RangeRequest, Rest
-from protocol.sync.planner import RANGE_BYTES, Planner
-from protocol.sync.ranges import Segment, check_range
-from protocol.types.block import Block
-from protocol.types.votes import Certificate
+from node.simulation.tasks import Promise, Task
+from protocol.consensus.events import CaughtUp
+from protocol.errors import ChartledgerError
+from protocol.sync.messages import FinalRange, RangeRequest
+from protocol.sync.ranges import Check, check_range
+from protocol.types.block import Block, Header
+from protocol.types.institutions import AuthoritySet
 
-TIMEOUT_MS = 20_000
+if TYPE_CHECKING:
+    from node.simulation.host import Host
 
-
-class Asker(Protocol):
-    """The node around it."""
-
-    disk: Disk
-    chain: ChainState
-    memory: Memory
-
-    def monotonic_ms(self) -> int: ...
-
-    def connected(self) -> list[int]: ...
-
-    def ask(self, to: int, serial: int, request: RangeRequest) -> None: ...
-
-    def answer(self, to: int, serial: int, answer: FinalRange) -> None: ...
-
-    def sync_later(self, delay_ms: int, serial: int) -> None: ...
-
-    def synced(self, segments: list[Segment]) -> None: ...
+R = TypeVar("R")
 
 
-class Syncing:
-    """One life's. One request for blocks is under way at a time."""
+class Unanswered(ChartledgerError):
+    """The request was lost, or the peer went away or refused."""
 
-    def __init__(self, asker: Asker) -> None:
-        self.planner = Planner(asker.disk.state.header.height)
-        self.active = False
-        self._asker = asker
+
+class Syncing(CatchingUp):
+    """One life's; peers are named by their address."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host.finality, host, host.memory.verify)
+        self._host = host
         self._serial = 0
-        self._waiting: tuple[int, int] | None = None  # (serial, peer)
-        self._held: tuple[Block, ...] = ()
+        self._requests: dict[int, tuple[int, Promise]] = {}
+        self._answers: dict[int, FinalRange] = {}
+        self._heard = Promise(host.world)
+        self._woken = False
 
-    # --- asking --------------------------------------------------------------------------------------------------
+    # --- what takes time -----------------------------------------------------------------------------------------
 
-    def ask_height(self, peer: int) -> None:
-        """How far is it?"""
-        self._asker.ask(peer, 0, RangeRequest(0, 0, 0))
+    def connected(self) -> Collection[int]:
+        """Whom one can ask."""
+        return self._host.connected()
 
-    def behind(self) -> None:
-        """Consensus saw finality that it cannot reach: ask everyone."""
-        for peer in self._asker.connected():
-            self.ask_height(peer)
+    async def request(self, peer: int, request: RangeRequest) -> FinalRange:
+        """Its answer. Raises `Unanswered`."""
+        self._serial += 1
+        serial, done = self._serial, Promise(self._host.world)
+        self._requests[serial] = (peer, done)
+        self._host.ask(peer, serial, request)
+        self._host.world.idly(TIMEOUT_S * 1_000_000, self._end, (serial,))
+        await done
+        answer = self._answers.pop(serial, None)
+        if answer is None:
+            raise Unanswered
+        return answer
+
+    def _end(self, serial: int) -> None:
+        _, done = self._requests.pop(serial, (0, None))
+        if done is not None:
+            done.set_result()
+
+    def begin(self, work: Coroutine[Any, None, R]) -> Task[R]:
+        """Run this beside whoever calls."""
+        return Task(self._host.world, work, self._host.living())
+
+    async def check(self, head: Header, answer: FinalRange, check: Check, held: tuple[Block, ...]) -> Checked:
+        """`check_range`."""
+        return check_range(head, answer, check, held)
+
+    def heard(self) -> None:
+        """A peer told its height."""
+        if not self._heard.done():
+            self._heard.set_result()
+
+    async def heard_within(self, wait_ms: int) -> None:
+        """Wait until `heard`, or so long."""
+        self._heard = waiting = Promise(self._host.world)
+        self._host.world.idly(wait_ms * 1_000, self._over, (waiting,))
+        await waiting
+
+    def _over(self, waiting: Promise) -> None:
+        if not waiting.done():
+            waiting.set_result()
+
+    def wake(self) -> None:
+        """There is a reason to catch up."""
+        self._woken = True
+        if not self.active:
+            self._host.begin(self._run())
+
+    async def _run(self) -> None:
+        while self._woken and not self.active:
+            self._woken = False
+            await self.catch_up()
+
+    def authorities(self, epoch: int) -> AuthoritySet | None:
+        """An epoch's set by the final state, or None."""
+        return self._host.standing.authorities_of(epoch)
+
+    def caught_up(self, event: CaughtUp) -> None:
+        """The final head moved."""
+        self._host.post(event)
+
+    def refused(self, peer: int, error: ChartledgerError) -> None:
+        """What this peer sent, or that it sent nothing, was held against it."""
+        world = self._host.world
+        world.log.show(world.now_us, self._host.number, "holds against", f"node {peer}: {error.code}")
+
+    # --- messages ------------------------------------------------------------------------------------------------
 
     def lost(self, peer: int) -> None:
-        """It cannot be asked any more."""
-        self.planner.lost(peer)
-        if self._waiting is not None and self._waiting[1] == peer:
-            self._failed(peer)
+        """It cannot be reached any more: what it was asked for will not come."""
+        self.on_peer_down(peer)
+        for serial in [serial for serial, (asked, _) in self._requests.items() if asked == peer]:
+            self._end(serial)
 
-    def hear(self, peer: int, serial: int, answer: FinalRange) -> None:
-        """An answer."""
-        head = self._asker.disk.state.header
-        if serial == 0:
-            self.planner.heard(peer, answer.height)
-            if answer.height > head.height and not self.active:
-                self._begin()
-            elif self.active and self._waiting is None:
-                self._fetch()
-            return
-        if self._waiting != (serial, peer):
-            return
-        self._waiting = None
-        if not answer.blocks:
-            self.planner.answered(peer, 0, answer.height)
-            self._fetch()
-            return
-        if self._held and self._held[0].header.height != head.height + 1:
-            self._held = ()
-        if self.planner.next_height != head.height + len(self._held) + 1:  # consensus was faster
-            self._begin()
-            return
-        try:
-            segments, self._held = check_range(head, answer, self._check, self._held)
-        except ChartledgerError:
-            self._failed(peer)
-            return
-        self.planner.answered(peer, len(answer.blocks), answer.height)
-        if segments:
-            self._asker.synced(segments)  # goes on with `stored`
-        else:
-            self._fetch()
+    def hear(self, peer: int, serial: int, answer: FinalRange | None) -> None:
+        """An answer; None: it refuses."""
+        if self._requests.get(serial, (None, None))[0] == peer:
+            if answer is not None:
+                self._answers[serial] = answer
+            self._end(serial)
 
-    def stored(self) -> None:
-        """What was synced, or became final otherwise, is stored."""
-        if self.active and self._waiting is None:
-            self._fetch()
-
-    def refused(self, peer_failed: bool = True) -> None:
-        """What was fetched does not execute as its headers say."""
-        self._begin()
-
-    def fired(self, serial: int) -> None:
-        """A timeout, or the end of a pause (serial 0)."""
-        if self._waiting is not None and self._waiting[0] == serial:
-            self._failed(self._waiting[1])
-        elif serial == 0 and self.active and self._waiting is None:
-            self._fetch()
-
-    def _begin(self) -> None:
-        self.active = True
-        self._held = ()
-        self._waiting = None
-        self.planner.reset(self._asker.disk.state.header.height)
-        self._fetch()
-
-    def _failed(self, peer: int) -> None:
-        self.planner.failed(peer, self._asker.monotonic_ms())
-        self._begin()
-
-    def _fetch(self) -> None:
-        now = self._asker.monotonic_ms()
-        wanted = self.planner.next_request(now)
-        if wanted is None:
-            wait = self.planner.wait_ms(now)
-            if wait is None:
-                self.active = False
-            else:
-                self._asker.sync_later(max(wait, 10), 0)
-            return
-        peer, request = wanted
-        self._serial += 1
-        self._waiting = (self._serial, peer)
-        self._asker.sync_later(TIMEOUT_MS, self._serial)
-        self._asker.ask(peer, self._serial, request)
-
-    def _check(self, certificate: Certificate) -> None:
-        state = self._asker.disk.state
-        authorities = state.authorities(certificate.subject.epoch)
-        if authorities is None:
-            raise BadCertificate("the certificate is of an unknown epoch")
-        check_certificate(
-            certificate,
-            state.header.chain,
-            authorities.epoch,
-            [member.vote_key for member in authorities.members],
-            self._asker.memory.verify,
-        )
-
-    # --- answering -----------------------------------------------------------------------------------------------
-
-    def serve(self, peer: int, serial: int, wanted: RangeRequest) -> None:
+    async def serve(self, peer: int, serial: int, wanted: RangeRequest) -> None:
         """Answer a request."""
-        blocks = self._asker.disk.blocks
-        height = len(blocks)
-        if wanted.count == 0 or not 0 < wanted.first <= height:
-            self._asker.answer(peer, serial, FinalRange(height, (), None))
-            return
-        stored = _run(
-            blocks[wanted.first - 1 :], min(wanted.count, BLOCKS_PER_RANGE), min(wanted.size_bytes, RANGE_BYTES)
-        )
-        whole = next((n for n in range(len(stored), 0, -1) if stored[n - 1].certificate is not None), 0)
-        rest = None if whole else _rest(blocks[wanted.first - 1 + len(stored) :])
-        parts = tuple(
-            RangeBlock(one.raw, None if one.certificate is None else encode(one.certificate))
-            for one in stored[: whole or None]
-        )
-        self._asker.answer(peer, serial, FinalRange(height, parts, rest))
+        disk = self._host.disk
+        answer: FinalRange | None
+        try:
+            answer = await serve(wanted, len(disk.blocks), _Blocks(disk))
+        except Unservable:
+            answer = None
+        self._host.answer(peer, serial, answer)
 
 
-def _run(blocks: list[StoredBlock], count: int, size_bytes: int) -> list[StoredBlock]:
-    """So many of these, of one epoch, of about this size, one at least."""
-    run: list[StoredBlock] = []
-    for one in blocks[:count]:
-        size_bytes -= len(one.raw)
-        if run and size_bytes < 0:
-            break
-        run.append(one)
-        if one.block.header.ends_epoch:
-            break
-    return run
+class _Blocks:
+    """See `node.sansio.catching_up.BlockStore`."""
 
+    def __init__(self, disk: Disk) -> None:
+        self._blocks = disk.blocks
 
-def _rest(blocks: list[StoredBlock]) -> Rest:
-    headers = []
-    for one in blocks[:HEADERS_PER_RANGE]:
-        headers.append(one.raw_header)
-        if one.certificate is not None:
-            return Rest(tuple(headers), encode(one.certificate))
-    raise AssertionError("what is stored last has a certificate")
+    async def blocks(self, first: int, count: int, max_bytes: int) -> Sequence[StoredBlock]:
+        """So many, of about this size, one at least."""
+        run: list[StoredBlock] = []
+        for one in self._blocks[first - 1 : first - 1 + count]:
+            max_bytes -= len(one.block_raw)
+            if run and max_bytes < 0:
+                break
+            run.append(one)
+        return run
+
+    async def headers_to_certificate(self, first: int, count: int) -> tuple[list[bytes], bytes | None]:
+        """Headers from this height on, up to the next that has a certificate, and that certificate."""
+        headers = []
+        for one in self._blocks[first - 1 : first - 1 + count]:
+            headers.append(one.header_raw)
+            if one.certificate_raw is not None:
+                return headers, one.certificate_raw
+        return headers, None
+
+    async def epoch_end(self, height: int) -> int | None:
+        """The height of the last block of the epoch of the block at this one, if it is stored."""
+        ends = (one.height for one in self._blocks[height - 1 :] if one.block.header.ends_epoch)
+        return next(ends, None)

@@ -68,7 +68,10 @@ class Task(Generic[R]):
         self._cancelled = False
         self._result: list[R] = []
         self._done = Promise(clock)
-        begin(clock, self._run(work), lambda: alive() and not self._cancelled)
+        if alive():
+            begin(clock, self._run(work), lambda: alive() and not self._cancelled)
+        else:
+            work.close()
 
     async def _run(self, work: Coroutine[Any, None, R]) -> None:
         self._result.append(await work)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from node.sansio.catching_up import CatchingUp
 from node.sansio.refusals import Refusals
 from node.sansio.spreading import Spreading
 from node.simulation import chainstate, memory
 from node.simulation.chainstate import Executed, Recall, State
 from node.simulation.disk import Disk, Journal
-from node.simulation.syncing import Syncing
 from protocol.errors import InvalidBlock
 from protocol.ledger import blocks, evidence, governance, seats, windows
 from protocol.ledger.transition import Execution
@@ -122,4 +122,4 @@ def never_hears_again_of_what_it_refused(patch: Patch) -> None:
 
 @mutant("sync checks certificates")
 def syncs_without_certificates(patch: Patch) -> None:
-    patch.setattr(Syncing, "_check", lambda self, certificate: None)
+    patch.setattr(CatchingUp, "check_certificate", lambda self, certificate: None)

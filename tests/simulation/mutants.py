@@ -19,7 +19,12 @@ from node.simulation.oracles.base import Failure
 from node.simulation.plan import Crash, Plan, Submit, draw
 from node.simulation.runner import cores, remembers
 from node.simulation.world import World
-from tests.simulation import broken_charts, broken_ledger, broken_machine  # noqa: F401 - they register what they break
+from tests.simulation import (  # noqa: F401 - they register what they break
+    broken_charts,
+    broken_ledger,
+    broken_machine,
+    broken_node,
+)
 from tests.simulation.mutant import MUTANTS, Mutant, disarm
 
 SEEDS = 500

@@ -126,9 +126,11 @@ def test_what_is_fetched_twice_does_not_hide_how_far_the_head_came() -> None:
     world = World(calm(4, store_ms=(5, 10)), observers=())
     heights: list[int] = []
 
+    host = world.hosts[3]
+
     def fetch() -> None:
-        world.hosts[3].synced(segments)
-        world.hosts[3].synced(segments[:2])
+        host.begin(host.syncing._apply(segments))
+        host.begin(host.syncing._apply(segments[:2]))
 
     def look() -> None:
         heights.append(world.hosts[3].machine.chain.head.header.height)

@@ -22,6 +22,7 @@ DECIDED_ELSEWHERE = {
     "Built", "Validated", "TimerFired", "WorkChanged", "PeerUp",  # events, made by `stepping` of what happened
     "Persist", "EpochEnded", "Rejected", "Halted",  # effects, of which `stepping` says what they cause
     "Doubts", "Config", "FinalHead",  # what `finality` and `terms` are made with
+    "Transactions", "Have", "Want", "Planner", "RangeBlock", "Rest",  # what `spreading` and `catching_up` say and ask
 }  # fmt: skip
 """Names that no module of the simulation has any use for, unless it decides again what is decided in the shared part.
 Oracles and traitors are outside: they judge and lie by themselves."""
