@@ -92,7 +92,7 @@ class Term(Protocol):
 
 
 class Ledger(Protocol):
-    """What the machine's questions are put to; see `node.proposals`."""
+    """What the machine's questions are put to; see `node.sansio.proposals`."""
 
     async def build(self, wanted: Build) -> Block | None: ...
 
