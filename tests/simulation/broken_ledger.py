@@ -120,6 +120,6 @@ def never_hears_again_of_what_it_refused(patch: Patch) -> None:
     patch.setattr(Refusals, "hears", lambda self, id_, institution, now_ms: id_ not in self._known)
 
 
-@mutant("sync checks certificates")
+@mutant("sync checks certificates", "forged")
 def syncs_without_certificates(patch: Patch) -> None:
     patch.setattr(CatchingUp, "check_certificate", lambda self, certificate: None)

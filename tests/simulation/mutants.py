@@ -10,6 +10,7 @@ import multiprocessing
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -39,13 +40,18 @@ def copied(seed: int) -> Plan:
     return msgspec.structs.replace(plan, actions=(*(a for a in plan.actions if isinstance(a, Submit)), *busy, crash))
 
 
-def misled(seed: int) -> Plan:
-    """Chaos among four, of whom one lies about parents."""
+def told(seed: int, lies: str) -> Plan:
+    """Chaos among four, of whom one is a traitor of this kind."""
     plan = draw(seed, 4, 1, "chaos")
-    return msgspec.structs.replace(plan, traitors=tuple((node, "parent_liar") for node, _ in plan.traitors))
+    return msgspec.structs.replace(plan, traitors=tuple((node, lies) for node, _ in plan.traitors))
 
 
-SHAPES: dict[str, Callable[[int], Plan]] = {"drawn": draw, "copied": copied, "misled": misled}
+SHAPES: dict[str, Callable[[int], Plan]] = {
+    "drawn": draw,
+    "copied": copied,
+    "misled": partial(told, lies="parent_liar"),
+    "forged": partial(told, lies="forger"),
+}
 """Kinds of histories. Only "drawn" says anything about what a user would have seen; the others are for speed."""
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.simulation.mutants import MUTANTS, SEEDS, SHAPES, SOUND, Catch, Mutant, hunt
 
 HUNTED: dict[str, Catch] = {}
-CONTROLS = {"drawn": 40, "copied": 20, "misled": 20}
+CONTROLS = {"drawn": 40, "copied": 20, "misled": 20, "forged": 20}
 """Histories of each shape in which the sound network is looked at, too."""
 
 
