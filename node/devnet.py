@@ -184,10 +184,9 @@ class Devnet:
             return child.pid if child.poll() is None else None
         try:
             pid = int((self.home(number) / "pid").read_text())
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except (OSError, ValueError):
             return None
-        return pid if str(self.config(number)).encode() in command else None
+        return pid if str(self.config(number)).encode() in _command_line(pid).split(b"\0") else None
 
     def start(self, numbers: Iterable[int] | None = None, *, wait: bool = True) -> None:
         """Start nodes that do not run, and wait until their sockets answer. Raises `DevnetFailed` with the reason."""
@@ -195,7 +194,12 @@ class Devnet:
         with locked(self.folder / "devnet.json"):  # or two commands start each node twice, and know one of each
             for number in asked:
                 if self.pid(number) is None:
-                    self._spawn(number)
+                    self._started[number] = child = self._spawn(number)
+                    (self.home(number) / "pid").write_text(str(child.pid))
+                    # Right after the start Linux shows no command line yet: to `pid`, asked by another command, that
+                    # is some process that is not ours.
+                    while child.poll() is None and not _command_line(child.pid):
+                        time.sleep(0.001)
         if wait:
             until = time.monotonic() + START_SECONDS
             for number in asked:
@@ -233,14 +237,12 @@ class Devnet:
             return ""
         return lines[-1] if lines else ""
 
-    def _spawn(self, number: int) -> None:
+    def _spawn(self, number: int) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "node.cli.main", "node", "run", "--config", str(self.config(number))]
         with self.log(number).open("ab") as log:
-            child = subprocess.Popen(  # noqa: S603 - our own interpreter and our own arguments
+            return subprocess.Popen(  # noqa: S603 - our own interpreter and our own arguments
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=self.home(number)
             )
-        self._started[number] = child
-        (self.home(number) / "pid").write_text(str(child.pid))
 
     def _wait_for_socket(self, number: int, until: float) -> None:
         while time.monotonic() < until:
@@ -295,6 +297,14 @@ def free_ports(count: int) -> list[int]:
             probe.bind(("127.0.0.1", port))
             found.append(port)
     raise DevnetFailed(f"this machine has no {count} free ports between {PORTS.start} and {PORTS.stop}")
+
+
+def _command_line(pid: int) -> bytes:
+    """The words of a process, each ended by a zero byte; empty if there is none, or it is only just beginning."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

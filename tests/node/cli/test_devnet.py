@@ -127,11 +127,10 @@ class Dummies(Devnet):
     spawned: ClassVar[list[int]] = []
     broken: ClassVar[set[int]] = set()
 
-    def _spawn(self, number: int) -> None:
+    def _spawn(self, number: int) -> subprocess.Popen[bytes]:
         self.spawned.append(number)
         code = "raise SystemExit" if number in self.broken else "import signal; signal.pause()"
-        self._started[number] = child = subprocess.Popen([sys.executable, "-c", code, str(self.config(number))])
-        (self.home(number) / "pid").write_text(str(child.pid))
+        return subprocess.Popen([sys.executable, "-c", code, str(self.config(number))])
 
     def _wait_for_socket(self, number: int, until: float) -> None:
         if number in self.broken:
