@@ -230,7 +230,7 @@ class World:
             heads.setdefault(len(host.disk.blocks), host.number)
         for id_, host in self._watched.items():  # the pool of who follows only counts as far as such are in it
             waits = host.holding.pool.get(id_) if host.up and host.institution in accredited else None
-            if waits is not None and not waits.idle:
+            if waits is not None and not waits.unfit:  # what a notarized block carries is not final yet
                 return f"something that may be valid waits in the pool of host {host.number}"
         return None if len(heads) <= 1 else f"heads differ for good; by height, a host that has it: {heads}"
 
