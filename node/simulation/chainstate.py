@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import msgspec
 from msgspec import Struct
 
 from node.mempool import Entry, Mempool, Slot, room_in
@@ -197,7 +198,10 @@ class ChainState:
         parent = self._states.get(block.header.parent)
         if parent is None:
             raise Obsolete
-        return self._take(self._recall.execute(parent, block, digest))
+        executed = self._recall.execute(parent, block, digest)
+        if executed.block is not block:  # remembered from another node: the body is the one that this node was sent
+            executed = msgspec.structs.replace(executed, block=block)
+        return self._take(executed)
 
     def build(
         self, wanted: Build, institution: int, pool: Mempool, wall_ms: int, params: Params
