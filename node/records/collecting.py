@@ -39,6 +39,8 @@ from protocol.ledger.events import RecordAppended
 log = get_logger("holders")
 
 WAIT_S = 15.0
+HOLDERS_LEAST = 2
+"""No key is ever split so that one holder opens it."""
 
 
 class Source(NamedTuple):
@@ -111,7 +113,7 @@ class Collector:
         left = order_of_holders(self._node, wanted.chart, first)
         given: list[_Given] = []
         refused: list[str] = []
-        count = max(2, threshold_of(len(first.holders)))
+        count = max(HOLDERS_LEAST, threshold_of(len(first.holders)))
         while left:
             asked, left = left[:count], left[count:]
             answers = await asyncio.gather(

@@ -43,14 +43,16 @@ from protocol.types.institutions import Institution
 
 log = get_logger("holders")
 
-ANSWER_S = 4.0
-"""For a holder to take what was handed over: two syncs, for a while."""
+ANSWER_S = 20.0
+"""For a holder to take what was handed over. That of one that is busy, as all are in a burst of submissions: whoever
+waits for it goes slower, and its records have copies. The network notices before that if a peer is no longer there."""
 BYTES_PER_S = 4 * 1024 * 1024
 """And so much time more for the blobs."""
-PLACE_S = 8.0
+PLACE_S = 30.0
 """In all, besides the time for the blobs, that a submission may spend on finding holders."""
 REST_S = 60.0
-"""For which a holder that let a submission wait is passed over."""
+REST_MOST_S = 3_600.0
+"""For which a holder that let a submission wait is passed over: for longer each time, until it takes something."""
 
 
 class Owner(NamedTuple):
@@ -76,6 +78,13 @@ class Offer(Struct, frozen=True):
         return "Offer(hidden)"
 
 
+class _Rest(NamedTuple):
+    """When a holder is asked again, and for how long it was not."""
+
+    until_s: float
+    length_s: float
+
+
 class NotTaken(Exception):
     """A holder did not take what it was handed; the text says why, for the log. `given`: it may have it all the same,
     whatever it said or did not say, so no other share may ever go to it."""
@@ -94,7 +103,7 @@ class Placer:
         self._replicas = replicas
         self._offered: dict[tuple[int, bytes], int] = {}
         self._keys: dict[bytes, HolderKeyAnswer] = {}
-        self._rest_until_s: dict[int, float] = {}
+        self._rests: dict[int, _Rest] = {}
 
     def wanted(self) -> int:
         """How many holders a record should have now: as many as configured, or as there are others."""
@@ -142,7 +151,7 @@ class Placer:
         """Whom to ask to hold this chart's records, first choice first; without those that let us wait just now."""
         now = asyncio.get_running_loop().time()
         for one in ranked(self._node.chain, chart, self._node.institution, self._node.accredited()):
-            if one not in exclude and self._rest_until_s.get(one, 0.0) <= now:
+            if one not in exclude and (one not in self._rests or self._rests[one].until_s <= now):
                 yield one
 
     async def hand_over(self, holder: int, index: int, chart: int, owner: Owner, offers: Sequence[Offer]) -> None:
@@ -155,9 +164,17 @@ class Placer:
                 await self._hand_part(holder, key, index, chart, owner, part)
         except (RequestFailed, DecodeError, CryptoError) as error:
             if isinstance(error, RequestTimedOut):
-                self._rest_until_s[holder] = asyncio.get_running_loop().time() + REST_S
+                self._rest(holder)
             certain = isinstance(error, PeerGone) and not error.sent
             raise NotTaken(str(error), given=begun > certain) from None
+        self._rests.pop(holder, None)
+
+    def _rest(self, holder: int) -> None:
+        now = asyncio.get_running_loop().time()
+        before = self._rests.get(holder)
+        if before is None or before.until_s <= now:  # else several submissions waited for it at once
+            length_s = REST_S if before is None else min(2 * before.length_s, REST_MOST_S)
+            self._rests[holder] = _Rest(now + length_s, length_s)
 
     async def _hand_part(
         self, holder: int, key: HolderKeyAnswer, index: int, chart: int, owner: Owner, part: Sequence[Offer]

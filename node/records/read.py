@@ -20,7 +20,7 @@ from msgspec import Struct
 from node.logs import get_logger
 from node.network.interface import RequestFailed, RequestRefused
 from node.records import consent, errors
-from node.records.collecting import Collector, Fetched, Source, Wanted
+from node.records.collecting import HOLDERS_LEAST, Collector, Fetched, Source, Wanted, order_of_holders
 from node.records.envelope_key import EnvelopeKey, EnvelopeKeys
 from node.records.judge import Judge
 from node.records.messages import (
@@ -145,7 +145,7 @@ class Reader:
             return await self._content(wanted, (await self._from_writer(wanted, mine))[0])
         except ChartledgerError as error:
             tried = await self._way_on(wanted, error)
-        found = (await self.collector.collect(wanted, mine, str(tried)))[0]
+        found = (await self._from_holders(wanted, mine, tried))[0]
         return await self._content(wanted, found)
 
     async def read_some(
@@ -159,17 +159,18 @@ class Reader:
             return await self._open_all(await self._from_writer(wanted, mine))
         except ChartledgerError as error:
             tried = await self._way_on(wanted, error)
-        return await self._open_all(await self.collector.collect(wanted, mine, str(tried)), skip_wrong=True)
+        return await self._open_all(await self._from_holders(wanted, mine, tried), skip_wrong=True)
 
     async def _way_on(self, wanted: Wanted, error: ChartledgerError) -> ChartledgerError:
-        """The error itself if there is a way on past it, to the holders; raises it if there is none.
+        """The error itself if there is a way on past it, to the holders; raises it if there is none. Where the entry
+        names none because none were found in time, repair may have found some since.
 
         A refusal for want of consent counts: this node looks itself, and if it finds the same, that is the end. If it
         finds that the ledger permits it, the writer is behind or lies, and the holders, who judge for themselves at
         this node's height or above, are asked.
         """
         first = wanted.appended[wanted.records[0]]
-        if not first.holders:
+        if len(order_of_holders(self._node, wanted.chart, first)) < HOLDERS_LEAST:
             raise error
         if isinstance(error, DENIALS):
             await self._judge.check(self._node.institution, wanted.chart, wanted.asking, wanted.records)
@@ -177,6 +178,15 @@ class Reader:
         elif not isinstance(error, FAILURES):
             raise error
         return error
+
+    async def _from_holders(self, wanted: Wanted, mine: EnvelopeKey, tried: ChartledgerError) -> list[Fetched]:
+        """Raises `TooFewHolders`, or `tried` of records that have no holders at all."""
+        try:
+            return await self.collector.collect(wanted, mine, str(tried))
+        except errors.TooFewHolders:
+            if wanted.appended[wanted.records[0]].holders:
+                raise
+            raise tried from None
 
     async def _wanted(
         self, chart: int, disclosure: int, records: Sequence[int], *, for_delegate: bool = False

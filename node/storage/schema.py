@@ -155,6 +155,9 @@ _LEDGER_8: Migration = (
     "CREATE INDEX tombstone_blob ON tombstone (substr(blob_id, 1, 8)) WHERE blob_id IS NOT NULL",
     # how much a writer has handed over that waits, which every further handover asks; and what waits for too long
     "CREATE INDEX held_staged_writer ON held_staged (writer, blob_bytes)",
+    # with two columns, or SQLite would rather go through all that the writer has staged
+    "DROP INDEX held_staged_prefix",
+    "CREATE INDEX held_staged_prefix ON held_staged (prefix, writer)",
     "CREATE INDEX held_staged_age ON held_staged (staged_ms)",
     # to whom details were delivered, by chart: its owner may have another key
     "CREATE INDEX details_delivered ON details (chart, recipient) WHERE recipient IS NOT NULL",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -96,6 +97,38 @@ async def test_a_submission_waits_for_a_mute_holder_once_and_only_so_long(
     await append(five, plain(TEXT))
     await append(five, plain(TEXT))
     assert asked == [placing.ANSWER_S], "the second submission passes it over"
+
+
+async def test_who_goes_on_letting_submissions_wait_is_passed_over_for_longer(
+    five: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ranked(five.chain.id, five.chart, 0, range(5))[0]
+    placer, ask, loop = five.custodian.records.placer, five.custodian.core.ask, asyncio.get_running_loop()
+    mute, later_s, clock = True, 0.0, loop.time
+
+    async def answer(institution: int, method: str, payload: bytes, wait_s: float) -> bytes:
+        if mute and institution == first:
+            raise RequestTimedOut("no answer")
+        return await ask(institution, method, payload, wait_s)
+
+    def passed_over() -> bool:
+        return first not in placer.candidates(five.chart, exclude=())
+
+    monkeypatch.setattr(five.custodian.core, "ask", answer)
+    monkeypatch.setattr(loop, "time", lambda: clock() + later_s)
+    for rest_s in (placing.REST_S, 2 * placing.REST_S, 4 * placing.REST_S):
+        await append(five, plain(TEXT))
+        later_s += rest_s - 1
+        assert passed_over()
+        later_s += 1
+        assert not passed_over()
+    mute = False
+    await append(five, plain(TEXT))
+    mute = True
+    await append(five, plain(TEXT))
+    assert passed_over()
+    later_s += placing.REST_S
+    assert not passed_over(), "what it took in between counts for it"
 
 
 async def test_with_too_few_holders_a_record_goes_in_all_the_same(five: World) -> None:

@@ -138,6 +138,18 @@ def test_no_statement_reads_a_whole_table_that_grows(empty: sqlite3.Connection) 
     assert set(MAY_SCAN) <= set(scanning), "these read no whole table any more"
 
 
+def test_what_is_looked_up_by_its_digest_is_found_by_it(empty: sqlite3.Connection) -> None:
+    """And not among all that one institution handed over, as with an index by writer beside that by digest: each
+    handover of a burst then went through all that the burst had brought before."""
+    checked = 0
+    for _, _, spellings in statements():
+        for one in spellings:
+            steps = (plan(empty, one) or []) if "prefix = ?" in one.partition(" WHERE ")[2] else []
+            assert all("(prefix=?" in step for step in steps), (one, steps)
+            checked += bool(steps)
+    assert checked > 8
+
+
 def test_what_is_sealed_anew_is_found_by_the_key_of_its_table(empty: sqlite3.Connection) -> None:
     """As `FILLED` has it."""
     for table in SEALED_TABLES:
