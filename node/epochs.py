@@ -18,7 +18,7 @@ from node.logs import get_logger
 from node.sansio import terms
 from node.sansio.terms import FinalState
 from node.standing import Standing
-from node.storage.journal import Journal, Owner, journals
+from node.storage.journal import Journal, Owner, journals, never_begun
 from protocol.codec.canonical import decode, encode
 from protocol.consensus.effects import Record
 from protocol.crypto.signing import SigningKey, Verifier, sign_vote, verify
@@ -119,17 +119,28 @@ class VoteKeys:
 
     def destroy_before(self, public: bytes) -> None:
         """Destroy the vote keys older than this one, and their journals: they signed in epochs that are over, and can
-        never be asked for again.
+        never be asked for again. One that never signed may yet be: of two changes that were under way at once, the one
+        that was made first may become final last.
 
         The key goes first. After a crash in between, its journal alone is left, and goes the next time. What fails is
         logged, and tried again at the next start or epoch: the node votes on, with the new key.
         """
         try:
             self._keys.change(
-                lambda keystore: _without_votes_before(keystore, public), lambda keystore: self._sweep(keystore, public)
+                lambda keystore: self._without_used_before(keystore, public),
+                lambda keystore: self._sweep(keystore, public),
             )
         except (OSError, ChartledgerError) as error:
             log.warning("an old vote key could not be destroyed", reason=str(error))
+
+    def _without_used_before(self, keystore: Keystore, public: bytes) -> Keystore:
+        publics = [SigningKey(seed).public for seed in keystore.votes]
+        if public not in publics:
+            return keystore
+        older = publics[: publics.index(public)]
+        gone = {key for key in older if key in self._open or not never_begun(self._folder, Owner(self._chain, key))}
+        kept = tuple(seed for seed, key in zip(keystore.votes, publics, strict=True) if key not in gone)
+        return msgspec.structs.replace(keystore, votes=kept)
 
     def _sweep(self, keystore: Keystore, public: bytes) -> None:
         """Remove the journals of keys that the keystore does not hold; under its lock, under which they are made. Not
@@ -148,13 +159,6 @@ class VoteKeys:
         for voting_key in self._open.values():
             voting_key.close()
         self._open.clear()
-
-
-def _without_votes_before(keystore: Keystore, public: bytes) -> Keystore:
-    publics = [SigningKey(seed).public for seed in keystore.votes]
-    if public not in publics:
-        return keystore
-    return msgspec.structs.replace(keystore, votes=keystore.votes[publics.index(public) :])
 
 
 Term = terms.Term[VotingKey]

@@ -96,7 +96,7 @@ class VoteKeys(Protocol[K_co]):
         ...
 
     def destroy_before(self, public: bytes) -> None:
-        """Destroy the vote keys older than this one, and their journals."""
+        """Destroy the vote keys older than this one that have signed, and their journals."""
         ...
 
 

@@ -59,13 +59,12 @@ class VoteKeys:
         return found
 
     def destroy_before(self, public: bytes) -> None:
-        """Destroy the journals of vote keys older than this one that have signed. One that has not may still be moved:
-        a node would destroy it, too, and fall silent until its next rotation (docs/adr/0028)."""
+        """Destroy the journals of vote keys older than this one that have signed: one that has not may still come."""
         for number in range(self._disk.vote_keys):
             older = keyring.vote_key(self._node, number).public
             if older == public:
                 return
             journal = self._disk.journals.get(older)
-            if journal is not None and journal.sequence > 0:
+            if journal is not None and (older in self._open or journal.sequence > 0):
                 self._open.pop(older, None)
                 del self._disk.journals[older]

@@ -243,6 +243,17 @@ def journals(folder: Path) -> dict[Path, Owner]:
     return found
 
 
+def never_begun(folder: Path, owner: Owner) -> bool:
+    """Whether this vote key's journal is as it was made: nothing was ever signed with the key, in no epoch. False for
+    one that is missing or damaged."""
+    path = journal_path(folder, owner.vote_key)
+    try:
+        epoch, _, records, _ = _read(path, path.read_bytes(), owner)
+    except (OSError, JournalBroken):
+        return False
+    return epoch == 0 and not records
+
+
 def _read(path: Path, data: bytes, owner: Owner) -> tuple[int, int, list[bytes], int]:
     """(epoch, last sequence, records, bytes that are good). Raises `JournalBroken` for what is not just a torn tail."""
     if len(data) < _HEADER.size or zlib.crc32(data[: _HEADER.size - 4]) != int.from_bytes(

@@ -84,6 +84,14 @@ class Home:
         authorities = AuthoritySet(epoch, (Authority(0, vote_key, 0),))
         self.standing.update({keys.authorities(epoch): encode(authorities)})
 
+    async def votes(self) -> None:
+        """The node runs in epoch 0, and ends."""
+        vote_keys = self.vote_keys()
+        voting_key = self.epochs(vote_keys).first().voting_key
+        assert voting_key is not None
+        await voting_key.write([encode(vote(0, 1))])
+        vote_keys.close()
+
     def journal(self) -> list[bytes]:
         journal, records = Journal.open(self.data, Owner(CHAIN, KEY), None)
         journal.close()
@@ -169,9 +177,31 @@ async def test_a_key_that_a_command_added_is_found_and_the_old_one_destroyed(hom
     vote_keys.close()
 
 
+async def test_of_two_changes_the_one_made_first_may_become_final_last(home: Home) -> None:
+    """It has signed nothing yet, so it is kept until the ledger names it, over a restart too."""
+    await home.votes()
+    first = new_vote_key(home.keys(), home.data, CHAIN, "Hospital 0", KEY)
+    second = new_vote_key(home.keys(), home.data, CHAIN, "Hospital 0", KEY, fresh=True)
+    home.epoch(1, second.key)
+    vote_keys = home.vote_keys()
+    assert home.epochs(vote_keys).first().machine.me == 0
+    vote_keys.close()
+    assert [SigningKey(seed).public for seed in home.keys().keystore.votes] == [first.key, second.key], "KEY has signed"
+    vote_keys = home.vote_keys()
+    epochs = home.epochs(vote_keys)
+    epochs.first()
+    home.epoch(2, first.key)
+    last = await epochs.next(1)
+    assert last is not None
+    assert last.voting_key is not None
+    assert (last.why_silent, last.voting_key.key.public) == (None, first.key)
+    vote_keys.close()
+
+
 async def test_a_crash_between_destroying_key_and_journal_is_made_good(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    await home.votes()
     change = new_vote_key(home.keys(), home.data, CHAIN, "Hospital 0", KEY)
     home.epoch(1, change.key)
     with monkeypatch.context() as patch:
