@@ -67,7 +67,8 @@ def test_a_reader_that_left_ends_no_command_as_a_refusal(monkeypatch):
         def write(self, text):
             raise BrokenPipeError
 
-    monkeypatch.setattr(output.console, "file", Left())
+    # A console of its own: what is put back into another's `file` is no longer whatever stdout is by then.
+    monkeypatch.setattr(output, "console", output._Console(file=Left()))
     with pytest.raises(BrokenPipeError):
         output.say("one line")
 
