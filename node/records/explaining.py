@@ -147,7 +147,8 @@ def _places(hit: Hit, leaves: list[Leaf], text: str) -> Iterator[str]:
         yield from _codings_at(text, rule.system, rule.name, rule.kind == "prefix")
     else:
         for where, said in leaves:
-            strings = {said} if text else reading.tokens_of(said)
+            attached = where.endswith(".data") or len(said) > reading.RUN_LETTERS
+            strings = {said} if text and not attached else {said} | reading.tokens_of(said)
             if rule.kind == "code":
                 applies = rule.name in strings
             else:
@@ -203,6 +204,9 @@ def _leaves_of(text: str) -> Iterator[Leaf]:
             if where.endswith(".data"):
                 for said in reading.attachments(f'"data":"{value}"')[0]:
                     yield where, said
+                    yield from ((where, inner) for inner in reading.embedded(said)[0])
+            else:
+                yield from ((where, said) for said in reading.embedded(value)[0])
         elif isinstance(value, dict):
             for name in value:
                 yield where, name
@@ -211,6 +215,7 @@ def _leaves_of(text: str) -> Iterator[Leaf]:
 def _lines_of(text: str) -> Iterator[Leaf]:
     for number, line in enumerate(text.split("\n"), 1):
         yield f"line {number}", line
+        yield from ((f"line {number}", said) for said in reading.embedded(line)[0])
 
 
 def _codings_at(text: str, system: str, name: str, begins: bool) -> Iterator[str]:

@@ -79,9 +79,10 @@ class _Glance(Struct, gc=False):
     date: Any = None
     created: Any = None
     issued: Any = None
+    meta: Any = None
 
 
-_DATES = _Glance.__struct_fields__[1:]
+_DATES = _Glance.__struct_fields__[1:-1]
 _glances = msgspec.json.Decoder(_Glance)
 
 
@@ -128,13 +129,15 @@ def _string(raw: msgspec.Raw | None) -> str | None:
 
 class Found(Struct, frozen=True):
     """What a record says of itself. `sensitivities` is None where nothing of it was looked into; `unread` says in words
-    what of it was not."""
+    what of it was not, and `judged` whether the resource as a whole bears a label of sensitivity: one on a part of it,
+    as on an entry of a Bundle that is kept whole, says nothing of the other parts."""
 
     category: str | None = None
     year: str | None = None
     labelled: frozenset[str] = frozenset()
     sensitivities: frozenset[str] | None = None
     unread: tuple[str, ...] = ()
+    judged: bool = False
 
 
 class Described(Struct, frozen=True):
@@ -170,7 +173,7 @@ class Described(Struct, frozen=True):
         """The sensitivities that were found, and `unexamined` if something was not looked into and nobody who knows
         has judged it: the sender, by a statement, or the EHR, by a label of sensitivity in the resource."""
         marks = set(found.sensitivities or ())
-        if found.unread and self.sensitivities is None and not found.labelled and by.unexamined == "mark":
+        if found.unread and self.sensitivities is None and not found.judged and by.unexamined == "mark":
             marks.add(UNEXAMINED)
         return marks
 
@@ -230,7 +233,15 @@ def described(resource: bytes, marker: Marker = DEFAULT) -> Found:
     hits, unread = marker.look(text)
     if '"language"' in text:
         unread += _foreign(text)
-    return Found(kind, _year(glance), labelled, labelled.union(hit.rule.label for hit in hits), tuple(unread))
+    sensitivities = labelled.union(hit.rule.label for hit in hits)
+    return Found(kind, _year(glance), labelled, sensitivities, tuple(unread), bool(labelled) and _judged(glance))
+
+
+def _judged(glance: _Glance) -> bool:
+    """Whether the resource's own `meta.security` names a sensitivity."""
+    security = glance.meta.get("security") if isinstance(glance.meta, dict) else None
+    codings = [one for one in security if isinstance(one, dict)] if isinstance(security, list) else []
+    return any(one.get("code") in SENSITIVITIES for one in codings if one.get("system") in SENSITIVITY_SYSTEMS)
 
 
 def _foreign(text: str) -> list[str]:

@@ -144,18 +144,26 @@ class Marker:
 
     def look(self, text: str, *, is_json: bool = True) -> tuple[set[Hit], list[str]]:
         """Every rule that applies, and what could not be looked into, in words; mostly nothing."""
-        if not is_json:
-            lacks = ["text in another script"] if self._strange and reading.strange(text) else []
-            return self._hits(reading.tokens_of(text), [reading.fold(reading.readable(text))], text, is_json), lacks
-        text = reading.unescaped(text)
-        notes, lacks = reading.attachments(text)
-        if notes or lacks:
+        notes: list[str] = []
+        lacks: list[str] = []
+        if is_json:
+            text = reading.unescaped(text)
+            notes, lacks = reading.attachments(text)
             text = reading.without_attachments(text)
-        if self._strange and any(map(reading.strange, (text, *notes))):
+        waiting = [text, *notes]
+        while waiting:  # an attachment may hold another, as CDA holds a PDF; each is shorter than what it stands in
+            inner, missing = reading.embedded(waiting.pop())
+            waiting += inner
+            notes, lacks = notes + inner, lacks + missing
+        strings = reading.strings_of(text) if is_json else reading.tokens_of(text)
+        said = [reading.readable(one) for one in (" ".join(strings) if is_json else text, *notes)]
+        if self._strange and any(map(reading.strange, said)):
             lacks.append("text in another script")
-        strings = reading.strings_of(text)
-        folded = [reading.fold(reading.readable(one)) for one in (" ".join(strings), *notes)]
-        return self._hits(strings, folded, text, is_json), lacks
+        folded = [reading.fold(one) for one in said]
+        hits = self._hits(strings, folded, text, is_json)
+        for note, words in zip(notes, folded[1:], strict=True):
+            hits |= self._hits(reading.tokens_of(note), [words], note, is_json=False)
+        return hits, lacks
 
     def _hits(self, strings: set[str], folded: Sequence[str], text: str, is_json: bool) -> set[Hit]:
         hits = self._by_words(folded)

@@ -27,15 +27,23 @@ _WORD: Final = re.compile(r"[^\W_]+")
 _ESCAPE: Final = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _ESCAPES: Final = {"n": " ", "r": " ", "t": " ", "b": " ", "f": " ", "/": "/", '"': "'", "\\": " "}
 _ENTITY: Final = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,20});")
-_DATA: Final = re.compile(r'"data"\s*:\s*"([A-Za-z0-9+/=_\-]{4,})"')
+_DATA: Final = re.compile(r'"data"\s*:\s*"([A-Za-z0-9+/=_\-\s]{4,})"')
+_LINE_LETTERS: Final = 32
+"""Base64 in lines has at least one so long; what has none is a series of numbers (SampledData)."""
+_RUN: Final = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{60,}(?:\s+[A-Za-z0-9+/]{60,})*(?:\s+[A-Za-z0-9+/]+)?={0,2}")
+_LONG_LINE: Final = b"a" * 60
+_IN_BASE64: Final = bytes(97 if chr(n).isalnum() or n in b"+/" else 32 for n in range(128)) + b" " * 128
+RUN_LETTERS: Final = 160
+"""Letters in a row, or in lines, that are base64 wherever they stand: longer than words, digests and signatures."""
 _LETTERS: Final = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th"})
-_LONG_DATA: Final = re.compile(r'"data"\s*:\s*"[A-Za-z0-9+/=_\-]{65,}"')
+_LONG_DATA: Final = 64
 _CHARSET: Final = re.compile(
     r"utf-?(8|16|16[bl]e|32)|(us-)?ascii|iso-8859-\d\d?|latin-?1|windows-125\d|cp(125\d|437|850)"
 )
 _MARKS: Final = re.compile("[\u0300-\u036f\u00ad\u200b-\u200d\u2060\ufeff]")
 _CONTROL: Final = re.compile(b"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _NOT_TEXT: Final = (b"%PDF", rb"{\rtf", b"\x89PNG", b"\xff\xd8\xff", b"PK\x03\x04", b"II*\x00", b"MM\x00*")
+_BEFORE_TEXT: Final = b" \t\r\n\xef\xbb\xbf"
 _AFTER_LATIN: Final = "\u0250"
 """Where the Latin letters of European languages end."""
 
@@ -101,7 +109,7 @@ def _is_strange(sign: str) -> bool:
 def decoded(data: bytes, charset: str | None = None) -> str | None:
     """Bytes as text, by their byte order mark, the charset that is stated, UTF-8, or else Windows-1252; None for what
     is no text, or text that is mostly not words (PDF, RTF)."""
-    if data.startswith(_NOT_TEXT):
+    if data[:64].lstrip(_BEFORE_TEXT).startswith(_NOT_TEXT):
         return None
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         charset = "utf-16"
@@ -123,7 +131,7 @@ def attachments(text: str) -> tuple[list[str], list[str]]:
     if '"data"' not in text:
         return notes, lacks
     documents: set[str] | None = None
-    for data in _DATA.findall(text):
+    for data in filter(None, map(_base64, _DATA.findall(text))):
         said, lack = _attached(data)
         if said is not None:
             notes.append(said)
@@ -134,9 +142,32 @@ def attachments(text: str) -> tuple[list[str], list[str]]:
     return notes, lacks
 
 
+def embedded(text: str) -> tuple[list[str], list[str]]:
+    """The same for base64 wherever else it stands: in other members of JSON, in XML (CDA), in HL7 v2, in a `data:` URI
+    of a narrative."""
+    notes: list[str] = []
+    lacks: list[str] = []
+    if _LONG_LINE not in text.encode(errors="replace").translate(_IN_BASE64):  # as nearly always, and soon told
+        return notes, lacks
+    for run in _RUN.finditer(text):
+        if len(run[0]) >= RUN_LETTERS:
+            said, lack = _attached("".join(run[0].split()))
+            notes += [] if said is None else [said]
+            lacks += [lack] if lack else []
+    return notes, lacks
+
+
 def without_attachments(text: str) -> str:
     """The text without its long base64, in which chance would find words."""
-    return _LONG_DATA.sub('"data":""', text)
+    if '"data"' not in text:
+        return text
+    return _DATA.sub(lambda one: '"data":""' if len(_base64(one[1])) > _LONG_DATA else one[0], text)
+
+
+def _base64(data: str) -> str:
+    """A member `data` in one line, as EHRs and mail programs break it into several; empty for what is no base64."""
+    lines = data.split()
+    return "".join(lines) if len(lines) == 1 or max(map(len, lines), default=0) >= _LINE_LETTERS else ""
 
 
 def _attached(data: str) -> tuple[str | None, str]:
@@ -160,9 +191,9 @@ def _documents(text: str) -> set[str]:
     def visit(pairs: list[tuple[str, Any]]) -> None:
         names = {name for name, _ in pairs}
         if "sigFormat" not in names and not {"who", "when", "type"} <= names:
-            found.update(value for name, value in pairs if name == "data" and isinstance(value, str))
+            found.update(_base64(value) for name, value in pairs if name == "data" and isinstance(value, str))
 
-    return found if _walk(text, visit) else set(_DATA.findall(text))
+    return found if _walk(text, visit) else set(map(_base64, _DATA.findall(text)))
 
 
 def codings(text: str) -> set[tuple[str, str]]:

@@ -78,6 +78,12 @@ def test_attachments_and_what_cannot_be_read() -> None:
     assert one(b"%PDF", "application/pdf").sensitivities == [UNEXAMINED]
 
 
+def test_codes_in_attachments_have_a_place() -> None:
+    data = base64.b64encode(b'<code code="86406008"/>').decode()
+    resource = {"resourceType": "DocumentReference", "content": [{"attachment": {"data": data}}]}
+    assert places(one(resource)) == {("HIV", "86406008"): ["DocumentReference.content[0].attachment.data"]}
+
+
 def test_lines_of_text() -> None:
     found = one(b"First line.\nShe is pregnant.\nICD-10: F32.1\n", "text/plain")
     assert places(found) == {("MH", "ICD F32"): ["line 3"], ("SEX", "pregnant"): ["line 2"]}

@@ -88,6 +88,70 @@ def test_an_attachment_that_cannot_be_looked_into_marks_its_resource() -> None:
     assert labels(elsewhere.encode(), FHIR_JSON) == [], "what is not in the record is not released with it"
 
 
+def in_lines(data: bytes) -> str:
+    """Base64 as mail programs break it."""
+    return base64.encodebytes(data).decode()
+
+
+LONG_PDF = PDF + bytes(range(256))
+CDA = '<nonXMLBody><text mediaType="application/pdf" representation="B64">{}</text></nonXMLBody>'
+
+
+@pytest.mark.parametrize("data", [in_lines(LONG_PDF), f" {base64.b64encode(LONG_PDF).decode()} "])
+def test_base64_in_lines_is_an_attachment_as_well(data: str) -> None:
+    resource = {"resourceType": "Binary", "contentType": "application/pdf", "data": data}
+    assert labels(json.dumps(resource).encode(), FHIR_JSON) == [UNEXAMINED]
+    assert labels(json.dumps(resource).encode(), FHIR_JSON, sensitivities=("none",)) == []
+    note = {"resourceType": "Binary", "data": in_lines(b"She was seen on the ward, and uses heroin every day. " * 3)}
+    assert labels(json.dumps(note).encode(), FHIR_JSON) == ["SUD"]
+
+
+def test_numbers_in_a_row_are_no_attachment() -> None:
+    sampled = {"origin": {"value": 0}, "period": 10, "dimensions": 1, "data": " ".join(["104", "98", "E", "-12"] * 99)}
+    resource = {"resourceType": "Observation", "valueSampledData": sampled}
+    assert labels(json.dumps(resource).encode(), FHIR_JSON) == []
+
+
+def test_base64_is_found_wherever_it_stands() -> None:
+    pdf = base64.b64encode(LONG_PDF).decode()
+    extension = {"resourceType": "Observation", "extension": [{"url": "x", "valueBase64Binary": pdf}]}
+    assert labels(json.dumps(extension).encode(), FHIR_JSON) == [UNEXAMINED]
+    picture = {"resourceType": "Composition", "text": {"div": f"<img src='data:image/png;base64,{pdf}'/>"}}
+    assert labels(json.dumps(picture).encode(), FHIR_JSON) == [UNEXAMINED]
+    assert labels(CDA.format(pdf).encode(), "application/xml") == [UNEXAMINED]
+    assert labels(CDA.format(in_lines(LONG_PDF)).encode(), "application/xml") == [UNEXAMINED]
+    assert labels(document(CDA.format(pdf).encode(), "text/xml"), FHIR_JSON) == [UNEXAMINED], "one in another"
+    assert labels(f"OBX|1|ED|PDF||^application^pdf^Base64^{pdf}".encode(), "application/hl7-v2") == [UNEXAMINED]
+    digests = {"resourceType": "Basic", "id": "a" * 64, "note": [{"text": f"{'F' * 128} {'_' * 400} {'-' * 400}"}]}
+    assert labels(json.dumps(digests).encode(), FHIR_JSON) == [], "what is short, and lines that are drawn, are not it"
+
+
+def test_codes_in_an_attachment_are_looked_at() -> None:
+    assert labels(document(b'<code code="86406008"/>', "text/xml"), FHIR_JSON) == ["HIV"]
+    assert labels(document(b'<code code="B20" codeSystem="2.16.840.1.113883.6.90"/>', "text/xml"), FHIR_JSON) == ["HIV"]
+
+
+def test_another_script_is_known_in_entities_too() -> None:
+    said = "".join(f"&#{ord(letter)};" for letter in "η ασθενής εισήχθη με πόνους και εξετάστηκε από τον ιατρό")
+    resource = {"resourceType": "Composition", "text": {"div": f"<div>{said}</div>"}}
+    assert labels(json.dumps(resource).encode(), FHIR_JSON) == [UNEXAMINED]
+    assert labels(f"<p>{said}</p>".encode(), "text/html") == [UNEXAMINED]
+
+
+def test_a_label_on_one_part_of_a_bundle_does_not_judge_the_others() -> None:
+    security = {"security": [{"code": "PSY"}]}
+    entries = [{"resource": {"resourceType": "Patient", "meta": security}}, {"resource": json.loads(document(PDF))}]
+    bundle = {"resourceType": "Bundle", "type": "document", "entry": entries}
+    assert labels(json.dumps(bundle).encode(), FHIR_JSON) == ["PSY", UNEXAMINED]
+    assert labels(json.dumps(bundle | {"meta": security}).encode(), FHIR_JSON) == ["PSY"]
+
+
+def test_poisoning_by_narcotics_is_found_as_it_is_mostly_written() -> None:
+    for code in ("T40.1X1A", "T401X1A"):
+        coding = {"system": "http://hl7.org/fhir/sid/icd-10-cm", "code": code}
+        assert labels(json.dumps({"resourceType": "Condition", "code": coding}).encode(), FHIR_JSON) == ["SUD"]
+
+
 def test_a_signature_is_no_document() -> None:
     data = base64.b64encode(b"\x00\x01 signed").decode()
     signature = {"type": [], "when": "2020-01-01", "who": {}, "sigFormat": "application/jose", "data": data}
