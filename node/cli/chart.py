@@ -10,10 +10,12 @@ import typer
 from node.cli.client import Document, Session, connect
 from node.cli.options import SOCKET, JsonOption, PassphraseOption, SocketOption, SuiteOption, WalletOption
 from node.cli.output import counted, emit, facts, say, table, when
+from node.cli.proven import proven_control
 from node.cli.recovery import hand_in
 from node.cli.signing import submit_owned
 from node.keystore import find_passphrase
 from node.wallet import Wallet, WalletChart
+from node.wallet.proven import NodeContradicted
 from node.wallet.recovery import rotation
 from protocol.crypto.envelopes import MLKEM768_X25519
 from protocol.errors import ChartExists
@@ -117,15 +119,18 @@ def move(
 
 
 def move_with(session: Session, wallet: Wallet, chart: WalletChart) -> Document:
-    """Move a chart to the session's institution and hand over what it needs; done before, only the latter. Raises
-    `NoChartSecret` before anything is signed."""
+    """Move a chart to the session's institution and hand over what it needs, once that is proven; moved before, only
+    the latter. Raises `NoChartSecret` before anything is signed, and `NodeContradicted`."""
     assert chart.number is not None, "a chart found by its number has one"
     number, here = chart.number, session.institution()
-    ledger = session.chart(number)
+    ledger = proven_control(session, chart.chain, number, whole=False)
     current = wallet.catch_up(chart, bytes.fromhex(ledger["owner_key"]))
-    secret, suite = wallet.chart_secret(current), ledger["encryption_suite"]
+    secret, suite = wallet.chart_secret(current), session.chart(number)["encryption_suite"]
     if ledger["custodian"] != here:
         submit_owned(session, wallet, current, lambda _chart, control: MoveChart(number, control["custodian"], here))
+        ledger = proven_control(session, chart.chain, number, whole=False)
+    if ledger["custodian"] != here:  # the secret is for who keeps the chart, and not for who says that it does
+        raise NodeContradicted(f"state: institution {ledger['custodian']} keeps chart {number}, and not {here}")
     return session.take_over(number, suite, wallet.encryption_public(current, suite=suite), secret)
 
 

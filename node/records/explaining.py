@@ -149,7 +149,9 @@ def _places(hit: Hit, leaves: list[Leaf], text: str) -> Iterator[str]:
         for where, said in leaves:
             attached = where.endswith(".data") or len(said) > reading.RUN_LETTERS
             strings = {said} if text and not attached else {said} | reading.tokens_of(said)
-            if rule.kind == "code":
+            if rule.system and rule.name in said:  # in text: as JSON, it was told above
+                applies = True
+            elif rule.kind == "code":
                 applies = rule.name in strings
             else:
                 applies = any(one.startswith(hit.block or rule.name) for one in strings)

@@ -111,6 +111,7 @@ class Marker:
         self._codes: dict[str, list[Hit]] = defaultdict(list)
         self._owned: dict[str, list[Rule]] = defaultdict(list)
         self._prefixes: dict[int, dict[str, list[Rule]]] = defaultdict(lambda: defaultdict(list))
+        self._in_pieces: list[Rule] = []
         self._words = _Words()
         self._by_word: dict[int, list[tuple[frozenset[int], Hit]]] = defaultdict(list)
         self._blocks: dict[tuple[str, str], Hit] = {}
@@ -120,6 +121,8 @@ class Marker:
         self._lengths = tuple(sorted(self._prefixes))
 
     def _add(self, rule: Rule) -> None:
+        if rule.system and reading.tokens_of(rule.name) != {rule.name}:
+            self._in_pieces.append(rule)
         if rule.kind == "word":
             numbers = frozenset(self._words.number(word) for word in rule.name.split("+"))
             self._by_word[max(numbers)].append((numbers, Hit(rule)))
@@ -177,6 +180,8 @@ class Marker:
         for length in self._lengths:
             starts = self._prefixes[length]
             owned.update(rule for start in {one[:length] for one in strings} & starts.keys() for rule in starts[start])
+        if not is_json:  # a code with other signs than a token's stands there in pieces
+            owned.update(rule for rule in self._in_pieces if rule.name in text)
         if owned and (owned := {rule for rule in owned if _system_in(rule.system, text, is_json)}):
             if is_json:
                 codings = reading.codings(text)

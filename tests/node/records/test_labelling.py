@@ -14,7 +14,7 @@ from node.records.errors import UnknownCategory, UnknownSensitivity
 from node.records.fhir import FHIR_JSON, Described, is_text
 from node.records.labelling import Labelling, labelling
 from node.records.sensitivity_codes import UNEXAMINED
-from node.records.sensitivity_table import SensitivityTableInvalid, Table
+from node.records.sensitivity_table import SensitivityTableInvalid, Table, parse_table
 from protocol.crypto.tags import NONE, Labels
 
 PDF = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n"
@@ -150,6 +150,17 @@ def test_poisoning_by_narcotics_is_found_as_it_is_mostly_written() -> None:
     for code in ("T40.1X1A", "T401X1A"):
         coding = {"system": "http://hl7.org/fhir/sid/icd-10-cm", "code": code}
         assert labels(json.dumps({"resourceType": "Condition", "code": coding}).encode(), FHIR_JSON) == ["SUD"]
+
+
+def test_codes_of_a_table_are_found_in_text_whatever_signs_they_have() -> None:
+    lines = b"mark PSY code urn:st-anna:local|PSY_017/a\nmark MH prefix urn:oid:1.2.40.0.99|P_\n"
+    table, wrong = parse_table(lines)
+    assert wrong == []
+    by = Labelling(table.marker(), table=table)
+    assert labels(b'<code code="PSY_017/a" codeSystem="urn:st-anna:local"/>', "application/cda+xml", by) == ["PSY"]
+    assert labels(b'<code code="P_22" codeSystem="1.2.40.0.99"/>', "application/cda+xml", by) == ["MH"]
+    assert labels(b'<code code="PSY_018/a" codeSystem="urn:st-anna:local"/>', "application/cda+xml", by) == []
+    assert labels(b'<code code="PSY_017/a" codeSystem="urn:elsewhere"/>', "application/cda+xml", by) == []
 
 
 def test_a_signature_is_no_document() -> None:

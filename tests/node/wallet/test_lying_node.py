@@ -127,6 +127,23 @@ def test_a_lower_generation_is_not_believed(city: City, patient: Person, lies: C
     assert bar.generation == 1
 
 
+@pytest.mark.parametrize("lie", ["it keeps the chart already", "the move is final"])
+def test_the_secret_of_a_chart_goes_to_nobody_who_only_says_that_it_keeps_it(
+    patient: Person, lies: Callable[[Lie], None], monkeypatch: pytest.MonkeyPatch, lie: str
+) -> None:
+    given: list[bytes] = []
+    monkeypatch.setattr(Session, "take_over", lambda _self, _chart, _suite, _public, secret: given.append(secret))
+    honest = Session.chart
+    monkeypatch.setattr(Session, "chart", lambda self, chart: honest(self, chart) | {"custodian": 1})
+    lies(lambda told: told.update(custodian=1))
+    if lie == "it keeps the chart already":
+        assert "[custodian-remains]" in patient.does("chart", "move", 0, at=1, code=1)
+    else:
+        monkeypatch.setattr(Session, "submit_operation", lambda *_: {})
+        assert "[node-contradicted]" in patient.does("chart", "move", 0, at=1, code=1)
+    assert given == []
+
+
 def claims(city: City) -> list[history.HistoryClaim]:
     session = city.sessions[0]
     proof = bundle.read_as(HistoryProof, session.history_proof(0, 0))
