@@ -159,16 +159,23 @@ class Confidence:
         self.wake()
 
     async def renew(self, changed: Collection[int] | None = None) -> None:
-        """What was sealed to a key that is no longer its owner's, at these charts or at any, is to be delivered
-        again."""
+        """What was sealed to a key that is no longer its owner's, at these charts or at any, is to be delivered again.
+        At any, since nobody looked for a while: also what a former custodian was told of a chart that moved."""
         delivered = await self._store.recipients(changed)
         charts = sorted({chart for chart, _ in delivered})
         leaves = await self._node.leaves([keys.chart(chart) for chart in charts])
         for chart, recipient in sorted(delivered):
             key = keys.chart(chart)
             leaf = decode_leaf(key, leaves[key]) if key in leaves else None
-            if isinstance(leaf, Chart) and leaf.encryption_key != recipient:
+            if not isinstance(leaf, Chart):
+                continue
+            if leaf.encryption_key != recipient or (changed is None and await self._has_moved(chart, leaf)):
                 await self._store.deliver_again(chart)
+
+    async def _has_moved(self, chart: int, leaf: Chart) -> bool:
+        """Whether the chart has another custodian than when it was opened."""
+        raw = await self._node.events_at(chart, [0])
+        return decode_event(raw[0]).institution != leaf.custodian
 
     async def _courier(self, following: asyncio.Task[None]) -> None:
         """Woken by what is new; what could not be delivered is tried again, ever more rarely. Ends with `following`."""

@@ -104,7 +104,8 @@ async def test_the_next_custodian_completes_what_waits(world: World) -> None:
     assert changes._look == {world.chart}
 
 
-async def test_what_askers_said_is_told_to_the_next_custodian_too(world: World) -> None:
+@pytest.mark.parametrize("awake", [True, False])
+async def test_what_askers_said_is_told_to_the_next_custodian_too(world: World, awake: bool) -> None:
     """The former had it, and nobody can ask it any more."""
     asker, said = world.other, Details("s-9", "Okafor", "Ada", "registrar", "found unconscious", "")
     opened = (await settle(world.custodian.core, await world.custodian.records.submitter.append(
@@ -119,7 +120,10 @@ async def test_what_askers_said_is_told_to_the_next_custodian_too(world: World) 
     async def blocks() -> AsyncIterator[FinalBlock]:
         yield world.chain.blocks[-1]
 
-    await asker.records.confidence._follow(blocks())
+    if awake:
+        await asker.records.confidence._follow(blocks())
+    else:  # the asker's node was down when the chart moved: it looks when it starts
+        await asker.records.confidence.renew()
     assert await asker.records.confidence.deliver() == 0
     kept = await world.reader.records.confidence.for_owner(world.chart, 0, 10)
     assert [(one.event, one.institution) for one in kept] == [(event, asker.core.institution)]
