@@ -18,7 +18,7 @@ from node.logs import get_logger
 from node.sansio import terms
 from node.sansio.terms import FinalState
 from node.standing import Standing
-from node.storage.journal import Journal, Owner, journals, never_begun
+from node.storage.journal import Journal, Owner, journals, last_epoch
 from protocol.codec.canonical import decode, encode
 from protocol.consensus.effects import Record
 from protocol.crypto.signing import SigningKey, Verifier, sign_vote, verify
@@ -117,30 +117,43 @@ class VoteKeys:
             advice="Run `chartledger keys rotate vote --config FILE`: it makes another, with a journal of its own.",
         )
 
-    def destroy_before(self, public: bytes) -> None:
-        """Destroy the vote keys older than this one, and their journals: they signed in epochs that are over, and can
-        never be asked for again. One that never signed may yet be: of two changes that were under way at once, the one
-        that was made first may become final last.
+    def destroy_before(self, epoch: int, public: bytes) -> None:
+        """Destroy the vote keys that signed only in epochs before this one, and their journals: nothing can ask for
+        them again, since the ledger takes no key twice. `public` has the seat now. Their journals say so, not their
+        age: of two changes that were under way at once, the one that was made first may become final last. So one that
+        never signed stays, and one that signed in a later epoch, if the chain is fetched anew.
 
         The key goes first. After a crash in between, its journal alone is left, and goes the next time. What fails is
         logged, and tried again at the next start or epoch: the node votes on, with the new key.
         """
         try:
             self._keys.change(
-                lambda keystore: self._without_used_before(keystore, public),
+                lambda keystore: self._without_used_before(keystore, epoch, public),
                 lambda keystore: self._sweep(keystore, public),
             )
         except (OSError, ChartledgerError) as error:
             log.warning("an old vote key could not be destroyed", reason=str(error))
 
-    def _without_used_before(self, keystore: Keystore, public: bytes) -> Keystore:
+    def _without_used_before(self, keystore: Keystore, epoch: int, public: bytes) -> Keystore:
         publics = [SigningKey(seed).public for seed in keystore.votes]
         if public not in publics:
             return keystore
         older = publics[: publics.index(public)]
-        gone = {key for key in older if key in self._open or not never_begun(self._folder, Owner(self._chain, key))}
+        gone = {key for key in publics if key != public and self._over(key, epoch, key in older)}
         kept = tuple(seed for seed, key in zip(keystore.votes, publics, strict=True) if key not in gone)
         return msgspec.structs.replace(keystore, votes=kept)
+
+    def _over(self, public: bytes, epoch: int, older: bool) -> bool:
+        """Whether this key signed, and only before this epoch; without its journal it can sign no more, so its age
+        (`older` than the one that does) decides."""
+        taken = self._open.get(public)
+        if taken is not None:
+            return taken.epoch < epoch
+        try:
+            last = last_epoch(self._folder, Owner(self._chain, public))
+        except JournalBroken:
+            return older
+        return last is not None and last < epoch
 
     def _sweep(self, keystore: Keystore, public: bytes) -> None:
         """Remove the journals of keys that the keystore does not hold; under its lock, under which they are made. Not

@@ -95,8 +95,9 @@ class VoteKeys(Protocol[K_co]):
         """This key with its journal. Raises `JournalBroken` when it must not sign, or is not here."""
         ...
 
-    def destroy_before(self, public: bytes) -> None:
-        """Destroy the vote keys older than this one that have signed, and their journals."""
+    def destroy_before(self, epoch: int, public: bytes) -> None:
+        """Destroy the vote keys that signed only in epochs before this one, in which `public` signs, and their
+        journals."""
         ...
 
 
@@ -144,7 +145,7 @@ def take_seat(authorities: AuthoritySet, institution: int | None, keys: VoteKeys
             why = f"it has voted in epoch {voting_key.first_epoch} already, and catches up until then by itself."
             return Seat(None, None, why)
         voting_key.begin(epoch)
-        keys.destroy_before(member.vote_key)
+        keys.destroy_before(epoch, member.vote_key)
         return Seat(index, voting_key, None)
     return Seat(None, None, None)
 

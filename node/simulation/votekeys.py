@@ -58,13 +58,13 @@ class VoteKeys:
             raise JournalBroken("the vote key that stands on the ledger is not held here")
         return found
 
-    def destroy_before(self, public: bytes) -> None:
-        """Destroy the journals of vote keys older than this one that have signed: one that has not may still come."""
+    def destroy_before(self, epoch: int, public: bytes) -> None:
+        """Destroy the journals of vote keys that signed only before this epoch: one that has not may still come."""
         for number in range(self._disk.vote_keys):
-            older = keyring.vote_key(self._node, number).public
-            if older == public:
-                return
-            journal = self._disk.journals.get(older)
-            if journal is not None and (older in self._open or journal.sequence > 0):
-                self._open.pop(older, None)
-                del self._disk.journals[older]
+            other = keyring.vote_key(self._node, number).public
+            journal = self._disk.journals.get(other)
+            if other == public or journal is None or journal.epoch >= epoch:
+                continue
+            if other in self._open or journal.sequence > 0:
+                self._open.pop(other, None)
+                del self._disk.journals[other]

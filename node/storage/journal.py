@@ -243,15 +243,16 @@ def journals(folder: Path) -> dict[Path, Owner]:
     return found
 
 
-def never_begun(folder: Path, owner: Owner) -> bool:
-    """Whether this vote key's journal is as it was made: nothing was ever signed with the key, in no epoch. False for
-    one that is missing or damaged."""
+def last_epoch(folder: Path, owner: Owner) -> int | None:
+    """The last epoch in which this vote key could sign so far; None if its journal is as it was made, so that nothing
+    was ever signed with it. Raises `JournalBroken` for one that is missing or damaged."""
     path = journal_path(folder, owner.vote_key)
     try:
-        epoch, _, records, _ = _read(path, path.read_bytes(), owner)
-    except (OSError, JournalBroken):
-        return False
-    return epoch == 0 and not records
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise JournalBroken(f"{path} is missing", advice=_ADVICE) from None
+    epoch, _, records, _ = _read(path, data, owner)
+    return epoch if epoch or records else None
 
 
 def _read(path: Path, data: bytes, owner: Owner) -> tuple[int, int, list[bytes], int]:

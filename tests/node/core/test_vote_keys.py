@@ -195,6 +195,35 @@ async def test_of_two_changes_the_one_made_first_may_become_final_last(home: Hom
     assert last is not None
     assert last.voting_key is not None
     assert (last.why_silent, last.voting_key.key.public) == (None, first.key)
+    assert [SigningKey(seed).public for seed in home.keys().keystore.votes] == [first.key], "the second has signed"
+    assert list(journals(home.data).values()) == [Owner(CHAIN, first.key)]
+    vote_keys.close()
+
+
+async def test_a_chain_that_is_fetched_anew_does_not_cost_the_key_of_a_later_epoch(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor where that was made before the one that could not be destroyed, and has signed since."""
+    first = new_vote_key(home.keys(), home.data, CHAIN, "Hospital 0", KEY)
+    second = new_vote_key(home.keys(), home.data, CHAIN, "Hospital 0", KEY, fresh=True)
+    home.epoch(1, second.key)
+    vote_keys = home.vote_keys()
+    epochs = home.epochs(vote_keys)
+    epochs.first()
+    home.epoch(2, first.key)
+    with monkeypatch.context() as patch:
+        patch.setattr("node.keystore.write_private", _power_fails)
+        assert await epochs.next(1) is not None
+    vote_keys.close()
+    home.standing = Standing(BEGIN.changes.leaves)
+    vote_keys = home.vote_keys()
+    epochs = home.epochs(vote_keys)
+    home.epoch(1, second.key)
+    assert epochs.first().machine.me == 0
+    home.epoch(2, first.key)
+    last = await epochs.next(1)
+    assert last is not None
+    assert last.why_silent is None
     vote_keys.close()
 
 
