@@ -207,11 +207,12 @@ class Core(Queries):
         await self.ground.network.stop()
         await self.driver.stop()
         await self.sync.stop()
-        if not self.failure.done():
-            await self.finality.drain()
-        for task in self._tasks:
+        drained = asyncio.create_task(self.finality.drain(), name="drain")
+        await asyncio.wait([drained, self.failure], return_when=asyncio.FIRST_COMPLETED)  # a disk that fails keeps none
+        tasks = [drained, *self._tasks]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def fail(self, error: BaseException) -> None:
         """Something that the node cannot go on without has failed."""

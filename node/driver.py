@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from node.clock import Clock
 from node.epochs import Term
@@ -29,6 +29,8 @@ log = get_logger("consensus")
 _MESSAGE = cast(type[ConsensusMessage], ConsensusMessage)
 COMPACT_BYTES = 4 * 1024 * 1024
 """The journal is rewritten when it has grown by this much."""
+
+W = TypeVar("W", Build, Validate)
 
 
 class Driver:
@@ -213,10 +215,10 @@ class Driver:
         self._network.broadcast(Channel.VOTES, encode(message), exclude=others)
 
     def build(self, wanted: Build) -> None:
-        self._spawn(self._answer(self._stepping.build(wanted)), "build")
+        self._spawn(self._answer(self._stepping.build, wanted), "build")
 
     def validate(self, wanted: Validate) -> None:
-        self._spawn(self._answer(self._stepping.validate(wanted)), "validate")
+        self._spawn(self._answer(self._stepping.validate, wanted), "validate")
 
     def convict(self, evidence: Evidence) -> None:
         log.error("equivocation", institution=evidence.institution, epoch=evidence.epoch, view=evidence.view)
@@ -234,8 +236,8 @@ class Driver:
 
     # --- what takes time -----------------------------------------------------------------------------------------
 
-    async def _answer(self, question: Coroutine[Any, Any, Event | None]) -> None:
-        answer = await question
+    async def _answer(self, ask: Callable[[W], Coroutine[Any, Any, Event | None]], wanted: W) -> None:
+        answer = await ask(wanted)
         if answer is not None:
             self.post(answer)
 

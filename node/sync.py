@@ -111,5 +111,9 @@ class Sync(CatchingUp):
     def caught_up(self, event: CaughtUp) -> None:
         self._caught_up(event)
 
+    def unanswered(self, peer: int, error: ChartledgerError) -> None:
+        log.info("sync not answered", peer=peer, code=error.code)
+
     def refused(self, peer: int, error: ChartledgerError) -> None:
-        log.warning("sync failed", peer=peer, code=error.code, reason=str(error))
+        height = self._finality.head.height
+        log.warning("sync refused", peer=peer, height=height, code=error.code, reason=str(error))

@@ -149,8 +149,12 @@ class CatchingUp(ABC):
         """The final head moved; told each time, and so of each block that ended an epoch."""
 
     @abstractmethod
+    def unanswered(self, peer: int, error: ChartledgerError) -> None:
+        """This peer gave no answer; of blocks, that is held against it for a while."""
+
+    @abstractmethod
     def refused(self, peer: int, error: ChartledgerError) -> None:
-        """What this peer sent, or that it sent nothing, was held against it."""
+        """The blocks that this peer sent are not what it says; held against it for a while."""
 
     # --- hints ---------------------------------------------------------------------------------------------------
 
@@ -199,7 +203,7 @@ class CatchingUp(ABC):
         try:
             answer = await self.request(peer, RangeRequest(0, 0, 0))
         except ChartledgerError as error:
-            self.refused(peer, error)
+            self.unanswered(peer, error)
             return
         finally:
             self._asking.pop(number, None)
@@ -281,7 +285,7 @@ class CatchingUp(ABC):
             try:
                 answer = await self.request(peer, request)
             except ChartledgerError as error:
-                self.refused(peer, error)
+                self.unanswered(peer, error)
                 self.planner.failed(peer, self._clock.monotonic_ms())
                 continue
             if answer.blocks:

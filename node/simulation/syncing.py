@@ -106,6 +106,10 @@ class Syncing(CatchingUp):
         """The final head moved."""
         self._host.post(event)
 
+    def unanswered(self, peer: int, error: ChartledgerError) -> None:
+        """This peer gave no answer."""
+        self.refused(peer, error)
+
     def refused(self, peer: int, error: ChartledgerError) -> None:
         """What this peer sent, or that it sent nothing, was held against it."""
         world = self._host.world

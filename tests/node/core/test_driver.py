@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -221,6 +223,17 @@ async def test_a_fault_of_ours_while_validating_stops_the_node() -> None:
     world.verdict = KeyError("a bug")
     await world.run(TIMER)
     assert [type(error) for error in world.failures] == [KeyError]
+
+
+async def test_a_question_that_a_stop_overtakes_is_dropped_without_complaint() -> None:
+    """Its task may not have begun."""
+    world = World({ev.TimerFired: [fx.Build(4, 3, DIGEST, 1_000, True), fx.Send(1, vote(1))]})
+    with warnings.catch_warnings(record=True) as seen, pytest.MonkeyPatch.context() as patch:
+        warnings.simplefilter("always")
+        patch.setattr(world, "send", lambda *_: [task.cancel() for task in world.driver._tasks])
+        await world.run(TIMER)
+        gc.collect()
+    assert [str(one.message) for one in seen] == []
 
 
 async def test_the_journal_is_compacted_when_it_has_grown() -> None:

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
-from node.network.interface import Channel, RequestTimedOut
+from node.network.interface import Channel, PeerGone, RequestTimedOut
 from node.storage.ledger_store import LedgerStore
 from node.storage.types import CommittedBlock
 from node.sync import Sync
@@ -314,3 +315,44 @@ async def test_whoever_was_ahead_at_the_last_look_is_asked() -> None:
     clock.now = 15_000
     sync.compare_pings()
     assert asked == [1]
+
+
+async def test_a_peer_that_goes_away_is_news_and_one_whose_blocks_are_none_is_a_warning(tmp_path: Path) -> None:
+    """Whoever reads the log for attacks must not find every lost connection there."""
+    forged = build_block(BEGIN.header, 0, NOW, [], BEGIN.header.state_root)
+    store = await store_of(tmp_path, [forged], certified=(1,))
+    loop = Loop()
+
+    def sync(head: Header, sets: dict[int, AuthoritySet]) -> Sync:
+        return Sync(
+            network=cast(Any, loop),
+            store=store,
+            finality=cast(Any, Taker(head)),
+            authorities=sets.get,
+            clock=cast(Any, SimpleNamespace(monotonic_ms=lambda: 0)),
+            caught_up=lambda _: None,
+        )
+
+    loop.server, asker = sync(forged.header, {}), sync(BEGIN.header, {})
+    with capture_logs() as logs:
+        asker.planner.heard(1, 1)
+        running = asyncio.create_task(asker.catch_up())
+        async with asyncio.timeout(30):
+            while not logs:
+                await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        loop.server = cast(Any, SimpleNamespace(answer=_gone))
+        asker.on_peer_up(1)
+        async with asyncio.timeout(30):
+            while len(logs) < 2:
+                await asyncio.sleep(0)
+    told = [(one["log_level"], one["event"], one["peer"], one["code"]) for one in logs]
+    assert told == [("warning", "sync refused", 1, "bad-certificate"), ("info", "sync not answered", 1, "peer-gone")]
+    assert logs[0]["height"] == 0
+    await asker.stop()
+    await store.close()
+
+
+async def _gone(payload: bytes) -> bytes:
+    raise PeerGone("it went away")
