@@ -120,6 +120,9 @@ def _blocks(**patterns: str) -> tuple[tuple[re.Pattern[str], str], ...]:
     return tuple((re.compile(pattern), label) for label, pattern in patterns.items())
 
 
+_END: Final = r"(\.|$|(?=\d[0-9A-Z]{0,3}$))"
+"""After a block of ICD-10: codes with their dot, and as invoices write them, without."""
+
 CLASSIFICATIONS: Final = (
     Classification(
         "ICD",
@@ -128,14 +131,14 @@ CLASSIFICATIONS: Final = (
             *("2.16.840.1.113883.6.90", "2.16.840.1.113883.6.103", "2.16.840.1.113883.6.3", "1.2.276.0.76.5."),
         ),
         _blocks(
-            SUD=r"F1[0-9](\.|$)|T40\.?[0-6]|Z71\.[45]|30[345](\.|$)",
-            MH=r"F(0[4-9]|[2-9][0-9])(\.|$)|R45\.8|X[67]\d|T14\.91|(29[5-9]|30[0126-9]|31[0-6])(\.|$)",
-            COGN=r"F0[0-3](\.|$)|G30|(290|331\.0)",
-            HIV=r"B2[0-4](\.|$)|Z21$|R75$|O98\.7|(042|V08)(\.|$)",
-            STD=r"A5[0-9](\.|$)|A6[0-4](\.|$)|(09[0-9])(\.|$)",
-            SEX=r"O\d\d|Z3[0-9](\.|$)|N97|(6[3-7]\d|V2[2-8])(\.|$)",
-            SDV=r"T7[46](\.|$)|Z69|Y07|(995\.[58])",
-            GDIS=r"Z1[45](\.|$)|Z84\.81|E84(\.|$)|G10$|Q9\d|(V8[34]|758)(\.|$)",
+            SUD=rf"F1[0-9]{_END}|T40\.?[0-6]|Z71\.?[45]|30[345](\.|$)",
+            MH=rf"F(0[4-9]|[2-9][0-9]){_END}|R45\.?8|X[67]\d|T14\.?91|(29[5-9]|30[0126-9]|31[0-6])(\.|$)",
+            COGN=rf"F0[0-3]{_END}|G30|(290|331\.0)",
+            HIV=rf"B2[0-4]{_END}|Z21$|R75$|O98\.?7|(042|V08)(\.|$)",
+            STD=rf"A5[0-9]{_END}|A6[0-4]{_END}|(09[0-9])(\.|$)",
+            SEX=rf"O\d\d|Z3[0-9]{_END}|N97|(6[3-7]\d|V2[2-8])(\.|$)",
+            SDV=rf"T7[46]{_END}|Z69|Y07|(995\.[58])",
+            GDIS=rf"Z1[45]{_END}|Z84\.?81|E84{_END}|G10$|Q9\d|(V8[34]|758)(\.|$)",
         ),
     ),
     Classification(

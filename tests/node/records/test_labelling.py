@@ -146,10 +146,19 @@ def test_a_label_on_one_part_of_a_bundle_does_not_judge_the_others() -> None:
     assert labels(json.dumps(bundle | {"meta": security}).encode(), FHIR_JSON) == ["PSY"]
 
 
-def test_poisoning_by_narcotics_is_found_as_it_is_mostly_written() -> None:
-    for code in ("T40.1X1A", "T401X1A"):
-        coding = {"system": "http://hl7.org/fhir/sid/icd-10-cm", "code": code}
-        assert labels(json.dumps({"resourceType": "Condition", "code": coding}).encode(), FHIR_JSON) == ["SUD"]
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        *[(code, ["SUD"]) for code in ("T40.1X1A", "T401X1A", "F10.20", "F1020", "F10", "Z7141")],
+        *[(code, ["MH"]) for code in ("F3210", "F32.1", "R45851")],
+        *[(code, []) for code in ("F10204715", "F1X", "T4112", "E8412345", "K0512")],
+        ("O987", ["HIV", "SEX"]),
+        ("A549", ["STD"]),
+    ],
+)
+def test_codes_of_icd_10_are_found_with_their_dot_and_without(code: str, found: list[str]) -> None:
+    coding = {"system": "http://hl7.org/fhir/sid/icd-10-cm", "code": code}
+    assert labels(json.dumps({"resourceType": "Condition", "code": coding}).encode(), FHIR_JSON) == found
 
 
 def test_codes_of_a_table_are_found_in_text_whatever_signs_they_have() -> None:
