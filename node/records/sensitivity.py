@@ -104,10 +104,12 @@ class _Words:
 class Marker:
     """Rules, made ready to be asked. `taken_away` are blocks that do not count, each with its label."""
 
-    def __init__(self, rules: Iterable[Rule], taken_away: Iterable[tuple[str, str]] = (), strange: bool = True) -> None:
-        """`strange`: whether text in other scripts than Latin is not understood."""
+    def __init__(
+        self, rules: Iterable[Rule], taken_away: Iterable[tuple[str, str]] = (), scripts: frozenset[str] = frozenset()
+    ) -> None:
+        """`scripts`: those besides Latin in which text is understood, since rules have words in them."""
         self.rules = tuple(rules)
-        self._strange = strange
+        self._scripts = scripts
         self._codes: dict[str, list[Hit]] = defaultdict(list)
         self._owned: dict[str, list[Rule]] = defaultdict(list)
         self._prefixes: dict[int, dict[str, list[Rule]]] = defaultdict(lambda: defaultdict(list))
@@ -160,7 +162,7 @@ class Marker:
             notes, lacks = notes + inner, lacks + missing
         strings = reading.strings_of(text) if is_json else reading.tokens_of(text)
         said = [reading.readable(one) for one in (" ".join(strings) if is_json else text, *notes)]
-        if self._strange and any(map(reading.strange, said)):
+        if any(reading.strange(one, self._scripts) for one in said):
             lacks.append("text in another script")
         folded = [reading.fold(one) for one in said]
         hits = self._hits(strings, folded, text, is_json)

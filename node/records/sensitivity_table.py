@@ -87,8 +87,8 @@ class Table(Struct, frozen=True):
         away = {(rule.label, rule.kind, rule.name) for rule in self.taken_away}
         kept = [rule for rule in built_in() if (rule.label, rule.kind, rule.name) not in away]
         blocks = [(rule.label, rule.name) for rule in self.taken_away if rule.kind == "block"]
-        strange = all(rule.kind != "word" or not reading.has_strange(rule.name) for rule in self.rules)
-        return Marker([*kept, *self.rules], blocks, strange)
+        scripts = reading.scripts_of("".join(rule.name for rule in self.rules if rule.kind == "word"))
+        return Marker([*kept, *self.rules], blocks, scripts)
 
 
 def load_table(file: Path) -> Table:

@@ -92,14 +92,23 @@ def readable(text: str) -> str:
     return html.unescape(text) if "&" in text and _ENTITY.search(text) else text
 
 
-def strange(text: str) -> bool:
-    """Whether much of it is in scripts other than Latin, in which no built-in word is written."""
-    return not text.isascii() and sum(map(_is_strange, text)) > STRANGE_LETTERS
+def strange(text: str, known: frozenset[str] = frozenset()) -> bool:
+    """Whether much of it is in scripts other than Latin, in which no built-in word is written, and those that are
+    `known` (`scripts_of`) from words of a table."""
+    if text.isascii() or sum(map(_is_strange, text)) <= STRANGE_LETTERS:
+        return False
+    return not known or sum(_is_strange(one) and _script(one) not in known for one in text) > STRANGE_LETTERS
 
 
-def has_strange(text: str) -> bool:
-    """Whether any letter is of another script than Latin."""
-    return any(map(_is_strange, text))
+def scripts_of(text: str) -> frozenset[str]:
+    """The scripts other than Latin of its letters."""
+    return frozenset(_script(one) for one in text if _is_strange(one))
+
+
+def _script(letter: str) -> str:
+    """As Unicode's name of the letter begins; what is written in one text in Japanese counts as one."""
+    script = unicodedata.name(letter, "").partition(" ")[0]
+    return "CJK" if script in ("HIRAGANA", "KATAKANA") else script
 
 
 def _is_strange(sign: str) -> bool:

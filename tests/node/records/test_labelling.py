@@ -195,6 +195,16 @@ def test_a_language_of_which_no_word_is_known() -> None:
     assert labels(json.dumps(name).encode(), FHIR_JSON) == [], "a name in its own script is no text"
 
 
+def test_a_table_s_words_make_their_own_script_known_and_no_other() -> None:
+    greek = "η ασθενής εισήχθη με πόνους και εξετάστηκε από τον ιατρό".encode()
+    cyrillic = "пациент жалуется на боли в груди и животе уже много месяцев".encode()
+    table, wrong = parse_table("mark PSY word el ψυχιατρ*\n".encode())
+    assert wrong == []
+    by = Labelling(table.marker(), table=table)
+    assert labels(greek, "text/plain", by) == []
+    assert labels(cyrillic, "text/plain", by) == [UNEXAMINED]
+
+
 def test_every_wallet_knows_the_mark() -> None:
     assert UNEXAMINED in SENSITIVITY_LABELS
 
