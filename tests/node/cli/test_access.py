@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,20 +73,26 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output.console, "_width", 400)
 
 
-@pytest.fixture
-async def desks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desks]:
+@asynccontextmanager
+async def staffed(network: Network, folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desks]:
+    """All hospitals of the network run, each with its socket."""
     monkeypatch.setattr("node.wallet.wallet.write_file", _quickly)
-    network = Network(Chain(4), tmp_path)
     monkeypatch.setattr(client, "own_clock_ms", lambda: network.chain.clock.ms)
-    made = Desks(network, tmp_path)
+    made = Desks(network, folder)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(network.close)
-        for number in range(4):
+        for number in range(len(network.chain.genesis.institutions)):
             hospital = await network.start(number)
             settings = replace(ApiSettings(made.socket(number), role_map()), wait_s=5.0)
             api = make_api(settings, hospital.core, hospital.records, hospital.ledger.idempotency, b"secret")
             await api.start()
             stack.push_async_callback(api.stop)
+        yield made
+
+
+@pytest.fixture
+async def desks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desks]:
+    async with staffed(Network(Chain(4), tmp_path), tmp_path, monkeypatch) as made:
         yield made
 
 

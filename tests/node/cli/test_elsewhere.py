@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 from msgspec import structs
-from msgspec.structs import replace
 
-from node.api.app import make_api
-from node.api.peercred import role_map
-from node.api.server import ApiSettings
-from node.cli import client
 from protocol.codec.canonical import encode
 from protocol.ledger import keys
 from protocol.ledger.leaves import decode_leaf
 from protocol.types.institutions import STATUS_REMOVED, Institution
-from tests.node.cli.test_access import Desks, _quickly, patient, wide
+from tests.node.cli.test_access import Desks, patient, staffed, wide
 from tests.node.records.fake_core import Chain, Network
 
 __all__ = ["wide"]
@@ -28,18 +22,7 @@ SAID = ("--practitioner", "s-9", "--family", "Okafor", "--reason", "follow-up")
 @pytest.fixture
 async def five(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desks]:
     """Five hospitals; each record of the first has three holders, so one of the others stores nothing."""
-    monkeypatch.setattr("node.wallet.wallet.write_file", _quickly)
-    network = Network(Chain(5), tmp_path, replicas=3)
-    monkeypatch.setattr(client, "own_clock_ms", lambda: network.chain.clock.ms)
-    made = Desks(network, tmp_path)
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(network.close)
-        for number in range(5):
-            hospital = await network.start(number)
-            settings = replace(ApiSettings(made.socket(number), role_map()), wait_s=5.0)
-            api = make_api(settings, hospital.core, hospital.records, hospital.ledger.idempotency, b"secret")
-            await api.start()
-            stack.push_async_callback(api.stop)
+    async with staffed(Network(Chain(5), tmp_path, replicas=3), tmp_path, monkeypatch) as made:
         yield made
 
 
